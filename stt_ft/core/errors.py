@@ -1,0 +1,46 @@
+"""The errors a user can cause. Each is one line that names the file, the clip, the value and the way out."""
+
+from __future__ import annotations
+
+
+class SttFtError(Exception):
+    """Base of every error a user can cause; the command line prints its message alone and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class ConfigError(SttFtError):
+    """A configuration file or override that cannot be used; lists all its mistakes together."""
+
+
+class DatasetError(SttFtError):
+    """A dataset directory, manifest or sidecar that cannot be used."""
+
+
+class AudioError(SttFtError):
+    """An audio file that is missing, unreadable, empty or not a number."""
+
+
+class AlignmentError(SttFtError):
+    """Words that cannot be placed in time: no aligner, no path through the audio, or no room in the stream."""
+
+
+class TextError(SttFtError):
+    """A text that cannot be read aloud: a digit or sign for which there is no spoken form."""
+
+
+class CheckpointError(SttFtError):
+    """A model directory, adapter or run directory that cannot be used."""
+
+
+class MissingExtra(SttFtError):
+    """An optional dependency that a command needs and that is not installed."""
+
+    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs {package}: pip install 'stt-ft[{extra}]'")
+
+
+class CheckFailed(SttFtError):
+    """A check that ran to its end and found fault: a dataset with problems, a gate that does not hold."""
+
+    exit_code = 1

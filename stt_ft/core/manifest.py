@@ -1,0 +1,203 @@
+"""A dataset directory: manifests, sidecars and `dataset.yaml`, in moshi-finetune's format.
+
+    NAME/dataset.yaml                                language, sample rate, how it was made
+    NAME/train.jsonl  dev.jsonl  heldout.jsonl       {"path": "audio/sample_001.wav", "duration": 4.352} a line, more keys allowed
+    NAME/audio/sample_001.wav, sample_001.json       sound and sidecar: {"alignments": [["order", [0.58, 0.94], "SPEAKER_MAIN"]]}
+
+A clip is known by its `path`, relative to the dataset directory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stt_ft.core.atomic import write_json, write_text
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.yaml_text import dump_yaml, read_yaml
+
+SPLITS = ("train", "dev", "heldout")
+MAIN_SPEAKER = "SPEAKER_MAIN"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One entry of `alignments`: a word and the span of its sound, in seconds from the start of the clip."""
+
+    text: str
+    start_s: float
+    end_s: float
+    speaker: str = MAIN_SPEAKER
+
+    @classmethod
+    def from_json(cls, entry: Any) -> Word:
+        """Read `[text, [start, end], speaker]`; raises `ValueError` with the entry when it is anything else."""
+        try:
+            text, (start_s, end_s), speaker = entry
+            word = cls(text=text, start_s=float(start_s), end_s=float(end_s), speaker=speaker)
+        except (TypeError, ValueError):
+            raise ValueError(f'{json.dumps(entry, ensure_ascii=False)[:80]} is not ["word", [start, end], "SPEAKER"]') from None
+        if not isinstance(text, str) or not isinstance(speaker, str):
+            raise ValueError(f"word and speaker must be texts, got {text!r} and {speaker!r}")
+        if not (math.isfinite(word.start_s) and math.isfinite(word.end_s)):
+            raise ValueError(f"word {text!r} has the times {start_s}, {end_s}")
+        return word
+
+    def to_json(self) -> list[Any]:
+        return [self.text, [round(self.start_s, 4), round(self.end_s, 4)], self.speaker]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One line of a manifest. `extra` holds every key but path and duration: speaker, prompt_id, script, kind …"""
+
+    path: str
+    duration_s: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "duration": round(self.duration_s, 4), **self.extra}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """What is known of one clip. `extra` keeps keys that this program does not know, so that nothing is lost on rewriting.
+
+    Attributes:
+        alignments: the words that training reads, in order of time.
+        written: what `convert` replaced, as the aligner wrote it; None before the first `convert`.
+        script: what the speaker was asked to say.
+        provenance: stage -> how it was made.
+    """
+
+    alignments: tuple[Word, ...] = ()
+    written: tuple[Word, ...] | None = None
+    script: str | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Sidecar:
+        """Read a sidecar's JSON value; raises `ValueError` saying what is wrong with it."""
+        if not isinstance(value, dict):
+            raise ValueError(f"a sidecar is a JSON object, got {type(value).__name__}")
+        rest = dict(value)
+        written = rest.pop("written", None)
+        script = rest.pop("script", None)
+        provenance = rest.pop("provenance", None) or {}
+        if script is not None and not isinstance(script, str):
+            raise ValueError(f"script must be a text, got {script!r}")
+        if not isinstance(provenance, dict):
+            raise ValueError(f"provenance must be an object, got {provenance!r}")
+        return cls(
+            alignments=_words(rest.pop("alignments", []), "alignments"),
+            written=None if written is None else _words(written, "written"),
+            script=script,
+            provenance=provenance,
+            extra=rest,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"alignments": [word.to_json() for word in self.alignments]}
+        if self.written is not None:
+            value["written"] = [word.to_json() for word in self.written]
+        if self.script is not None:
+            value["script"] = self.script
+        if self.provenance:
+            value["provenance"] = self.provenance
+        return {**value, **self.extra}
+
+    def with_provenance(self, stage: str, record: dict[str, Any]) -> Sidecar:
+        """Return a copy whose provenance says how `stage` made it."""
+        return dataclasses.replace(self, provenance={**self.provenance, stage: record})
+
+
+def _words(value: Any, key: str) -> tuple[Word, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{key} must be a list, got {type(value).__name__}")
+    return tuple(Word.from_json(entry) for entry in value)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset directory on disk. Nothing is cached: each read sees what is there."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Dataset:
+        """Open an existing dataset; raises `DatasetError` when the directory or all its manifests are missing."""
+        dataset = cls(Path(directory))
+        if not dataset.directory.is_dir():
+            raise DatasetError(f"{directory}: no such dataset directory")
+        if not dataset.splits():
+            raise DatasetError(f"{directory}: no manifest here (expected one of {', '.join(f'{split}.jsonl' for split in SPLITS)})")
+        return dataset
+
+    def splits(self) -> list[str]:
+        """Return the splits that have a manifest, in the order train, dev, heldout."""
+        return [split for split in SPLITS if self.manifest_path(split).exists()]
+
+    def manifest_path(self, split: str) -> Path:
+        if split not in SPLITS:
+            raise DatasetError(f"{self.directory}: no split named {split!r}; splits are {', '.join(SPLITS)}")
+        return self.directory / f"{split}.jsonl"
+
+    def clips(self, *splits: str) -> list[Clip]:
+        """Return the clips of `splits` (all that exist, when none is named), in manifest order; raises `DatasetError` by file and line."""
+        return [clip for split in splits or self.splits() for clip in _read_manifest(self.manifest_path(split))]
+
+    def write_clips(self, split: str, clips: Iterable[Clip]) -> None:
+        """Replace the manifest of `split`."""
+        lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
+        write_text(self.manifest_path(split), "".join(f"{line}\n" for line in lines))
+
+    def audio_path(self, clip: Clip) -> Path:
+        return self.directory / clip.path
+
+    def sidecar_path(self, clip: Clip) -> Path:
+        return (self.directory / clip.path).with_suffix(".json")
+
+    def read_sidecar(self, clip: Clip) -> Sidecar:
+        """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed."""
+        path = self.sidecar_path(clip)
+        try:
+            return Sidecar.from_json(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            raise DatasetError(f"{path}: clip {clip.path} has no sidecar; run `stt-ft annotate {self.directory}`") from None
+        except (ValueError, RecursionError) as error:
+            raise DatasetError(f"{path}: {error}") from None
+
+    def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
+        write_json(self.sidecar_path(clip), sidecar.to_json())
+
+    def info(self) -> dict[str, Any]:
+        """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
+        path = self.directory / "dataset.yaml"
+        return read_yaml(path) if path.exists() else {}
+
+    def write_info(self, info: dict[str, Any]) -> None:
+        write_text(self.directory / "dataset.yaml", dump_yaml(info))
+
+
+def _read_manifest(path: Path) -> list[Clip]:
+    if not path.exists():
+        raise DatasetError(f"{path}: no such manifest")
+    clips = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            clip_path, duration_s = entry.pop("path"), float(entry.pop("duration"))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
+        if not isinstance(clip_path, str) or not clip_path or not (math.isfinite(duration_s) and duration_s >= 0):
+            raise DatasetError(f"{path}, line {number}: path {clip_path!r} and duration {duration_s} cannot be used")
+        clips.append(Clip(path=clip_path, duration_s=duration_s, extra=entry))
+    return clips

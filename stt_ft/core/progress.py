@@ -1,0 +1,57 @@
+"""Talk to the person at the terminal (stderr) and results for programs (stdout). Nothing else prints.
+
+On a terminal `track` draws a bar with the time left; elsewhere (a log, CI) it writes one line when the work is done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+def say(message: str) -> None:
+    """Write one line to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def emit_json(value: Any) -> None:
+    """Write `value` to stdout as one line of JSON; NaN and infinity are refused: JSON has no word for them."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items of `iterable`, showing on stderr how far along `description` is.
+
+    Args:
+        iterable: the work.
+        description: a few words, such as "aligning clips".
+        total: number of items, where `iterable` has no length.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    return _track_on_terminal(iterable, description, total) if sys.stderr.isatty() else _track_in_log(iterable, description, total)
+
+
+def _track_on_terminal(iterable: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(iterable, total=total, description=description)
+
+
+def _track_in_log(iterable: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    begin_s, count = time.monotonic(), 0
+    try:
+        for item in iterable:
+            yield item
+            count += 1
+    finally:
+        out_of = f"/{total}" if total is not None and total != count else ""
+        say(f"{description}: {count}{out_of} in {time.monotonic() - begin_s:.1f} s")

@@ -1,0 +1,89 @@
+"""YAML as people expect it: `2e-5` is a number, `off` and `yes` are words, a key given twice is an error.
+
+PyYAML follows YAML 1.1, where `lr: 2e-5` is a text, `pause_targets: off` is False and the second of two equal keys wins in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from stt_ft.core.errors import ConfigError
+
+_NUMBER_OR_SWITCH = ("bool", "int", "float", "timestamp")
+
+
+class _Loader(yaml.SafeLoader):
+    """A `SafeLoader` with the plain scalars of YAML 1.2 and without dates."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _NUMBER_OR_SWITCH]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """A `SafeDumper` that quotes every text that YAML 1.1 or `_Loader` would take for something else."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # Only double quotes escape line breaks such as U+0085, which PyYAML otherwise writes as they are and reads as spaces.
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+for _kind, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9_]*)\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN)",
+        "-+.0123456789",
+    ),
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def parse_value(text: str) -> Any:
+    """Return the value that `text` has in YAML ("1e-4" is a number, "[1, 2]" a list); text that is no YAML is returned as it is."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return str(text)
+
+
+def dump_yaml(value: Any) -> str:
+    """Return `value` as YAML that `read_yaml`, and any reader of YAML 1.1, reads back equal; keys stay in order."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the keys and values of a YAML file (an empty file has none); raises `ConfigError` naming the file and the line."""
+    try:
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(value).__name__} {str(value)[:40]!r}")
+    return value

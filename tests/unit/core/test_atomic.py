@@ -1,0 +1,82 @@
+"""A write happens whole or not at all, even when the writer is killed in the middle of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stt_ft.core import atomic
+
+WRITER = """
+import itertools, sys
+from pathlib import Path
+from stt_ft.core.atomic import write_json
+print("ready", flush=True)
+for version in itertools.count(1):
+    write_json(Path(sys.argv[1]), {"version": version, "values": [version] * 20000})
+"""
+
+
+def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path):
+    path = tmp_path / "value.json"
+    atomic.write_json(path, {"version": 0, "values": [0] * 20_000})
+    rng = random.Random(7)
+    versions = []
+    for _ in range(12):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0, 0.05))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        value = json.loads(path.read_bytes())
+        assert value["values"] == [value["version"]] * 20_000
+        versions.append(value["version"])
+    assert max(versions) > 1, "no writer lived long enough to write: the test shows nothing"
+
+
+def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path: Path):
+    path = tmp_path / "value.txt"
+    atomic.write_text(path, "old")
+    with pytest.raises(RuntimeError, match="half way"), atomic.atomic_path(path) as temporary:  # noqa: PT012
+        temporary.write_text("ne")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failing_block_leaves_no_directory(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="half way"), atomic.atomic_directory(tmp_path / "model") as temporary:  # noqa: PT012
+        (temporary / "config.json").write_text("{}")
+        raise RuntimeError("half way")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_appears_whole(tmp_path: Path):
+    with atomic.atomic_directory(tmp_path / "deep" / "model") as temporary:
+        (temporary / "config.json").write_text("{}")
+        assert not (tmp_path / "deep" / "model").exists()
+    assert [path.name for path in (tmp_path / "deep" / "model").iterdir()] == ["config.json"]
+
+
+def test_the_temporary_file_keeps_the_suffix_that_audio_writers_look_at(tmp_path: Path):
+    with atomic.atomic_path(tmp_path / "take.wav") as temporary:
+        assert temporary.suffix == ".wav"
+        temporary.write_bytes(b"RIFF")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [-float("inf")]}])
+def test_json_has_no_word_for_nan_and_the_old_file_stays(tmp_path: Path, value: object):
+    path = tmp_path / "value.json"
+    atomic.write_json(path, {"é": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        atomic.write_json(path, value)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
