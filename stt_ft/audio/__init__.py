@@ -1,0 +1,1 @@
+"""Sound: files, the microphone, the telephone channel and synthesised speech."""

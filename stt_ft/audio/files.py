@@ -1,0 +1,139 @@
+"""Sound files in, mono float32 out; and mono 16-bit WAV back to disk.
+
+libsndfile reads WAV, FLAC, Ogg, MP3 and their kin; whatever it cannot read is handed to the `ffmpeg` program where there is one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from stt_ft.core.atomic import atomic_path
+from stt_ft.core.errors import AudioError
+from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+
+AUDIO_SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".caf",
+        ".wma",
+        ".webm",
+        ".sph",
+        ".w64",
+    ]
+)
+"""File names that are taken for sound when a directory is searched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioInfo:
+    """What the header of a sound file says."""
+
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+
+
+def read_audio(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> np.ndarray:
+    """Return the sound of `path` as mono float32 samples at `sample_rate_hz`; several channels are averaged unless `channel` picks one.
+
+    Raises `AudioError` by name when the file is missing, unreadable, empty, lacks `channel` or holds NaN or infinity.
+    """
+    path = Path(path)
+    samples, source_rate_hz = _decode(path)  # samples [N, C]
+    num_channels = samples.shape[1]
+    if len(samples) == 0:
+        raise AudioError(f"{path}: holds no sound (0 samples)")
+    if channel is not None and not 0 <= channel < num_channels:
+        raise AudioError(f"{path}: no channel {channel}; it has {num_channels}, counted from 0")
+    mono = samples.mean(axis=1, dtype=np.float32) if channel is None else np.ascontiguousarray(samples[:, channel])
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{path}: holds samples that are not finite numbers")
+    return resample(mono, source_rate_hz, sample_rate_hz)
+
+
+def resample(samples: np.ndarray, source_rate_hz: int, target_rate_hz: int) -> np.ndarray:
+    """Return mono `samples` at `target_rate_hz`, band-limited and without delay (soxr; `sphn.resample` comes out 20 to 60 ms late)."""
+    samples = np.asarray(samples, dtype=np.float32)
+    if source_rate_hz == target_rate_hz:
+        return samples
+    return soxr.resample(samples, source_rate_hz, target_rate_hz)
+
+
+def write_wav(path: str | Path, samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
+    """Write mono `samples` in [-1, 1] (beyond that they are clipped) as a 16-bit PCM WAV, whole or not at all."""
+    pcm = np.round(np.clip(samples, -1.0, 32767 / 32768) * 32768).astype(np.int16)
+    with atomic_path(Path(path)) as temporary:
+        soundfile.write(str(temporary), pcm, sample_rate_hz, subtype="PCM_16", format="WAV")
+
+
+def probe(path: str | Path) -> AudioInfo:
+    """Return duration, rate and channels of `path` without decoding all of it; raises `AudioError` when it cannot be read."""
+    path = _existing(Path(path))
+    try:
+        header = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        return _probe_with_ffmpeg(path, error)
+    duration_s = samples_to_s(header.frames, header.samplerate)
+    return AudioInfo(duration_s=duration_s, sample_rate_hz=header.samplerate, channels=header.channels)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise AudioError(f"{path}: no such audio file")
+    return path
+
+
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    """Return samples [N, C] float32 and their rate."""
+    _existing(path)
+    try:
+        return soundfile.read(str(path), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        wav = _run_ffmpeg(["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-f", "wav", "-c:a", "pcm_f32le", "-"], path, error)
+    try:
+        return soundfile.read(io.BytesIO(wav), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: ffmpeg decoded it to something unreadable ({error})") from None
+
+
+def _probe_with_ffmpeg(path: Path, libsndfile_error: Exception) -> AudioInfo:
+    entries = "stream=sample_rate,channels:format=duration"
+    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries, "-of", "json", str(path)]
+    answer = json.loads(_run_ffmpeg(command, path, libsndfile_error))
+    try:
+        stream = answer["streams"][0]
+        duration_s = float(answer["format"]["duration"])
+        return AudioInfo(duration_s=duration_s, sample_rate_hz=int(stream["sample_rate"]), channels=int(stream["channels"]))
+    except (KeyError, IndexError, ValueError):
+        raise AudioError(f"{path}: holds no sound that ffprobe can measure") from None
+
+
+def _run_ffmpeg(command: list[str], path: Path, libsndfile_error: Exception) -> bytes:
+    reason = " ".join(str(libsndfile_error).split())
+    if shutil.which(command[0]) is None:
+        raise AudioError(f"{path}: cannot be read ({reason}); if it is sound, install ffmpeg or convert it to WAV") from None
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:] or reason
+        raise AudioError(f"{path}: cannot be read by libsndfile or ffmpeg ({reason})")
+    return done.stdout

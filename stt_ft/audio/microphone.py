@@ -1,0 +1,121 @@
+"""The microphone and the loudspeaker, through PortAudio (`sounddevice`, which needs the system's libportaudio2 on Linux)."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from stt_ft.audio.files import resample
+from stt_ft.audio.levels import rms_db
+from stt_ft.core.errors import AudioError
+
+SILENCE_DB = -120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputDevice:
+    """A device that can record."""
+
+    number: int
+    name: str
+    channels: int
+    sample_rate_hz: int
+    is_default: bool
+
+
+def input_devices() -> list[InputDevice]:
+    """Return the devices that can record; raises `AudioError` when PortAudio is missing."""
+    sounddevice = _sounddevice()
+    default = sounddevice.default.device[0]
+    return [
+        InputDevice(
+            number=number,
+            name=device["name"],
+            channels=device["max_input_channels"],
+            sample_rate_hz=round(device["default_samplerate"]),
+            is_default=number == default,
+        )
+        for number, device in enumerate(sounddevice.query_devices())
+        if device["max_input_channels"] > 0
+    ]
+
+
+class Recording:
+    """One take: sound is gathered from entering the `with` block until leaving it.
+
+    The device is asked for `sample_rate_hz`; one that cannot do it runs at its own rate, and the take is resampled.
+    """
+
+    def __init__(self, *, sample_rate_hz: int, device: int | None = None) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self._device = device
+        self._device_rate_hz = sample_rate_hz
+        self._chunks: list[np.ndarray] = []
+        self._lock = threading.Lock()
+        self._level_db = SILENCE_DB
+        self._peak = 0.0
+        self._stream: Any = None
+
+    def __enter__(self) -> Recording:
+        sounddevice = _sounddevice()
+        try:
+            try:
+                sounddevice.check_input_settings(device=self._device, channels=1, samplerate=self.sample_rate_hz)
+            except sounddevice.PortAudioError:
+                self._device_rate_hz = round(sounddevice.query_devices(self._device, "input")["default_samplerate"])
+            self._stream = sounddevice.InputStream(
+                device=self._device, channels=1, samplerate=self._device_rate_hz, dtype="float32", callback=self._take
+            )
+            self._stream.start()
+        except (sounddevice.PortAudioError, ValueError) as error:
+            name = "the default device" if self._device is None else f"device {self._device}"
+            raise AudioError(f"cannot record from {name}: {error}; see stt-ft record --list_devices") from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stream.stop()
+        self._stream.close()
+
+    @property
+    def level_db(self) -> float:
+        """Power of the newest piece of sound, in decibels of full scale."""
+        return self._level_db
+
+    @property
+    def peak(self) -> float:
+        """Largest magnitude of the take so far."""
+        return self._peak
+
+    def samples(self) -> np.ndarray:
+        """Return what was recorded so far, mono float32 at `sample_rate_hz`."""
+        with self._lock:
+            sound = np.concatenate(self._chunks) if self._chunks else np.zeros(0, dtype=np.float32)
+        return resample(sound, self._device_rate_hz, self.sample_rate_hz)
+
+    def _take(self, frames: np.ndarray, _count: int, _time: object, _status: object) -> None:
+        chunk = frames[:, 0].copy()
+        with self._lock:
+            self._chunks.append(chunk)
+        self._level_db = rms_db(chunk)
+        self._peak = max(self._peak, float(np.abs(chunk).max(initial=0.0)))
+
+
+def play(samples: np.ndarray, sample_rate_hz: int) -> None:
+    """Play `samples` on the default loudspeaker and wait for their end; raises `AudioError` when there is none."""
+    sounddevice = _sounddevice()
+    try:
+        sounddevice.play(samples, sample_rate_hz, blocking=True)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise AudioError(f"cannot play back: {error}") from None
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except OSError as error:
+        raise AudioError(f"no access to sound devices ({error}); on Debian and Ubuntu: apt-get install libportaudio2") from None
+    return sounddevice

@@ -1,0 +1,202 @@
+"""Speech from espeak-ng with the true time of every word: a stand-in for a microphone in the demo, the tests and the tiny model's training.
+
+The synthesiser comes as a wheel (`espeakng-loader`, extra `synth`) and is driven through its C interface (espeak-ng's `speak_lib.h`), which
+reports each word and phoneme with the sample at which it begins.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stt_ft.audio.files import resample
+from stt_ft.core import timing
+from stt_ft.core.errors import AudioError, MissingExtra
+
+ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
+"""espeak-ng's English accents that come with every build."""
+
+VARIANTS = (
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m7",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "Andy",
+    "Annie",
+    "Alicia",
+    "Michael",
+    "Mike",
+    "Gene",
+    "edward",
+    "linda",
+    "steph",
+)
+"""espeak-ng's voice variants that differ clearly and stay intelligible; a voice is named `accent+variant`."""
+
+_SYNCHRONOUS = 2
+_PHONEME_EVENTS = 1
+_CHARS_UTF8 = 1
+_RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
+_EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenWord:
+    """A word as the synthesiser spoke it, in seconds from the start of the sound."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """Mono speech at 24 kHz in [-1, 1] and the times of its words."""
+
+    samples: npt.NDArray[np.float32]
+    words: tuple[SpokenWord, ...]
+
+    @property
+    def duration_s(self) -> float:
+        return timing.samples_to_s(len(self.samples))
+
+
+class Synthesizer:
+    """espeak-ng. The library keeps one global state, so use one instance in a process and not from several threads."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError:
+            raise MissingExtra("espeakng-loader", "synth", "speech synthesis") from None
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self._rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS)
+        if self._rate_hz <= 0:
+            raise AudioError(f"espeak-ng did not start (error {self._rate_hz}); reinstall espeakng-loader")
+        self._chunks: list[npt.NDArray[np.int16]] = []
+        self._events: list[tuple[int, int, int, bytes]] = []
+        self._callback = _Callback(self._collect)  # kept: ctypes does not own it
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def speak(self, text: str, *, voice: str, words_per_minute: int = 170, pitch: int = 50, pitch_range: int = 50) -> Utterance:
+        """Speak `text`; commas and full stops shape the melody, words are what stands between spaces.
+
+        Args:
+            text: words and punctuation; numbers as words (a word must be one spoken unit to get one time).
+            voice: an espeak voice: `accent+variant`, such as `en-us+f1`.
+            words_per_minute: 80 to 450.
+            pitch: base pitch, 0 to 99.
+            pitch_range: liveliness of the melody, 0 to 99.
+
+        Raises:
+            AudioError: unknown voice, or the synthesiser did not report a time for every word.
+        """
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise AudioError(f"espeak-ng has no voice {voice!r}")
+        for parameter, value in ((_RATE, words_per_minute), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        self._chunks.clear()
+        self._events.clear()
+        encoded = text.encode()
+        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
+        self._library.espeak_Synchronize()
+        words = self._word_times(text)
+        samples = np.concatenate(self._chunks).astype(np.float32) / 32768
+        return Utterance(samples=resample(samples, self._rate_hz, timing.SAMPLE_RATE_HZ), words=words)
+
+    def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
+        if samples and count:
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        index = 0
+        while events[index].type != _EVENT_END:
+            event = events[index]
+            name = event.id.string if event.type == _EVENT_PHONEME else b""
+            self._events.append((event.type, event.text_position, event.sample, name))
+            index += 1
+        return 0
+
+    def _word_times(self, text: str) -> tuple[SpokenWord, ...]:
+        """Match word events to the words of `text` by position; a word ends where the next event or the next silent phoneme begins.
+
+        espeak runs some pairs together ("with the") and reports one event for both: they share its span in proportion to their letters.
+        """
+        event_at = {position: sample for kind, position, sample, _ in self._events if kind == _EVENT_WORD}
+        groups: list[tuple[int, list[str]]] = []  # first sample, words
+        offset = 0
+        for word in text.split(" "):
+            sample = event_at.get(offset + 1)
+            if sample is not None:
+                groups.append((sample, [word.strip(",.?!;:").lower()]))
+            elif groups:
+                groups[-1][1].append(word.strip(",.?!;:").lower())
+            else:
+                raise AudioError(f"espeak-ng reported no time for the first word of {text!r}")
+            offset += len(word) + 1
+        silences = [sample for kind, _, sample, name in self._events if kind == _EVENT_PHONEME and name.startswith(b"_")]
+        boundaries = sorted([sample for sample, _ in groups] + silences)
+        words: list[SpokenWord] = []
+        for start, names in groups:
+            end = next((sample for sample in boundaries if sample > start), None)
+            if end is None:
+                raise AudioError(f"espeak-ng reported no end for {names[-1]!r} in {text!r}")
+            edges = np.cumsum([0, *map(len, names)]) / sum(map(len, names))
+            times = (start + edges * (end - start)) / self._rate_hz
+            words += [SpokenWord(text=name, start_s=float(times[i]), end_s=float(times[i + 1])) for i, name in enumerate(names)]
+        return tuple(words)
+
+
+def insert_silence(utterance: Utterance, before_word_s: Mapping[int, float], *, lead_s: float = 0.0, tail_s: float = 0.0) -> Utterance:
+    """Return `utterance` with silence inserted before words (index -> seconds), at its start and at its end; word times move along."""
+    pieces: list[npt.NDArray[np.float32]] = [_silence(lead_s)]
+    words: list[SpokenWord] = []
+    shift_s, cut = timing.samples_to_s(len(pieces[0])), 0
+    for index, word in enumerate(utterance.words):
+        pause_s = before_word_s.get(index, 0.0)
+        if pause_s > 0 and index > 0:
+            middle = timing.num_samples((utterance.words[index - 1].end_s + word.start_s) / 2)
+            pause = _silence(pause_s)
+            pieces += [utterance.samples[cut:middle], pause]
+            shift_s, cut = shift_s + timing.samples_to_s(len(pause)), middle
+        words.append(dataclasses.replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s))
+    pieces += [utterance.samples[cut:], _silence(tail_s)]
+    return Utterance(samples=np.concatenate(pieces), words=tuple(words))
+
+
+def add_noise(samples: npt.NDArray[np.float32], *, gain: float, noise_rms: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Scale `samples` by `gain` and add white noise of `noise_rms` (both in units of full scale), clipped to [-1, 1]."""
+    noisy = samples * gain + rng.standard_normal(len(samples), dtype=np.float32) * noise_rms
+    return np.clip(noisy, -1.0, 1.0).astype(np.float32)
+
+
+def _silence(duration_s: float) -> npt.NDArray[np.float32]:
+    return np.zeros(timing.num_samples(duration_s), dtype=np.float32)

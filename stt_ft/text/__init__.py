@@ -1,0 +1,1 @@
+"""Written and spoken forms of a text, as pure functions: no files, no torch."""

@@ -1,0 +1,223 @@
+"""English: words for digits and signs, and how quantities are said."""
+
+from __future__ import annotations
+
+from num2words import num2words
+
+from stt_ft.text.digit_words import ENGLISH_DIGITS
+from stt_ft.text.language import Language, Ways
+
+_CURRENCIES = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "usd": ("dollar", "dollars", "cent", "cents"),
+    "gbp": ("pound", "pounds", "penny", "pence"),
+    "eur": ("euro", "euros", "cent", "cents"),
+}
+_UNITS = {
+    "km": ("kilometer", "kilometers"),
+    "m": ("meter", "meters"),
+    "cm": ("centimeter", "centimeters"),
+    "mm": ("millimeter", "millimeters"),
+    "kg": ("kilogram", "kilograms"),
+    "g": ("gram", "grams"),
+    "mg": ("milligram", "milligrams"),
+    "lb": ("pound", "pounds"),
+    "lbs": ("pound", "pounds"),
+    "oz": ("ounce", "ounces"),
+    "ft": ("foot", "feet"),
+    "in": ("inch", "inches"),
+    "mi": ("mile", "miles"),
+    "mph": ("mile per hour", "miles per hour"),
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "l": ("liter", "liters"),
+    "ml": ("milliliter", "milliliters"),
+    "h": ("hour", "hours"),
+    "hr": ("hour", "hours"),
+    "hrs": ("hour", "hours"),
+    "min": ("minute", "minutes"),
+    "s": ("second", "seconds"),
+    "sec": ("second", "seconds"),
+    "ms": ("millisecond", "milliseconds"),
+    "kb": ("kilobyte", "kilobytes"),
+    "mb": ("megabyte", "megabytes"),
+    "gb": ("gigabyte", "gigabytes"),
+    "tb": ("terabyte", "terabytes"),
+    "hz": ("hertz", "hertz"),
+    "khz": ("kilohertz", "kilohertz"),
+    "mhz": ("megahertz", "megahertz"),
+    "ghz": ("gigahertz", "gigahertz"),
+    "w": ("watt", "watts"),
+    "kw": ("kilowatt", "kilowatts"),
+    "v": ("volt", "volts"),
+    "°": ("degree", "degrees"),
+    "°c": ("degree celsius", "degrees celsius"),
+    "°f": ("degree fahrenheit", "degrees fahrenheit"),
+    "k": ("thousand", "thousand"),
+    "x": ("times", "times"),
+}
+_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+_CODE_CONTEXTS = [
+    "number",
+    "numbers",
+    "code",
+    "codes",
+    "order",
+    "id",
+    "pin",
+    "zip",
+    "postcode",
+    "phone",
+    "telephone",
+    "tel",
+    "mobile",
+    "call",
+    "dial",
+    "extension",
+    "ext",
+    "account",
+    "serial",
+    "reference",
+    "ref",
+    "ticket",
+    "invoice",
+    "tracking",
+    "booking",
+    "confirmation",
+    "customer",
+    "case",
+    "flight",
+    "room",
+    "card",
+    "license",
+    "licence",
+    "policy",
+    "passport",
+    "area",
+    "sku",
+    "isbn",
+    "no",
+    "nr",
+]
+_YEAR_CONTEXTS = [
+    "in",
+    "since",
+    "year",
+    "until",
+    "till",
+    "by",
+    "before",
+    "after",
+    "during",
+    "of",
+    "from",
+    "to",
+    "summer",
+    "winter",
+    "spring",
+    "fall",
+    "autumn",
+]
+
+
+def language() -> Language:
+    """Return English."""
+    return Language(
+        code="en",
+        digits=ENGLISH_DIGITS,
+        zero_variants=("oh",),
+        repeats={2: "double", 3: "triple"},
+        plus="plus",
+        minus="minus",
+        point="point",
+        percent=("percent",),
+        star="star",
+        ampersand="and",
+        decimal_mark=".",
+        group_marks=",'",
+        ordinal_suffixes=("st", "nd", "rd", "th"),
+        cardinals=cardinals,
+        ordinals=ordinals,
+        years=years,
+        times=times,
+        fractions=fractions,
+        currencies=_CURRENCIES,
+        units=_UNITS,
+        months=frozenset([*_MONTHS, *(month[:3] for month in _MONTHS), "sept"]),
+        month_names=tuple(month.capitalize() for month in _MONTHS),
+        range_word="to",
+        code_contexts=frozenset(_CODE_CONTEXTS),
+        year_contexts=frozenset(_YEAR_CONTEXTS),
+    )
+
+
+def cardinals(number: int) -> Ways:
+    """Return the ways of saying how many: "one hundred five", "one hundred and five", "a hundred five", "twelve hundred"."""
+    british = _split(num2words(number))
+    american = tuple(word for word in british if word != "and")
+    ways = [american, british]
+    if american[:2] in {("one", "hundred"), ("one", "thousand"), ("one", "million")}:
+        ways += [("a", *way[1:]) for way in ways]
+    if 1100 <= number <= 9999 and number % 1000 >= 100:
+        hundreds, rest = divmod(number, 100)
+        ways.append((*_split(num2words(hundreds)), "hundred", *(_split(num2words(rest)) if rest else ())))
+    return list(dict.fromkeys(ways))
+
+
+def ordinals(number: int) -> Ways:
+    """Return the ways of saying which one: "one hundred first", "one hundred and first"."""
+    british = _split(num2words(number, to="ordinal"))
+    return list(dict.fromkeys([tuple(word for word in british if word != "and"), british]))
+
+
+def years(number: int) -> Ways:
+    """Return the ways of saying a year: "nineteen ninety six", "twenty oh five", "two thousand five"."""
+    century, rest = divmod(number, 100)
+    if not 10 <= century <= 99 or (century % 10 == 0 and rest < 10):
+        ways = cardinals(number)
+    elif rest == 0:
+        ways = [(*_split(num2words(century)), "hundred")]
+    elif rest < 10:
+        ways = [(*_split(num2words(century)), "oh", *_split(num2words(rest)))]
+    else:
+        ways = [(*_split(num2words(century)), *_split(num2words(rest)))]
+    if century == 20:
+        pair = (("oh",) if 0 < rest < 10 else ()) + (_split(num2words(rest)) if rest else ("hundred",))
+        ways = [*ways, *cardinals(number), ("twenty", *pair)]
+    return list(dict.fromkeys(ways))
+
+
+def times(hour: int, minute: int, half: str) -> Ways:
+    """Return the ways of saying a time of day: "ten thirty", "half past ten", "ten o'clock"."""
+    hour_words = _split(num2words(hour))
+    tail = tuple(half)  # "am" -> "a", "m"
+    if minute == 0:
+        whole = [(*hour_words, *tail)] if half else [(*hour_words, "o'clock"), hour_words]
+        return [*whole, (*hour_words, "hundred", "hours")] if not half else whole
+    minute_words = (("oh",) if minute < 10 else ()) + _split(num2words(minute))
+    ways = [(*hour_words, *minute_words, *tail)]
+    if minute == 15:
+        ways.append(("quarter", "past", *hour_words, *tail))
+    if minute == 30:
+        ways.append(("half", "past", *hour_words, *tail))
+    if minute == 45:
+        ways.append(("quarter", "to", *_split(num2words(hour % 12 + 1)), *tail))
+    return ways
+
+
+def fractions(numerator: int, denominator: int) -> Ways:
+    """Return the ways of saying a fraction: "one half", "three quarters", "two thirds", "five over seven"."""
+    above, below = cardinals(numerator)[0], cardinals(denominator)[0]
+    over = (*above, "over", *below)
+    if denominator < 2:
+        return [over]
+    names = {2: [("half",)], 4: [("quarter",), ("fourth",)]}.get(denominator, [ordinals(denominator)[0]])
+    if numerator == 1:
+        return [way for name in names for way in (("one", *name), ("a", *name))] + [over]
+    plural = {"half": "halves"}
+    return [(*above, *name[:-1], plural.get(name[-1], name[-1] + "s")) for name in names] + [over]
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").replace("-", " ").split())

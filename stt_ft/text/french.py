@@ -1,0 +1,165 @@
+"""French: words for digits and signs, and how quantities are said in France, Belgium ("septante") and Switzerland ("huitante")."""
+
+from __future__ import annotations
+
+import functools
+
+from num2words import num2words
+
+from stt_ft.core.errors import TextError
+from stt_ft.text.digit_words import FRENCH_DIGITS
+from stt_ft.text.language import Language, Ways
+
+_DIALECTS = {"fr": "fr", "be": "fr_BE", "ch": "fr_CH"}
+_CURRENCIES = {
+    "€": ("euro", "euros", "centime", "centimes"),
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "£": ("livre", "livres", "penny", "pence"),
+    "eur": ("euro", "euros", "centime", "centimes"),
+    "chf": ("franc", "francs", "centime", "centimes"),
+}
+_UNITS = {
+    "km": ("kilomètre", "kilomètres"),
+    "m": ("mètre", "mètres"),
+    "cm": ("centimètre", "centimètres"),
+    "mm": ("millimètre", "millimètres"),
+    "kg": ("kilogramme", "kilogrammes"),
+    "g": ("gramme", "grammes"),
+    "mg": ("milligramme", "milligrammes"),
+    "km/h": ("kilomètre heure", "kilomètres heure"),
+    "l": ("litre", "litres"),
+    "ml": ("millilitre", "millilitres"),
+    "h": ("heure", "heures"),
+    "min": ("minute", "minutes"),
+    "s": ("seconde", "secondes"),
+    "ko": ("kilooctet", "kilooctets"),
+    "mo": ("mégaoctet", "mégaoctets"),
+    "go": ("gigaoctet", "gigaoctets"),
+    "hz": ("hertz", "hertz"),
+    "w": ("watt", "watts"),
+    "kw": ("kilowatt", "kilowatts"),
+    "v": ("volt", "volts"),
+    "°": ("degré", "degrés"),
+    "°c": ("degré celsius", "degrés celsius"),
+    "k": ("mille", "mille"),
+    "x": ("fois", "fois"),
+}
+_MONTHS = ["janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"]
+_CODE_CONTEXTS = [
+    "numéro",
+    "numéros",
+    "code",
+    "codes",
+    "commande",
+    "référence",
+    "identifiant",
+    "postal",
+    "téléphone",
+    "tél",
+    "portable",
+    "mobile",
+    "compte",
+    "dossier",
+    "client",
+    "ticket",
+    "facture",
+    "suivi",
+    "réservation",
+    "confirmation",
+    "carte",
+    "série",
+    "vol",
+    "chambre",
+    "poste",
+    "n°",
+    "no",
+]
+_YEAR_CONTEXTS = ["en", "depuis", "année", "an", "jusqu'en", "de", "été", "hiver", "printemps", "automne"]
+
+
+def language(dialect: str = "fr") -> Language:
+    """Return French as spoken in `dialect`: `fr`, `be` or `ch`."""
+    if dialect not in _DIALECTS:
+        raise TextError(f"no French dialect {dialect!r}; dialects are {', '.join(_DIALECTS)}")
+    cardinals = functools.partial(cardinals_of, dialect=dialect)
+    return Language(
+        code="fr",
+        digits=FRENCH_DIGITS,
+        zero_variants=(),
+        repeats={2: "double", 3: "triple"},
+        plus="plus",
+        minus="moins",
+        point="virgule",
+        percent=("pour", "cent"),
+        star="étoile",
+        ampersand="et",
+        decimal_mark=",",
+        group_marks=".'",
+        ordinal_suffixes=("er", "re", "ère", "ere", "e", "ème", "eme", "nd", "nde"),
+        cardinals=cardinals,
+        ordinals=functools.partial(ordinals_of, dialect=dialect),
+        years=functools.partial(years_of, dialect=dialect),
+        times=functools.partial(times_of, dialect=dialect),
+        fractions=functools.partial(fractions_of, dialect=dialect),
+        currencies=_CURRENCIES,
+        units=_UNITS,
+        months=frozenset(_MONTHS),
+        month_names=tuple(_MONTHS),
+        range_word="à",
+        code_contexts=frozenset(_CODE_CONTEXTS),
+        year_contexts=frozenset(_YEAR_CONTEXTS),
+        pairs=True,
+    )
+
+
+def cardinals_of(number: int, *, dialect: str) -> Ways:
+    """Return the ways of saying how many; "un" is "une" before a feminine noun."""
+    words = _split(num2words(number, lang=_DIALECTS[dialect]))
+    return [words, (*words[:-1], "une")] if words[-1] == "un" else [words]
+
+
+def ordinals_of(number: int, *, dialect: str) -> Ways:
+    """Return the ways of saying which one."""
+    if number == 1:
+        return [("premier",), ("première",)]
+    words = _split(num2words(number, lang=_DIALECTS[dialect], to="ordinal"))
+    return [words, ("second",), ("seconde",)] if number == 2 else [words]
+
+
+def years_of(number: int, *, dialect: str) -> Ways:
+    """Return the ways of saying a year: "mille neuf cent quatre vingt seize", "dix neuf cent …"."""
+    ways = cardinals_of(number, dialect=dialect)[:1]
+    hundreds, rest = divmod(number, 100)
+    if 11 <= hundreds <= 19:
+        tail = _split(num2words(rest, lang=_DIALECTS[dialect])) if rest else ()
+        ways.append((*_split(num2words(hundreds, lang=_DIALECTS[dialect])), "cent" if rest else "cents", *tail))
+    return ways
+
+
+def times_of(hour: int, minute: int, half: str, *, dialect: str) -> Ways:
+    """Return the ways of saying a time of day: "dix heures trente", "dix heures et demie", "midi"."""
+    hour_words = (*cardinals_of(hour, dialect=dialect)[-1], "heure" if hour < 2 else "heures")
+    minute_words = cardinals_of(minute, dialect=dialect)[-1] if minute else ()
+    ways = [(*hour_words, *minute_words, *half)]
+    special = {15: ("et", "quart"), 30: ("et", "demie")}.get(minute)
+    if special:
+        ways.append((*hour_words, *special, *half))
+    if hour in (0, 12) and not half:
+        ways.append(({0: "minuit", 12: "midi"}[hour], *minute_words))
+    return ways
+
+
+def fractions_of(numerator: int, denominator: int, *, dialect: str) -> Ways:
+    """Return the ways of saying a fraction: "un demi", "trois quarts", "deux cinquièmes", "cinq sur sept"."""
+    above = cardinals_of(numerator, dialect=dialect)[0]
+    below = cardinals_of(denominator, dialect=dialect)[0]
+    over = (*above, "sur", *below)
+    if denominator < 2:
+        return [over]
+    name = {2: ("demi",), 3: ("tiers",), 4: ("quart",)}.get(denominator) or ordinals_of(denominator, dialect=dialect)[0]
+    plural = numerator > 1 and not name[-1].endswith("s")
+    return [(*above, *name[:-1], name[-1] + ("s" if plural else "")), over]
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.replace("-", " ").split())

@@ -1,0 +1,82 @@
+"""What a language brings to reading numbers aloud: its words for digits and signs, and its rules for quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from stt_ft.text.lattice import Arc, Lattice
+
+Ways = list[tuple[str, ...]]
+"""Ways of saying one thing, likeliest first."""
+
+_VARIANT_PRIOR, _REPEAT_PRIOR = 1e-2, 1e-20
+"""How likely "oh" is against "zero", and "double" against saying a digit twice, before the sound is heard (by 80 synthetic takes)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """The words and rules of one language.
+
+    Attributes:
+        code: ISO 639-1.
+        digits: the words for 0 to 9.
+        zero_variants: other words for 0 in a dictated number.
+        repeats: count -> word said before a digit that is repeated so often ("double").
+        plus, point, percent, minus, star, ampersand: the words for these signs.
+        decimal_mark, group_marks: the characters that part whole from fraction, and thousands.
+        ordinal_suffixes: lower-case endings that make digits an ordinal.
+        cardinals: number -> ways of saying it, likeliest first.
+        ordinals: number -> ways of saying its ordinal.
+        years: number -> ways of saying it as a year.
+        times: hour, minute, half of the day ("am", "pm" or "") -> ways of saying it.
+        currencies: sign or code -> (singular, plural, singular of the hundredth, plural of the hundredth).
+        units: abbreviation -> (singular, plural).
+        months: lower-case names and abbreviations, after or before which a number is a day or a year.
+        month_names: the twelve names, where a date in digits may be said with one.
+        range_word: what is said for the dash between two quantities.
+        code_contexts: lower-case words that announce a code: what follows is read digit by digit.
+        year_contexts: lower-case words after which four digits are a year.
+        fractions: (numerator, denominator) -> ways of saying it.
+        pairs: whether codes are often read by two digits ("zéro six douze trente quatre").
+    """
+
+    code: str
+    digits: tuple[str, ...]
+    zero_variants: tuple[str, ...]
+    repeats: Mapping[int, str]
+    plus: str
+    minus: str
+    point: str
+    percent: tuple[str, ...]
+    star: str
+    ampersand: str
+    decimal_mark: str
+    group_marks: str
+    ordinal_suffixes: tuple[str, ...]
+    cardinals: Callable[[int], Ways]
+    ordinals: Callable[[int], Ways]
+    years: Callable[[int], Ways]
+    times: Callable[[int, int, str], Ways]
+    fractions: Callable[[int, int], Ways]
+    currencies: Mapping[str, tuple[str, str, str, str]] = field(default_factory=dict)
+    units: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    months: frozenset[str] = frozenset()
+    month_names: tuple[str, ...] = ()
+    range_word: str = ""
+    code_contexts: frozenset[str] = frozenset()
+    year_contexts: frozenset[str] = frozenset()
+    pairs: bool = False
+
+    def digit_lattice(self, digits: str) -> Lattice:
+        """Return the ways of saying ASCII `digits` one by one: each zero under any of its names, repeats with "double" and "triple"."""
+        words = tuple(self.digits[int(digit)] for digit in digits)
+        arcs = [Arc(index, index + 1, (word,)) for index, word in enumerate(words)]
+        for index, digit in enumerate(digits):
+            if digit == "0":
+                arcs += [Arc(index, index + 1, (variant,), _VARIANT_PRIOR) for variant in self.zero_variants]
+            for count, repeat in self.repeats.items():
+                if digits[index : index + count] == digit * count:
+                    names = (words[index], *(self.zero_variants if digit == "0" else ()))
+                    arcs += [Arc(index, index + count, (repeat, name), _REPEAT_PRIOR) for name in names]
+        return Lattice(words=words, arcs=tuple(arcs), last=len(digits))

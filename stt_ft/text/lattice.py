@@ -1,0 +1,101 @@
+"""The ways in which one written token may be said, as a small graph: "500" is five zero zero, five oh oh, five double zero …
+
+Nodes are numbered from 0 to `last`; an arc from one node to a later one says some words (or none). A path from 0 to `last` is one way of
+saying the token. An aligner that hears the sound picks the path that fits best; without sound, `words` is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arc:
+    """Words said between two nodes of a lattice; `prior` says how likely this way is against the plainest, 1.0."""
+
+    start: int
+    stop: int
+    words: tuple[str, ...]
+    prior: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """Ways of saying one thing.
+
+    Attributes:
+        words: what is said unless the sound tells otherwise.
+        arcs: all the ways; the first path that can be built from them is `words`.
+        last: the final node.
+    """
+
+    words: tuple[str, ...]
+    arcs: tuple[Arc, ...]
+    last: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more than one way."""
+        return len(self.arcs) > self.last
+
+    def accepts(self, words: Sequence[str]) -> bool:
+        """Return whether `words` is one of the ways."""
+        reached = {(0, 0)}
+        frontier = [(0, 0)]
+        while frontier:
+            node, taken = frontier.pop()
+            for arc in self.arcs:
+                step = (arc.stop, taken + len(arc.words))
+                if arc.start == node and step not in reached and tuple(words[taken : step[1]]) == arc.words:
+                    reached.add(step)
+                    frontier.append(step)
+        return (self.last, len(words)) in reached
+
+    def paths(self, limit: int) -> list[tuple[str, ...]]:
+        """Return up to `limit` different ways of saying it, `words` first."""
+        found: dict[tuple[str, ...], None] = {self.words: None}
+        for path in self._walk(0, ()):
+            if len(found) >= limit:
+                break
+            found[path] = None
+        return list(found)
+
+    def _walk(self, node: int, said: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        stack = [(node, said)]
+        while stack:
+            node, said = stack.pop()
+            if node == self.last:
+                yield said
+                continue
+            stack += [(arc.stop, said + arc.words) for arc in reversed(self.arcs) if arc.start == node]
+
+
+def fixed(words: Iterable[str]) -> Lattice:
+    """Return the lattice of one way only."""
+    words = tuple(words)
+    return Lattice(words=words, arcs=(Arc(0, 1, words),), last=1)
+
+
+def either(ways: Sequence[Sequence[str]]) -> Lattice:
+    """Return the lattice of several whole ways, the first being the likeliest."""
+    distinct = list(dict.fromkeys(tuple(way) for way in ways))
+    return Lattice(words=distinct[0], arcs=tuple(Arc(0, 1, way) for way in distinct), last=1)
+
+
+def chain(parts: Sequence[Lattice]) -> Lattice:
+    """Return the lattice that says `parts` one after the other."""
+    words: tuple[str, ...] = ()
+    arcs: list[Arc] = []
+    offset = 0
+    for part in parts:
+        words += part.words
+        arcs += [Arc(arc.start + offset, arc.stop + offset, arc.words, arc.prior) for arc in part.arcs]
+        offset += part.last
+    return Lattice(words=words, arcs=tuple(arcs), last=offset)
+
+
+def also(lattice: Lattice, ways: Iterable[Sequence[str]], *, prior: float = 1e-10) -> Lattice:
+    """Return `lattice` with further, less likely ways of saying the whole of it."""
+    more = tuple(Arc(0, lattice.last, tuple(way), prior) for way in dict.fromkeys(map(tuple, ways)) if not lattice.accepts(way))
+    return Lattice(words=lattice.words, arcs=lattice.arcs + more, last=lattice.last)

@@ -1,0 +1,296 @@
+"""Prompts for a speaker: dictated numbers in the shapes people dictate them, and ordinary sentences. Seeded, balanced, pure.
+
+A prompt is a list of spoken words with the places where a speaker may pause, and the span of the number in it. English.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+_NUMBER_KINDS: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...] = (
+    (
+        "order",
+        (
+            "order number",
+            "my order number is",
+            "the order number is",
+            "please check order number",
+            "i am calling about order number",
+            "it is order number",
+        ),
+        (7, 7, 7, 8, 6, 5),
+    ),
+    ("location", ("location code", "the location code is", "my location code is", "please look up location code"), (6, 6, 6, 5, 7, 4)),
+    (
+        "phone",
+        ("my phone number is", "the phone number is", "you can call me at", "please call me back on", "my number is"),
+        (10, 10, 10, 7, 8, 9),
+    ),
+    (
+        "reference",
+        ("the code is", "the reference is", "my account number is", "the ticket number is", "customer number", "the pin is"),
+        (3, 4, 5, 6, 8, 9),
+    ),
+)
+_AFTER_NUMBER = ("please", "thank you", "for the delivery", "and it is late", "can you check it", "from last week")
+
+_PEOPLE = (
+    "i", "we", "they", "she", "he", "my sister", "my brother", "the driver", "our neighbour", "the manager", "your colleague",
+    "the doctor", "a customer", "the young woman", "the old man", "my friend", "the teacher", "our team", "the children", "my mother",
+)  # fmt: skip
+_PAST = (
+    "bought", "found", "lost", "returned", "ordered", "wanted", "opened", "forgot", "brought", "cleaned", "painted", "sold", "used",
+    "fixed", "moved", "checked",
+)  # fmt: skip
+_THINGS = (
+    "the blue chair", "a small table", "the green jacket", "some fresh bread", "a new phone", "the kitchen window", "my black shoes",
+    "the wrong parcel", "a warm coat", "the red bicycle", "the last ticket", "a good book", "the front door", "a large box",
+    "the white car", "some cold water", "the garden key", "a broken lamp", "the silver ring", "an empty bottle", "the heavy bag",
+    "a birthday card", "the yellow flowers", "a paper map",
+)  # fmt: skip
+_PLACES = (
+    "at the market", "in the office", "near the station", "behind the school", "in the city", "at home", "by the river",
+    "in the kitchen", "next to the bank", "under the bridge", "at the airport", "in our street", "on the second floor", "in the hotel",
+    "at the library", "beside the church",
+)  # fmt: skip
+_TIMES = (
+    "yesterday", "last night", "this morning", "on monday", "on friday evening", "before lunch", "after the meeting", "early today",
+    "last summer", "two days ago", "at seven", "around noon", "in the afternoon", "a week ago", "at nine thirty",
+)  # fmt: skip
+_REASONS = (
+    "because it was raining", "because the shop was closed", "so we had to wait", "but nobody was there", "and everyone was happy",
+    "but it was too late", "because the train was slow", "so i called again", "and then we went home", "but the price was wrong",
+)  # fmt: skip
+_REQUESTS = (
+    "could you send me", "i would like to return", "please bring me", "can we talk about", "do you still have", "i need help with",
+    "please cancel", "where can i find", "when will you deliver", "i have a question about", "would you please change",
+    "we are waiting for",
+)  # fmt: skip
+_SHORT_NUMBERS = (
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "eight",
+    "ten",
+    "twelve",
+    "fifteen",
+    "twenty",
+    "twenty three",
+    "thirty",
+    "forty five",
+    "sixty",
+)
+_COUNTED = ("boxes", "tickets", "minutes", "people", "pages", "bottles", "chairs", "days", "miles", "letters")
+_ASIDES = ("hello", "good morning", "yes", "no", "well", "okay", "excuse me", "thanks", "of course", "sorry")
+_STATES = (
+    "quite busy",
+    "very tired",
+    "still open",
+    "almost ready",
+    "much cheaper",
+    "completely full",
+    "rather quiet",
+    "too small",
+    "really nice",
+    "out today",
+)
+_SUBJECTS = (
+    "the shop",
+    "the train",
+    "the weather",
+    "your service",
+    "the new building",
+    "our house",
+    "the restaurant",
+    "this road",
+    "the music",
+    "the food",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What a speaker is to say.
+
+    Attributes:
+        words: spoken words, lower case.
+        kind: `number` or `ordinary`.
+        breaks: indices of words before which the melody breaks (a comma) and a pause is natural.
+        digits: the dictated digits as a string, empty for ordinary sentences.
+        number_span: first word of the number and one past its last, or None.
+    """
+
+    words: tuple[str, ...]
+    kind: str
+    breaks: frozenset[int] = field(default_factory=frozenset)
+    digits: str = ""
+    number_span: tuple[int, int] | None = None
+
+    @property
+    def text(self) -> str:
+        """The spoken words with a comma at every break and a full stop."""
+        marked = [word + ("," if index + 1 in self.breaks else "") for index, word in enumerate(self.words)]
+        return " ".join(marked) + "."
+
+    @property
+    def written(self) -> str:
+        """The prompt with its number in digits, as a transcriber would write it."""
+        if self.number_span is None:
+            return " ".join(self.words)
+        start, end = self.number_span
+        return " ".join([*self.words[:start], self.digits, *self.words[end:]])
+
+
+def belongs_to(digits: str, share: int, shares: int = 5) -> bool:
+    """Say whether a digit string falls into `share` of `shares` equal, disjoint parts of all digit strings, so that splits never meet."""
+    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % shares == share
+
+
+def number_prompt(
+    rng: random.Random,
+    *,
+    allowed: Callable[[str], bool] = lambda digits: True,
+    min_digits: int = 3,
+    max_digits: int = 10,
+    spoken_zero_and_double: bool = True,
+) -> Prompt:
+    """Make a prompt that dictates a number digit by digit.
+
+    Args:
+        rng: source of all choices.
+        allowed: accepts or refuses a digit string (to keep splits apart); drawn again until accepted.
+        min_digits: shortest number.
+        max_digits: longest number.
+        spoken_zero_and_double: whether "oh" for zero and "double five" may occur.
+    """
+    while True:
+        _, carriers, lengths = rng.choice(_NUMBER_KINDS)
+        length = rng.choice(lengths)
+        if not min_digits <= length <= max_digits:
+            continue
+        digits = _digit_string(rng, length)
+        if allowed(digits):
+            break
+    carrier = rng.choice(carriers).split()
+    groups = _group_lengths(rng, length)
+    spoken: list[str] = []
+    breaks = set()
+    position = 0
+    zero = "oh" if spoken_zero_and_double and rng.random() < 0.3 else "zero"
+    says_double = spoken_zero_and_double and rng.random() < 0.5
+    for group in groups:
+        if spoken:
+            breaks.add(len(carrier) + len(spoken))
+        spoken += _spell(digits[position : position + group], zero=zero, says_double=says_double)
+        position += group
+    after: Sequence[str] = ()
+    if rng.random() < 0.25:
+        after = rng.choice(_AFTER_NUMBER).split()
+        breaks.add(len(carrier) + len(spoken))
+    if rng.random() < 0.15:
+        breaks.add(len(carrier))
+    return Prompt(
+        words=(*carrier, *spoken, *after),
+        kind="number",
+        breaks=frozenset(breaks),
+        digits=digits,
+        number_span=(len(carrier), len(carrier) + len(spoken)),
+    )
+
+
+def ordinary_prompt(rng: random.Random) -> Prompt:
+    """Make an ordinary sentence; numbers in it have one or two digits and are written as words."""
+    pattern = rng.randrange(6)
+    parts: list[str]
+    if pattern == 0:
+        parts = [f"{rng.choice(_PEOPLE)} {rng.choice(_PAST)} {rng.choice(_THINGS)} {rng.choice(_PLACES)}"]
+        parts += [rng.choice(_TIMES)] if rng.random() < 0.4 else []
+    elif pattern == 1:
+        parts = [f"{rng.choice(_PEOPLE)} {rng.choice(_PAST)} {rng.choice(_THINGS)} {rng.choice(_TIMES)}", rng.choice(_REASONS)]
+    elif pattern == 2:
+        parts = [f"{rng.choice(_REQUESTS)} {rng.choice(_THINGS)}"]
+        parts += [rng.choice(_ASIDES)] if rng.random() < 0.2 else []
+    elif pattern == 3:
+        parts = [f"{rng.choice(_PEOPLE)} {rng.choice(_PAST)} {rng.choice(_SHORT_NUMBERS)} {rng.choice(_COUNTED)} {rng.choice(_PLACES)}"]
+    elif pattern == 4:
+        parts = [f"{rng.choice(_SUBJECTS)} was {rng.choice(_STATES)} {rng.choice(_TIMES)}"]
+        parts += [rng.choice(_REASONS)] if rng.random() < 0.4 else []
+    else:
+        parts = [
+            f"{rng.choice(_REQUESTS)} {rng.choice(_SHORT_NUMBERS)} {rng.choice(_COUNTED)}",
+            f"{rng.choice(_SUBJECTS)} was {rng.choice(_STATES)}",
+        ]
+    if rng.random() < 0.25:
+        parts.insert(0, rng.choice(_ASIDES))
+    words: list[str] = []
+    breaks = set()
+    for part in parts:
+        if words and rng.random() < 0.7:
+            breaks.add(len(words))
+        words += part.split()
+    return Prompt(words=tuple(words), kind="ordinary", breaks=frozenset(breaks))
+
+
+def hesitations(rng: random.Random, prompt: Prompt) -> dict[int, float]:
+    """Draw silences to insert before words, index -> seconds: up to 1.5 s inside numbers, mostly where the melody breaks."""
+    pauses: dict[int, float] = {}
+    for index in range(1, len(prompt.words)):
+        inside_number = prompt.number_span is not None and prompt.number_span[0] < index < prompt.number_span[1]
+        if index in prompt.breaks:
+            if inside_number and rng.random() < 0.6:
+                pauses[index] = rng.uniform(0.1, 1.5)
+            elif not inside_number and rng.random() < 0.4:
+                pauses[index] = rng.uniform(0.05, 0.4)
+        elif inside_number and rng.random() < 0.04:
+            pauses[index] = rng.uniform(0.2, 1.2)
+    return pauses
+
+
+def _digit_string(rng: random.Random, length: int) -> str:
+    """Digits with the repeats and leading zeros that real codes have more often than chance."""
+    digits: list[str] = []
+    for index in range(length):
+        if index and rng.random() < 0.1:
+            digits.append(digits[-1])
+        elif index == 0 and rng.random() < 0.1:
+            digits.append("0")
+        else:
+            digits.append(str(rng.randrange(10)))
+    return "".join(digits)
+
+
+def _group_lengths(rng: random.Random, length: int) -> list[int]:
+    """Split `length` digits into the groups a speaker makes: none, 3-3-4 for phone numbers, or threes, fours and twos."""
+    if length <= 4 or rng.random() < 0.35:
+        return [length]
+    if length == 10 and rng.random() < 0.7:
+        return [3, 3, 4]
+    groups = []
+    while length > 0:
+        group = min(length, rng.choice((2, 3, 3, 4)))
+        if length - group == 1:
+            group = length if length <= 4 else group - 1
+        groups.append(group)
+        length -= group
+    return groups
+
+
+def _spell(digits: str, *, zero: str, says_double: bool) -> list[str]:
+    words = []
+    index = 0
+    while index < len(digits):
+        name = zero if digits[index] == "0" else DIGIT_NAMES[int(digits[index])]
+        if says_double and digits[index : index + 2] == digits[index] * 2 and digits[index : index + 3] != digits[index] * 3:
+            words += ["double", name]
+            index += 2
+        else:
+            words.append(name)
+            index += 1
+    return words

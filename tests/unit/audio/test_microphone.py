@@ -1,0 +1,132 @@
+"""The real path from a capture device to a file: PulseAudio's null sink as microphone, a sound played into it, the take compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stt_ft
+from stt_ft.audio.files import read_audio, resample, write_wav
+from stt_ft.core.errors import AudioError
+
+pulse_programs = pytest.mark.skipif(
+    not all(shutil.which(program) for program in ("pulseaudio", "pactl", "paplay")),
+    reason="pulseaudio and pulseaudio-utils are not installed",
+)
+RATE_HZ = 24_000
+FINE_RATE_HZ = 8 * RATE_HZ
+
+
+@pytest.fixture
+def null_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A PulseAudio server of its own whose only device is a null sink; its monitor is the default microphone."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    environment = {
+        "XDG_RUNTIME_DIR": str(runtime),
+        "PULSE_SERVER": f"unix:{runtime}/native",
+        "HOME": str(tmp_path),
+        "PULSE_SOURCE": "mic.monitor",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+    command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes"]
+    modules = [f"module-native-protocol-unix auth-anonymous=1 socket={runtime}/native", "module-null-sink sink_name=mic rate=48000"]
+    arguments = [argument for module in modules for argument in ("-L", module)]
+    server = subprocess.Popen(
+        [*command, *arguments], env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(100):
+            if subprocess.run(["pactl", "info"], capture_output=True).returncode == 0:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.skip("the PulseAudio server does not start here")
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def chirp() -> np.ndarray:
+    """A sound whose every moment is different, so that any shift shows."""
+    time_s = np.arange(round(1.5 * RATE_HZ)) / RATE_HZ
+    envelope = np.sin(np.pi * time_s / 1.5) ** 2
+    return (0.4 * envelope * np.sin(2 * np.pi * (200 * time_s + 900 * time_s**2))).astype(np.float32)
+
+
+@pulse_programs
+def test_what_is_played_into_the_microphone_is_in_the_file(null_sink: None, tmp_path: Path) -> None:
+    script = tmp_path / "record.py"
+    script.write_text(RECORDER)
+    waking = np.zeros(RATE_HZ // 2, dtype=np.float32)  # the monitor of an idle sink gives nothing until something plays
+    write_wav(tmp_path / "played.wav", np.concatenate([waking, chirp()]))
+    environment = {**os.environ, "PYTHONPATH": str(Path(stt_ft.__file__).parents[1])}
+    recorder = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "dataset")], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=environment
+    )
+    assert recorder.stdout is not None
+    first = recorder.stdout.readline().strip()
+    if "cannot record" in first or "sound devices" in first:
+        pytest.skip(f"PortAudio does not reach PulseAudio here: {first}")
+    assert first == "recording"
+    time.sleep(0.3)
+    subprocess.run(["paplay", "--device=mic", tmp_path / "played.wav"], check=True)
+    time.sleep(0.3)
+    recorder.communicate("stop\n", timeout=20)
+    assert recorder.returncode == 0
+    taken = read_audio(tmp_path / "dataset" / "audio" / "anna_chirp.wav", FINE_RATE_HZ)  # finer, since the delay is no whole sample
+    played = resample(chirp(), RATE_HZ, FINE_RATE_HZ)
+    size = 1 << 20
+    correlation = np.fft.irfft(np.fft.rfft(taken, size) * np.conj(np.fft.rfft(played, size)))
+    lag = int(correlation.argmax())
+    overlap = taken[lag : lag + len(played)]
+    assert len(overlap) == len(played), "the take ends before the sound does"
+    likeness = float(np.dot(overlap, played) / (np.linalg.norm(overlap) * np.linalg.norm(played)))
+    assert likeness > 0.99
+    assert np.abs(overlap).max() == pytest.approx(np.abs(played).max(), rel=0.1)
+
+
+RECORDER = """
+import sys
+from pathlib import Path
+from stt_ft.audio.microphone import Recording
+from stt_ft.core.errors import AudioError
+from stt_ft.core.manifest import Dataset
+from stt_ft.corpus.prompt_script import PromptLine, PromptScript
+from stt_ft.corpus.recording_session import Session
+
+prompt = PromptLine(prompt_id="chirp", say="a chirp")
+session = Session.open(
+    Dataset(Path(sys.argv[1])), PromptScript(language="en", prompts=(prompt,)), {"speaker": "anna"}, sample_rate_hz=24000
+)
+try:
+    with Recording(sample_rate_hz=24000) as take:
+        print("recording", flush=True)
+        sys.stdin.readline()
+        session.keep(prompt, take.samples())
+except AudioError as error:
+    print(error, flush=True)
+"""
+
+
+def test_no_such_device_is_refused_with_the_way_out() -> None:
+    try:
+        import sounddevice
+    except OSError:
+        pytest.skip("libportaudio2 is not installed")
+    from stt_ft.audio.microphone import Recording
+
+    assert len(sounddevice.query_devices()) < 900
+    with pytest.raises(AudioError, match=r"device 999.*--list_devices"), Recording(sample_rate_hz=RATE_HZ, device=999):
+        pass

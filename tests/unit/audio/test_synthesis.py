@@ -1,0 +1,66 @@
+"""The synthesiser's word times are where the sound is, and inserted silence moves them along."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("espeakng_loader")
+
+from stt_ft.audio.synthesis import Synthesizer, add_noise, insert_silence
+from stt_ft.core import timing
+from stt_ft.core.errors import AudioError
+
+
+@pytest.fixture(scope="module")
+def synthesizer() -> Synthesizer:
+    return Synthesizer()
+
+
+def energy(samples: np.ndarray, start_s: float, end_s: float) -> float:
+    return float(np.square(samples[timing.num_samples(start_s) : timing.num_samples(end_s)]).mean())
+
+
+def test_every_word_has_a_time_with_sound_in_it(synthesizer: Synthesizer) -> None:
+    utterance = synthesizer.speak("please help with the order, four one five.", voice="en-us+f2")
+    assert [word.text for word in utterance.words] == ["please", "help", "with", "the", "order", "four", "one", "five"]
+    assert all(before.end_s <= after.start_s + 1e-9 for before, after in zip(utterance.words, utterance.words[1:], strict=False))
+    assert all(energy(utterance.samples, word.start_s, word.end_s) > 1e-4 for word in utterance.words)
+    comma = utterance.words[4].end_s, utterance.words[5].start_s
+    assert comma[1] - comma[0] > 0.1
+    before_comma = energy(utterance.samples, utterance.words[4].start_s, utterance.words[4].end_s)
+    assert energy(utterance.samples, comma[0] + 0.08, comma[1]) < 0.01 * before_comma
+
+
+def test_the_same_words_take_the_same_time_and_faster_ones_less(synthesizer: Synthesizer) -> None:
+    """The wave itself differs from call to call: the library's oscillators carry on where they stopped."""
+    once, again = (synthesizer.speak("one two three.", voice="en-us+m3", words_per_minute=150) for _ in range(2))
+    assert [word.start_s for word in once.words] == pytest.approx([word.start_s for word in again.words], abs=5e-3)
+    assert synthesizer.speak("one two three.", voice="en-us+m3", words_per_minute=200).duration_s < once.duration_s
+
+
+def test_inserted_silence_is_silent_and_moves_words(synthesizer: Synthesizer) -> None:
+    utterance = synthesizer.speak("four one five, five five five.", voice="en-gb-x-rp+m1")
+    paused = insert_silence(utterance, {3: 0.8}, lead_s=0.5, tail_s=1.0)
+    assert paused.duration_s == pytest.approx(utterance.duration_s + 0.8 + 0.5 + 1.0, abs=1e-3)
+    for index, (before, after) in enumerate(zip(utterance.words, paused.words, strict=True)):
+        shift = 0.5 if index < 3 else 1.3
+        assert after.start_s == pytest.approx(before.start_s + shift, abs=1e-3)
+        length = timing.num_samples(0.1)
+        sound = [
+            samples[timing.num_samples(word.start_s) :][:length] for samples, word in ((utterance.samples, before), (paused.samples, after))
+        ]
+        np.testing.assert_allclose(sound[0], sound[1], atol=0.05)
+    gap = paused.words[2].end_s, paused.words[3].start_s
+    assert gap[1] - gap[0] >= 0.8
+    assert energy(paused.samples, 0, 0.49) == 0
+
+
+def test_noise_has_the_asked_level() -> None:
+    noisy = add_noise(np.zeros(48_000, dtype=np.float32), gain=1.0, noise_rms=0.01, rng=np.random.default_rng(0))
+    assert float(np.sqrt(np.square(noisy).mean())) == pytest.approx(0.01, rel=0.02)
+
+
+def test_an_unknown_voice_is_named(synthesizer: Synthesizer) -> None:
+    with pytest.raises(AudioError, match="tlh"):
+        synthesizer.speak("hello.", voice="tlh+m1")

@@ -1,0 +1,77 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stt_ft.metrics.digit_strings import digit_edits, number_runs, score_digits, written_form
+
+DIGITS = st.text(alphabet="0123", max_size=9)
+
+
+def levenshtein(left, right):
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(right, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+@given(reference=DIGITS, transcript=DIGITS)
+@settings(deadline=None, max_examples=200)
+def test_digit_errors_are_levenshteins_distance(reference, transcript):
+    edits = digit_edits(reference, transcript)
+    assert edits.num_errors == levenshtein(reference, transcript)
+    assert len(edits.error_positions) == edits.num_errors
+    assert len(reference) - edits.dropped + edits.inserted + edits.doubled == len(transcript)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "expected"),
+    [
+        ("1234567", {}),
+        ("1235467", {"swapped": 1}),
+        ("123467", {"dropped": 1}),
+        ("12334567", {"doubled": 1}),
+        ("12934567", {"inserted": 1}),
+        ("1234568", {"substituted": 1}),
+    ],
+)
+def test_operations_are_named(transcript, expected):
+    edits = digit_edits("1234567", transcript)
+    named = {name: getattr(edits, name) for name in ("substituted", "dropped", "inserted", "doubled", "swapped")}
+    assert {name: count for name, count in named.items() if count} == expected
+
+
+def test_position_of_an_error_is_the_digit_of_the_reference():
+    assert digit_edits("5551234", "5559234").error_positions == (3,)
+    assert digit_edits("1234567", "1235467").error_positions == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        (["order", "one", "two", "nine"], "words"),
+        (["order", "129"], "digits"),
+        (["order", "one", "29"], "mixed"),
+        (["order", "number"], "none"),
+        (["oh", "order", "1296803."], "digits"),
+        (["double", "five", "oh"], "words"),
+    ],
+)
+def test_written_form(words, form):
+    assert written_form(words) == form
+
+
+def test_a_right_string_is_right_in_any_form():
+    reference = ["number", "oh", "double", "five", "one"]
+    for transcript in (reference, ["number", "0551"], ["number", "zero", "five", "five", "one"]):
+        assert score_digits(reference, transcript).is_exact
+    wrong = score_digits(reference, ["number", "551"])
+    assert not wrong.is_exact
+    assert not wrong.keeps_leading_zeros
+    assert wrong.edits.dropped == 1
+
+
+def test_a_number_is_three_digits_or_more():
+    words = ["i", "have", "one", "or", "two", "orders", "four", "five", "six", "thanks"]
+    assert number_runs(words) == [(6, 9)]

@@ -1,0 +1,43 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stt_ft.metrics.word_errors import character_errors, scoring_form, word_errors
+
+WORDS = st.lists(st.sampled_from(["one", "two", "three", "it is", "a"]), max_size=8)
+
+
+def levenshtein(left, right):
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(right, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+@given(reference=WORDS, transcript=WORDS)
+@settings(deadline=None, max_examples=150)
+def test_errors_are_levenshteins_distance_over_words(reference, transcript):
+    counts = word_errors(reference, transcript)
+    assert counts.num_errors == levenshtein(reference, transcript)
+    assert counts.num_reference == len(reference)
+    assert len(counts.matched) == counts.hits
+    assert all(reference[left] == transcript[right] for left, right in counts.matched)
+    assert len(counts.replaced) == counts.substitutions
+
+
+@given(reference=WORDS, transcript=WORDS)
+@settings(deadline=None, max_examples=50)
+def test_character_errors_are_levenshteins_distance_over_characters(reference, transcript):
+    assert character_errors(reference, transcript).num_errors == levenshtein(" ".join(reference), " ".join(transcript))
+
+
+def test_a_number_in_glyphs_is_wrong_against_the_same_number_in_words():
+    reference, transcript = scoring_form(["Order", "one", "two", "nine."]), scoring_form(["order", "129"])
+    assert (reference, transcript) == (["order", "one", "two", "nine"], ["order", "129"])
+    counts = word_errors(reference, transcript)
+    assert (counts.substitutions, counts.deletions) == (1, 2)
+
+
+def test_substitutions_say_what_became_of_what():
+    assert word_errors(["send", "it", "today"], ["send", "at", "today"]).replaced == (("it", "at"),)
