@@ -1,0 +1,255 @@
+"""A model directory: what `kyutai/stt-1b-en_fr-candle` holds, wherever it lies.
+
+    config.json            shape of the model, names of the other files, stt_config: text lag and silence prefix
+    model.safetensors      the language model
+    TOKENIZER.model        sentencepiece: 0 end-of-padding, 3 padding
+    MIMI.safetensors       the codec (and, where its shape is not Mimi's own, its config)
+
+Opening one checks that the files belong together and loads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stt_ft.core.errors import CheckpointError
+from stt_ft.core.recipe import DEFAULT_BASE
+from stt_ft.core.timing import num_frames_covering
+from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+TINY_DIR = Path(__file__).parent.parent / "assets" / "tiny"
+"""The model that `--base tiny` means."""
+
+MOSHI_NAME = "model.safetensors"
+"""Name of the language model's file where config.json gives none (upstream `moshi.models.loaders.MOSHI_NAME`)."""
+
+NOT_FOR_THE_LM = (
+    "moshi_name", "mimi_name", "mimi_config_name", "tokenizer_name", "lora_name", "model_type", "lm_gen_config", "tts_config", "stt_config",
+    "model_id",
+)  # fmt: skip
+"""Keys of config.json that upstream takes out before it builds the language model (`CheckpointInfo.from_hf_repo`)."""
+
+REQUIRED_SIZES = ("dim", "num_heads", "num_layers", "n_q", "card", "text_card", "context")
+"""Keys of config.json without which nothing can be built; all are counts."""
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDir:
+    """An opened model: where its files lie and what its config says. Nothing is loaded yet.
+
+    Attributes:
+        name: how the user asked for it: `tiny`, a directory, or a hub repo id.
+        directory: where config.json lies.
+        config: config.json as it stands.
+        mimi_config: shape of the codec; None for Mimi's own.
+    """
+
+    name: str
+    directory: Path
+    config: dict[str, Any]
+    lm_weights: Path
+    mimi_weights: Path
+    mimi_config: dict[str, Any] | None
+    tokenizer_path: Path
+
+    @property
+    def text_lag_s(self) -> float:
+        """How far text runs behind sound, in seconds."""
+        return float(self.config["stt_config"]["audio_delay_seconds"])
+
+    @property
+    def silence_prefix_s(self) -> float:
+        """Silence that the model wants to hear before speech, in seconds."""
+        return float(self.config["stt_config"].get("audio_silence_prefix_seconds", 0.0))
+
+    @property
+    def num_prefix_frames(self) -> int:
+        """Whole codec frames that hold the silence prefix."""
+        return num_frames_covering(self.silence_prefix_s)
+
+    @property
+    def n_q(self) -> int:
+        """Codebooks the language model takes in."""
+        return int(self.config["n_q"])
+
+    @property
+    def dep_q(self) -> int:
+        """Codebooks the model speaks: 0 for a pure speech-to-text model."""
+        return int(self.config.get("dep_q", 0))
+
+    @property
+    def num_heads(self) -> int:
+        """Number of extra (pause) heads."""
+        return int(self.config.get("extra_heads_num_heads", 0))
+
+    @property
+    def context(self) -> int:
+        """Frames that the attention looks back over."""
+        return int(self.config["context"])
+
+    @property
+    def padding_id(self) -> int:
+        return int(self.config.get("existing_text_padding_id", 3))
+
+    @property
+    def end_padding_id(self) -> int:
+        return int(self.config.get("existing_text_end_padding_id", 0))
+
+    @property
+    def lm_kwargs(self) -> dict[str, Any]:
+        """The part of the config from which upstream builds its `LMModel`."""
+        return {key: value for key, value in self.config.items() if key not in NOT_FOR_THE_LM}
+
+    def load_tokenizer(self) -> SentencePieceProcessor:
+        """Load the sentencepiece model; raises `CheckpointError` when it cannot be read."""
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            return SentencePieceProcessor(str(self.tokenizer_path))  # pyright: ignore[reportCallIssue]
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"{self.tokenizer_path}: not a sentencepiece model: {error}") from None
+
+    def lm_header(self) -> SafetensorsHeader:
+        """Read the table of contents of the language model's file."""
+        return read_header(self.lm_weights)
+
+
+def open_model(base: str | Path, *, require_extra_heads: bool = True) -> ModelDir:
+    """Open `tiny`, a directory, or a hub repo id, and check that its files belong together. No weights are loaded.
+
+    Raises:
+        CheckpointError: no such model, a file missing or broken, or no pause heads where `require_extra_heads` asks for them.
+    """
+    name = str(base)
+    directory = TINY_DIR if name == "tiny" else Path(base)
+    files = _LocalFiles(name, directory) if directory.is_dir() else _hub_files(name, directory)
+    config = _read_config(files.get("config.json"))
+    if require_extra_heads:
+        _check_config_has_heads(name, config)
+    mimi_config_name = config.get("mimi_config_name")
+    model = ModelDir(
+        name=name,
+        config=config,
+        directory=files.get("config.json").parent,
+        lm_weights=files.get(config.get("moshi_name", MOSHI_NAME)),
+        mimi_weights=files.get(config["mimi_name"]),
+        mimi_config=_read_json(files.get(mimi_config_name)) if mimi_config_name else None,
+        tokenizer_path=files.get(config["tokenizer_name"]),
+    )
+    _check_weights(model, require_extra_heads=require_extra_heads)
+    return model
+
+
+@dataclass(frozen=True)
+class _LocalFiles:
+    """The files of a directory."""
+
+    name: str
+    directory: Path
+
+    def get(self, filename: str) -> Path:
+        if filename.startswith("hf://"):
+            owner, repo, rest = filename.removeprefix("hf://").split("/", 2)
+            return _HubFiles(f"{owner}/{repo}").get(rest)
+        path = self.directory / filename
+        if Path(filename).is_absolute() or ".." in Path(filename).parts:
+            raise CheckpointError(f"{self.directory}/config.json: the file name {filename!r} leads out of the directory")
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file; a model directory holds config.json and the files it names")
+        return path
+
+
+@dataclass(frozen=True)
+class _HubFiles:
+    """The files of a Hugging Face repository, downloaded when asked for."""
+
+    name: str
+
+    def get(self, filename: str) -> Path:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+        from requests.exceptions import RequestException
+
+        try:
+            return Path(hf_hub_download(self.name, filename))
+        except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
+            raise CheckpointError(f"{self.name}: neither a directory here nor a repository of the hub that you may read") from None
+        except (EntryNotFoundError, HfHubHTTPError, RequestException, OSError) as error:
+            reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"{self.name}: no directory of that name here, and {filename} could not be fetched from the hub ({reason}); "
+                "check the connection, or give a directory or 'tiny'"
+            ) from None
+
+
+def _hub_files(name: str, directory: Path) -> _HubFiles:
+    if name == "tiny":
+        raise CheckpointError(f"{directory}: the tiny model is missing here; make it with `python tools/make_tiny_model.py`")
+    if not _REPO_ID.fullmatch(name):
+        raise CheckpointError(f"{name}: no such model directory (give a directory, a hub repo id such as {DEFAULT_BASE}, or 'tiny')")
+    return _HubFiles(name)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read config.json and say everything that is wrong with it at once."""
+    config = _read_json(path)
+    faults = [f"{key} must be a positive count, got {config.get(key)!r}" for key in REQUIRED_SIZES if not _is_count(config.get(key))]
+    faults += [f"{key} is missing" for key in ("mimi_name", "tokenizer_name") if not isinstance(config.get(key), str)]
+    stt_config = config.get("stt_config")
+    if not isinstance(stt_config, dict) or not isinstance(stt_config.get("audio_delay_seconds"), (int, float)):
+        faults.append("stt_config.audio_delay_seconds is missing: this is no speech-to-text model")
+    if config.get("lora"):
+        faults.append("lora is true: this is the config of an adapter, not of a whole model; merge it first")
+    if faults:
+        raise CheckpointError(f"{path}: {'; '.join(faults)}")
+    return config
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _check_config_has_heads(name: str, config: dict[str, Any]) -> None:
+    if not config.get("extra_heads_num_heads"):
+        raise CheckpointError(
+            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
+            "or a recipe with pause.targets: off"
+        )
+
+
+def _check_weights(model: ModelDir, *, require_extra_heads: bool) -> None:
+    """Check the table of contents of both weight files: heads present, sizes as the config says."""
+    read_header(model.mimi_weights)
+    tensors = model.lm_header().tensors
+    dim = model.config["dim"]
+    wanted = {"text_emb.weight": (model.config["text_card"] + 1, dim)}
+    wanted |= {f"emb.{index}.weight": (model.config["card"] + 1, dim) for index in range(model.n_q)}
+    if require_extra_heads or model.num_heads:
+        wanted |= {f"extra_heads.{index}.weight": (model.config.get("extra_heads_dim", 6), dim) for index in range(model.num_heads)}
+    for name, shape in wanted.items():
+        if name not in tensors:
+            way_out = f"; use {DEFAULT_BASE}" if name.startswith("extra_heads") else ""
+            raise CheckpointError(f"{model.lm_weights}: no tensor {name}, which config.json promises{way_out}")
+        if tensors[name].shape != shape:
+            raise CheckpointError(
+                f"{model.lm_weights}: tensor {name} has shape {list(tensors[name].shape)}, config.json says {list(shape)}"
+            )

@@ -1,0 +1,43 @@
+"""Which device and which number type to compute in, from the words a user gives."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from moshi.utils.compile import no_compile
+
+from stt_ft.core.errors import ConfigError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+"""Number types by the name that configs and flags use."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` takes a GPU where there is one. Raises `ConfigError` when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device {name!r} is unknown; give auto, cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} GPU(s); give cpu or auto")
+    return device
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """Return the number type to listen with: bfloat16 on a GPU, float32 elsewhere."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """Return the number type called `name`; raises `ConfigError` when there is none."""
+    if name not in DTYPES:
+        raise ConfigError(f"dtype {name!r} is unknown; give {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def compile_only_on_gpu(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which upstream calls no `torch.compile` on a CPU: that needs a compiler and a minute, for one small norm."""
+    return contextlib.nullcontext() if device.type == "cuda" else no_compile()

@@ -1,0 +1,231 @@
+"""Fold an adapter into its base: `W + scaling * B @ A` in float32, rounded once, one tensor in memory at a time.
+
+Several adapters `i` with weights `w_i` give `W + sum of w_i * (W_i - W)`, where `W_i` is what adapter `i` alone would make of `W`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import stt_ft
+from stt_ft.core.atomic import write_json
+from stt_ft.core.errors import CheckpointError
+from stt_ft.core.provenance import file_sha256
+from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
+from stt_ft.model.device import pick_dtype
+from stt_ft.model.lora import adapter_rank, adapter_scaling
+from stt_ft.model.output_dir import check_output, whole_directory
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, read_header
+from stt_ft.model.tensor_names import pytorch_name
+
+FORMAT_NAMES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
+"""Names of number types in a safetensors header."""
+
+TORCH_TYPES = {name: dtype for dtype, name in FORMAT_NAMES.items()} | {"F64": torch.float64}
+
+_PROJECTION = re.compile(r"(?P<prefix>.*\.self_attn\.)(?P<side>in|out)_proj[_.]weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What one training left: A and B of every linear layer, or whole weights, or both, and how much of it to take."""
+
+    header: SafetensorsHeader
+    scaling: float
+    weight: float = 1.0
+
+    @classmethod
+    def open(cls, path: Path, *, weight: float = 1.0) -> Adapter:
+        """Open the file of an adapter, or the directory that holds it (`lora.safetensors` or `consolidated.safetensors`)."""
+        if path.is_dir():
+            candidates = [path / name for name in ("lora.safetensors", "consolidated.safetensors") if (path / name).is_file()]
+            if not candidates:
+                raise CheckpointError(f"{path}: no lora.safetensors here")
+            path = candidates[0]
+        header = read_header(path)
+        is_lora = any(name.endswith(".lora_A.weight") for name in header.tensors)
+        if is_lora:
+            adapter_rank(path)
+        return cls(header=header, scaling=adapter_scaling(path) if is_lora else 1.0, weight=weight)
+
+    def whole_weight(self, module: str) -> str | None:
+        """Return the name under which the weight of `module` was saved in full, if it was."""
+        return next((name for name in (f"{module}.frozen_W.weight", f"{module}.weight", module) if name in self.header.tensors), None)
+
+    def names_of(self, module: str) -> list[str]:
+        """Return the names of all that this adapter holds for `module`."""
+        low_rank = [name for name in (f"{module}.lora_A.weight", f"{module}.lora_B.weight") if name in self.header.tensors]
+        whole = self.whole_weight(module)
+        return low_rank + ([whole] if whole else [])
+
+    def merged(self, module: str, weight: torch.Tensor) -> torch.Tensor:
+        """Return what this adapter alone makes of `weight` [out, in], in float32."""
+        whole = self.whole_weight(module)
+        merged = read_float32(self.header, whole) if whole else weight
+        if f"{module}.lora_A.weight" in self.header.tensors:
+            a, b = read_float32(self.header, f"{module}.lora_A.weight"), read_float32(self.header, f"{module}.lora_B.weight")
+            merged = torch.addmm(merged, b, a, alpha=self.scaling)
+        return merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergePlan:
+    """Everything that a merge will do, checked before a byte is written."""
+
+    base: ModelDir
+    header: SafetensorsHeader
+    adapters: tuple[Adapter, ...]
+    modules_of: dict[str, list[str]]
+    specs: dict[str, TensorSpec]
+    metadata: dict[str, str]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the merged directory will take."""
+        copied = (self.base.mimi_weights, self.base.tokenizer_path)
+        return sum(spec.num_bytes for spec in self.specs.values()) + sum(path.stat().st_size for path in copied)
+
+
+def read_float32(header: SafetensorsHeader, name: str) -> torch.Tensor:
+    """Read one floating tensor of a safetensors file as float32."""
+    spec = header.tensors[name]
+    if spec.dtype not in TORCH_TYPES:
+        raise CheckpointError(f"{header.path}: tensor {name} is {spec.dtype}; expected one of {', '.join(TORCH_TYPES)}")
+    flat = torch.frombuffer(header.read_bytes(name), dtype=TORCH_TYPES[spec.dtype]) if spec.num_bytes else torch.empty(0)
+    return flat.view(spec.shape).float()
+
+
+def as_buffer(tensor: torch.Tensor) -> Any:
+    """Return the bytes of a tensor without copying them."""
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy()
+
+
+def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfloat16") -> MergePlan:
+    """Work out which tensor is made of what.
+
+    Raises:
+        CheckpointError: an adapter of another base, or one with names or shapes that the base does not have.
+    """
+    number_type = FORMAT_NAMES[pick_dtype(dtype)]
+    header = base.lm_header()
+    base_sha256 = file_sha256(base.lm_weights)
+    modules_of = {name: _modules_of(name, adapters) for name in header.tensors}
+    for adapter in adapters:
+        _check_adapter(adapter, base, base_sha256, modules_of, header)
+    specs = {
+        name: TensorSpec(dtype=number_type if spec.dtype in TORCH_TYPES else spec.dtype, shape=spec.shape)
+        for name, spec in header.tensors.items()
+    }
+    metadata = {
+        "format": "pt",
+        "base": base.name,
+        "base_sha256": base_sha256,
+        "adapters": json.dumps([{"sha256": file_sha256(a.header.path), "scaling": a.scaling, "weight": a.weight} for a in adapters]),
+        "dtype": dtype,
+        "stt_ft": stt_ft.__version__,
+    }
+    return MergePlan(base=base, header=header, adapters=tuple(adapters), modules_of=modules_of, specs=specs, metadata=metadata)
+
+
+def _modules_of(name: str, adapters: Sequence[Adapter]) -> list[str]:
+    """Return the modules, in upstream's PyTorch naming, whose weights tensor `name` of the base holds.
+
+    It is one, but for the attention projections of a depformer, which Candle's names stack: one per codebook.
+    """
+    stacked = _PROJECTION.fullmatch(name)
+    if stacked is None:
+        return [pytorch_name(name).removesuffix(".weight")]
+    parts = [f"{stacked['prefix']}{stacked['side']}_projs.0"]
+    while any(adapter.names_of(module := f"{stacked['prefix']}{stacked['side']}_projs.{len(parts)}") for adapter in adapters):
+        parts.append(module)
+    return parts
+
+
+def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, modules_of: dict[str, list[str]], header: SafetensorsHeader) -> None:
+    path = adapter.header.path
+    trained_on = adapter.header.metadata.get("base_sha256")
+    if trained_on is not None and trained_on != base_sha256:
+        trained_name = adapter.header.metadata.get("base", "?")
+        raise CheckpointError(
+            f"{path}: trained on another base ({trained_name}, {trained_on[:12]}…) than {base.name} ({base_sha256[:12]}…); give --base"
+        )
+    used: set[str] = set()
+    for name, modules in modules_of.items():
+        shape = header.tensors[name].shape
+        for module in modules:
+            used |= set(adapter.names_of(module))
+            _check_shapes(adapter, module, (shape[0] // len(modules), *shape[1:]))
+    unknown = sorted(set(adapter.header.tensors) - used)
+    if unknown:
+        raise CheckpointError(f"{path}: holds {len(unknown)} tensors that {base.name} has no place for, such as {unknown[0]}")
+
+
+def _check_shapes(adapter: Adapter, module: str, shape: tuple[int, ...]) -> None:
+    """Refuse an adapter whose matrices do not fit the weight of `module`, or that holds one of A and B alone."""
+    tensors = adapter.header.tensors
+    a, b = tensors.get(f"{module}.lora_A.weight"), tensors.get(f"{module}.lora_B.weight")
+    whole = adapter.whole_weight(module)
+    fits = (a is None) == (b is None) and (whole is None or tensors[whole].shape == shape)
+    if a is not None and b is not None:
+        fits = fits and len(shape) == 2 and a.shape[1:] == shape[1:] and b.shape[:1] == shape[:1] and a.shape[0] == b.shape[1]
+    if not fits:
+        found = {name: list(tensors[name].shape) for name in adapter.names_of(module)}
+        raise CheckpointError(f"{adapter.header.path}: {found} does not fit the base's {module} of shape {list(shape)}")
+
+
+def merge_adapter(base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dtype: str = "bfloat16", overwrite: bool = False) -> MergePlan:
+    """Write the model directory `out`: the base with `adapters` folded in, its tensor names, order and config kept.
+
+    Raises:
+        CheckpointError: adapters that do not fit, an existing `out`, too little disk; all found before anything is written.
+    """
+    plan = plan_merge(base, adapters, dtype=dtype)
+    check_output(out, overwrite=overwrite, num_bytes=plan.num_bytes)
+    with whole_directory(out) as directory:
+        write_merged_weights(plan, directory / MOSHI_NAME)
+        write_config_and_companions(base, directory)
+    return plan
+
+
+def write_merged_weights(plan: MergePlan, path: Path) -> None:
+    """Write the merged language model tensor by tensor."""
+    with SafetensorsWriter(path, plan.specs, plan.metadata) as writer, torch.no_grad():
+        for name, spec in plan.specs.items():
+            if spec.dtype not in TORCH_TYPES:
+                writer.write(name, plan.header.read_bytes(name))
+                continue
+            weight = read_float32(plan.header, name)
+            modules = plan.modules_of[name]
+            parts = [_merge_module(part, module, plan.adapters) for part, module in zip(weight.chunk(len(modules)), modules, strict=True)]
+            writer.write(name, as_buffer((parts[0] if len(parts) == 1 else torch.cat(parts)).to(TORCH_TYPES[spec.dtype])))
+
+
+def _merge_module(weight: torch.Tensor, module: str, adapters: Sequence[Adapter]) -> torch.Tensor:
+    """Return the merged weight of one module in float32."""
+    touching = [adapter for adapter in adapters if adapter.names_of(module)]
+    if len(touching) == 1 and touching[0].weight == 1.0:
+        return touching[0].merged(module, weight)
+    merged = weight.clone()
+    for adapter in touching:
+        merged += adapter.weight * (adapter.merged(module, weight) - weight)
+    return merged
+
+
+def write_config_and_companions(model: ModelDir, directory: Path) -> None:
+    """Copy tokenizer and codec of `model` into `directory` and write its config.json: whole (no adapter), every file by its plain name."""
+    config = {key: value for key, value in model.config.items() if key not in ("lora_rank", "lora_scaling", "lora_name")}
+    config |= {"lora": False, "moshi_name": MOSHI_NAME, "mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name}
+    shutil.copyfile(model.mimi_weights, directory / model.mimi_weights.name)
+    shutil.copyfile(model.tokenizer_path, directory / model.tokenizer_path.name)
+    if model.mimi_config is not None:
+        config["mimi_config_name"] = "mimi_config.json"
+        write_json(directory / "mimi_config.json", model.mimi_config)
+    write_json(directory / "config.json", config)

@@ -1,0 +1,81 @@
+"""The language model: loading it, and one forward pass over a whole clip.
+
+Upstream's `LMModel.forward` always runs the depformer, which a speech-to-text model (`dep_q == 0`) does not have, and throws the
+transformer's output away, which the pause heads need. `LMModel.forward_text` is public and does the rest; this module owns what is
+around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from moshi.models import loaders
+from moshi.models.lm import LMModel
+from moshi.models.lm_utils import _delay_sequence, _undelay_sequence
+from safetensors import SafetensorError
+
+from stt_ft.core.errors import CheckpointError
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.device import compile_only_on_gpu
+from stt_ft.model.lora import attach_adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class SttOutput:
+    """What the model says at every frame; position t predicts `codes[..., t]`, having seen `codes[..., :t]`."""
+
+    hidden: torch.Tensor  # [B, T, D], after the output norm
+    text_logits: torch.Tensor  # [B, T, V]
+    head_logits: torch.Tensor  # [B, T, H, C]
+    audio_logits: torch.Tensor | None = None  # [B, dep_q, T, card]
+
+
+def load_lm(
+    model: ModelDir, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, lora_weights: Path | None = None
+) -> LMModel:
+    """Load the language model in evaluation mode, with the adapter of `lora_weights` where one is given.
+
+    Raises:
+        CheckpointError: weights that do not fit the config, or an adapter that does not fit the model.
+    """
+    try:
+        lm = loaders.get_moshi_lm(model.lm_weights, lm_kwargs=model.lm_kwargs, device=device, dtype=dtype)
+    except (RuntimeError, TypeError, AssertionError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{model.lm_weights}: these weights do not fit {model.directory / 'config.json'}: {reason}") from None
+    if lora_weights is not None:
+        attach_adapter(lm, lora_weights)
+    return lm.eval()
+
+
+def forward(lm: LMModel, codes: torch.Tensor, *, with_audio: bool = False) -> SttOutput:
+    """Run the model over whole clips, teacher-forced.
+
+    Args:
+        lm: the model; gradients follow its mode and the caller's.
+        codes: text tokens, then codec codes [B, 1 + n_q, T]; -1 contributes no embedding.
+        with_audio: also run the depformer of a model with `dep_q > 0`.
+
+    Returns:
+        Logits aligned with `codes`: the initial token is put in front and the last step, which nothing follows, is dropped.
+    """
+    initial = lm._get_initial_token().expand(len(codes), -1, -1)
+    delayed = _delay_sequence(lm.delays, codes, initial) if any(lm.delays) else codes
+    sequence = torch.cat([initial, delayed], dim=2)
+    with compile_only_on_gpu(codes.device):
+        hidden, text_logits = lm.forward_text(sequence[:, :, :-1])
+        audio_logits = lm.forward_depformer_training(sequence[:, :, 1:], hidden) if with_audio and lm.dep_q > 0 else None
+    if any(lm.delays):
+        text_logits, _ = _undelay_sequence(lm.delays[:1], text_logits)
+        if audio_logits is not None:
+            audio_logits, _ = _undelay_sequence(lm.delays[1 : 1 + lm.dep_q], audio_logits)
+    return SttOutput(hidden=hidden, text_logits=text_logits[:, 0], head_logits=head_logits(lm, hidden), audio_logits=audio_logits)
+
+
+def head_logits(lm: LMModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Apply the extra heads to `hidden` [B, T, D]; returns [B, T, H, C], empty over H where the model has no heads."""
+    if len(lm.extra_heads) == 0:
+        return hidden.new_zeros(*hidden.shape[:2], 0, 1)
+    return torch.stack([head(hidden.to(next(head.parameters()).dtype)) for head in lm.extra_heads], dim=2)

@@ -1,0 +1,77 @@
+"""From the text stream back to words with times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stt_ft.core import timing
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+WORD_BOUNDARY = "▁"
+"""Sentencepiece's mark on a piece that begins a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamWord:
+    """A word that the model wrote. Times are in seconds of the clip (without the silence prefix).
+
+    Attributes:
+        start_s: where its sound begins, by the frame of its first token and the text lag.
+        end_s: where the frame of its last token ends, by the same reckoning: the stream does not say where a word's sound ends.
+        appeared_s: when it was known whole: the server sends a word with the first padding after it.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    appeared_s: float
+
+
+def words_from_tokens(
+    tokens: Sequence[int] | np.ndarray,
+    tokenizer: SentencePieceProcessor,
+    *,
+    text_lag_s: float,
+    prefix_s: float = 0.0,
+    padding_id: int = 3,
+    end_padding_id: int = 0,
+) -> list[StreamWord]:
+    """Return the words of a text stream `tokens` [T].
+
+    A word begins with a piece that bears sentencepiece's mark and takes in all pieces up to the next, so the texts joined by spaces are
+    what the tokenizer makes of all tokens at once.
+    """
+    silent = {padding_id, end_padding_id}
+    frames_of_words: list[list[int]] = []
+    for frame, token in enumerate(int(token) for token in tokens):
+        if token in silent or tokenizer.is_control(token):
+            continue
+        if not frames_of_words or tokenizer.id_to_piece(token).startswith(WORD_BOUNDARY):
+            frames_of_words.append([])
+        frames_of_words[-1].append(frame)
+    offset_s = text_lag_s + prefix_s
+    words = []
+    for frames in frames_of_words:
+        text = tokenizer.decode([int(tokens[frame]) for frame in frames]).strip()
+        if not text:
+            continue
+        words.append(
+            StreamWord(
+                text=text,
+                start_s=max(0.0, timing.frame_start_s(frames[0]) - offset_s),
+                end_s=max(0.0, timing.frame_start_s(frames[-1] + 1) - offset_s),
+                appeared_s=max(0.0, timing.frame_heard_s(_first_silent(tokens, frames[-1], silent)) - prefix_s),
+            )
+        )
+    return words
+
+
+def _first_silent(tokens: Sequence[int] | np.ndarray, frame: int, silent: Iterable[int]) -> int:
+    """Return the first frame after `frame` whose token is silent, or the last frame of the stream."""
+    return next((later for later in range(frame + 1, len(tokens)) if int(tokens[later]) in silent), len(tokens) - 1)

@@ -1,0 +1,81 @@
+"""Model directories of random weights, and a dataset of codes that fits them, for tests that need no model that hears."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stt_ft.core import timing
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.model.checkpoint_dir import ModelDir, open_model
+
+TOOL = Path(__file__).parent.parent / "tools" / "make_random_base.py"
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+def make_random_base(out: Path, **options) -> ModelDir:
+    """Run tools/make_random_base.py in this process and open what it wrote."""
+    spec = importlib.util.spec_from_file_location("make_random_base", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return open_model(tool.make_random_base(out, **options), require_extra_heads=False)
+
+
+def random_codes(model: ModelDir, num_frames: int, seed: int = 0) -> np.ndarray:
+    """Codec codes [n_q, T]."""
+    return np.random.default_rng(seed).integers(0, model.config["card"], (model.n_q, num_frames)).astype(np.int16)
+
+
+def spoken_words(rng: np.random.Generator, num_digits: int) -> tuple[Word, ...]:
+    """ "order number is" and digits, one every 0.4 s or so."""
+    words, time_s = [], 0.4
+    for text in ("order", "number", "is", *(DIGITS[digit] for digit in rng.integers(0, 10, num_digits))):
+        words.append(Word(text=text, start_s=round(time_s, 3), end_s=round(time_s + 0.3, 3)))
+        time_s += 0.3 + float(rng.uniform(0.02, 0.2))
+    return tuple(words)
+
+
+def write_dataset(directory: Path, sizes: dict[str, int], seed: int = 0) -> Dataset:
+    """A dataset of noisy clips with words; sizes: split -> number of clips."""
+    from stt_ft.audio.files import write_wav
+
+    rng = np.random.default_rng(seed)
+    data = Dataset(directory)
+    for split, size in sizes.items():
+        clips = []
+        for index in range(size):
+            words = spoken_words(rng, int(rng.integers(3, 7)))
+            samples = rng.normal(0, 0.1, timing.num_samples(words[-1].end_s + 0.3)).astype(np.float32)
+            clip = Clip(path=f"audio/{split}_{index}.wav", duration_s=timing.samples_to_s(len(samples)))
+            write_wav(data.audio_path(clip), samples)
+            data.write_sidecar(clip, Sidecar(alignments=words))
+            clips.append(clip)
+        data.write_clips(split, clips)
+    return data
+
+
+@pytest.fixture(scope="session")
+def random_base(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
+    """A pure speech-to-text model."""
+    return make_random_base(tmp_path_factory.mktemp("models") / "random")
+
+
+@pytest.fixture(scope="session")
+def speaking_base(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
+    """A model with a depformer: three codebooks spoken."""
+    return make_random_base(tmp_path_factory.mktemp("models") / "speaking", dep_q=3)
+
+
+@pytest.fixture(scope="session")
+def encoded_dataset(tmp_path_factory: pytest.TempPathFactory, random_base: ModelDir) -> Dataset:
+    """Twelve training clips and four dev clips with codes of `random_base`."""
+    from stt_ft.stages.encode import encode
+
+    data = write_dataset(tmp_path_factory.mktemp("data") / "orders", {"train": 12, "dev": 4})
+    encode(str(data.directory), base=str(random_base.directory), device="cpu")
+    return data

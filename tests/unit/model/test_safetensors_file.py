@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stt_ft.core.errors import CheckpointError
+from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, read_header
+
+SHAPES = st.lists(st.integers(0, 5), min_size=0, max_size=3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(shapes=st.dictionaries(st.text("abc.", min_size=1, max_size=6), SHAPES, max_size=5))
+def test_the_safetensors_package_reads_what_the_writer_wrote(tmp_path_factory, shapes):
+    path = tmp_path_factory.mktemp("st") / "x.safetensors"
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    specs = {name: TensorSpec(dtype="F32", shape=tensor.shape) for name, tensor in tensors.items()}
+    with SafetensorsWriter(path, specs, {"made": "here"}) as writer:
+        for name, tensor in tensors.items():
+            writer.write(name, tensor.tobytes())
+    loaded = safetensors.numpy.load_file(path)
+    assert set(loaded) == set(tensors)
+    assert all(np.array_equal(loaded[name], tensor) for name, tensor in tensors.items())
+    header = read_header(path)
+    assert header.metadata == {"made": "here"}
+    assert all(header.read_bytes(name) == tensor.tobytes() for name, tensor in tensors.items())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros((3, 4), np.float32), "b": np.ones(5, np.int16)}, path)
+    return path
+
+
+def test_reads_what_the_safetensors_package_wrote(path):
+    header = read_header(path)
+    assert header.tensors == {"a": TensorSpec(dtype="F32", shape=(3, 4)), "b": TensorSpec(dtype="I16", shape=(5,))}
+    assert np.frombuffer(header.read_bytes("b"), np.int16).tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 40, -1])
+def test_a_truncated_file_is_refused_by_name(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        read_header(path)
+
+
+def _with_header(path: Path, header: object, *, length: int | None = None) -> None:
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded) if length is None else length) + encoded + bytes(58))
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"not json at all", "header cannot be read"),
+        ([1, 2], "not a JSON object"),
+        ({"a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 47]}}, "tensor a"),
+        ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}}, "tensor a"),
+        ({"a": {"dtype": "Q7", "shape": [1], "data_offsets": [0, 4]}}, "tensor a"),
+        ({"a": {"dtype": "F32", "shape": [2**62], "data_offsets": [0, 2**64]}}, "asks for"),
+        ({"a": 7}, "tensor a"),
+        (
+            {"a": {"dtype": "U8", "shape": [40], "data_offsets": [0, 40]}, "b": {"dtype": "U8", "shape": [40], "data_offsets": [18, 58]}},
+            "b",
+        ),
+        ({"a": {"dtype": "U8", "shape": [50], "data_offsets": [0, 50]}}, "asks for"),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused(path, header, reason):
+    _with_header(path, header)
+    with pytest.raises(CheckpointError, match=reason):
+        read_header(path)
+
+
+def test_an_oversized_header_is_refused_without_reading_it(path):
+    _with_header(path, {}, length=2**63)
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        read_header(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors: no such file"):
+        read_header(tmp_path / "gone.safetensors")
