@@ -1,0 +1,1 @@
+"""Model directories for the engines that run in production."""

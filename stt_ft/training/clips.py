@@ -1,0 +1,124 @@
+"""The clips of a split, ready to learn from: stored codes, and words as text tokens on the time of the stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stt_ft.core import timing
+from stt_ft.core.errors import AlignmentError, DatasetError
+from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Word
+from stt_ft.core.recipe import BatchRecipe
+from stt_ft.metrics.digit_strings import number_runs
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.mimi_codec import codec_hash
+from stt_ft.model.token_store import TokenStore, audio_key
+from stt_ft.targets.interleave import TextStream, TokenWord, build_text_stream
+
+MAX_FAULTS_SHOWN = 5
+"""Faulty clips named in one error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenClip:
+    """A clip as a stream. Times are in seconds of the stream, which begins with the model's silence prefix.
+
+    Attributes:
+        codes: codec codes [n_q, T]: prefix, recording, and the silence in which the last words are written and the turn ends.
+        words: text tokens and times, in order.
+        in_number: for each word, whether it belongs to a dictated number.
+        num_recorded_frames: frames until the recording ends, prefix counted; what follows is silence.
+    """
+
+    clip_id: str
+    codes: npt.NDArray[np.int16]
+    words: tuple[TokenWord, ...]
+    in_number: tuple[bool, ...]
+    num_recorded_frames: int
+
+    @property
+    def num_frames(self) -> int:
+        return self.codes.shape[1]
+
+    def text_stream(self, model: ModelDir) -> TextStream:
+        """Place the words on the text stream; raises `AlignmentError` when one has no room."""
+        return build_text_stream(
+            self.words,
+            num_frames=self.num_frames,
+            text_lag_s=model.text_lag_s,
+            padding_id=model.padding_id,
+            end_padding_id=model.end_padding_id,
+        )
+
+
+def load_clips(data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe) -> list[SpokenClip]:
+    """Load a split for training.
+
+    Raises:
+        DatasetError: the split is empty, or clips have no codes, no words, words that do not fit, or are too long; named by id.
+    """
+    clips = data.clips(split)
+    store = TokenStore.open(data.directory, codec_hash(model))
+    keys = [audio_key(data.audio_path(clip)) for clip in clips]
+    missing = set(store.missing(keys))
+    if missing:
+        first = next(clip.path for clip, key in zip(clips, keys, strict=True) if key in missing)
+        raise DatasetError(
+            f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}); "
+            f"run `stt-ft encode {data.directory} --base {model.name}`"
+        )
+    tokenizer = model.load_tokenizer()
+    loaded, faults = [], []
+    for clip, key in zip(clips, keys, strict=True):
+        try:
+            words = [word for word in data.read_sidecar(clip).alignments if word.speaker == MAIN_SPEAKER]
+            tokens = [tuple(tokenizer.encode(word.text.strip())) for word in words]
+            loaded.append(_load_clip(clip, store.get(key), words, tokens, model, recipe))
+        except (AlignmentError, DatasetError) as error:
+            faults.append(f"clip {clip.path}: {error}")
+    if faults:
+        more = f"; and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
+        shown = "; ".join(faults[:MAX_FAULTS_SHOWN]) + more
+        raise DatasetError(
+            f"{data.directory}: {len(faults)} clips of {split} cannot be trained on: {shown}; see `stt-ft check {data.directory}`"
+        )
+    if not loaded:
+        raise DatasetError(f"{data.manifest_path(split)}: no clips to train on")
+    return loaded
+
+
+def _load_clip(
+    clip: Clip, codes: np.ndarray, words: Sequence[Word], tokens: Sequence[tuple[int, ...]], model: ModelDir, recipe: BatchRecipe
+) -> SpokenClip:
+    """Put one clip together and make sure that its words fit."""
+    if recipe.max_clip_s is not None and clip.duration_s > recipe.max_clip_s:
+        raise DatasetError(f"{clip.duration_s:.1f} s long, more than batch.max_clip_s {recipe.max_clip_s} (cut it, or raise the limit)")
+    prefix_s = timing.frame_start_s(model.num_prefix_frames)
+    num_recorded = model.num_prefix_frames + timing.num_frames_covering(clip.duration_s)
+    num_frames = min(codes.shape[1], num_recorded + timing.num_frames_covering(model.text_lag_s + recipe.tail_s))
+    order = sorted(range(len(words)), key=lambda index: words[index].start_s)
+    runs = number_runs([words[index].text for index in order])
+    spoken = SpokenClip(
+        clip_id=clip.path,
+        codes=codes[:, :num_frames],
+        words=tuple(
+            TokenWord(tokens=tokens[index], start_s=words[index].start_s + prefix_s, end_s=words[index].end_s + prefix_s) for index in order
+        ),
+        in_number=tuple(any(start <= position < stop for start, stop in runs) for position in range(len(order))),
+        num_recorded_frames=min(num_recorded, num_frames),
+    )
+    spoken.text_stream(model)
+    return spoken
+
+
+def fingerprint(clips: Sequence[SpokenClip]) -> str:
+    """Return a hash of everything that training reads of `clips`, by which a resumed run knows its data again."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(clip.codes.tobytes())
+        digest.update(repr((clip.clip_id, clip.words, clip.in_number, clip.num_recorded_frames)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,216 @@
+"""A run directory: what it was asked to do, what it has learned so far, and how to take it up again.
+
+    args.yaml                                        the resolved recipe
+    metrics.train.jsonl  metrics.eval.jsonl          one line an optimizer step, one a validation
+    checkpoints/checkpoint_000500/consolidated/      lora.safetensors, config.json: moshi-finetune's layout, which moshi's loader takes
+    checkpoints/checkpoint_000500/training_state/    weights in float32, optimizer, step; nothing but safetensors and JSON
+
+A checkpoint directory appears whole or not at all. Batches and noise follow from the seed and the step, so no generator's state is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from stt_ft.core.atomic import atomic_directory, write_json, write_text
+from stt_ft.core.config import dump_config, load_config, to_dict
+from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.recipe import Recipe
+
+MAY_CHANGE = ("device", "threads", "run_dir", "checkpoint", "annotate", "convert", "merge", "evaluate")
+"""Keys of a recipe that do not change what is learned; all others must be the same when a run is taken up again."""
+
+_CHECKPOINT = re.compile(r"checkpoint_(\d{6,})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: optimizer steps done.
+        best_step: after which step the dev split looked best, None before the first validation.
+        best_value: its figure.
+        num_worse: validations since then.
+        data: fingerprint of the clips trained on.
+        base_sha256: hash of the base's language model.
+    """
+
+    step: int
+    data: str
+    base_sha256: str
+    best_step: int | None = None
+    best_value: float | None = None
+    num_worse: int = 0
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run directory on disk."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, recipe: Recipe) -> RunDir:
+        """Open the run of `recipe`, making its directory if need be.
+
+        Raises:
+            ConfigError: a run with another recipe lives there; the differences are listed.
+        """
+        run = cls(Path(recipe.run_dir))
+        path = run.directory / "args.yaml"
+        if path.exists():
+            differences = recipe_differences(load_config(Recipe, path), recipe)
+            if differences:
+                raise ConfigError(
+                    f"{run.directory}: holds a run with another recipe: {'; '.join(differences)}; give another --run_dir, or the old recipe"
+                )
+        write_text(path, dump_config(recipe))
+        return run
+
+    def checkpoint(self, step: int) -> Path:
+        return self.directory / "checkpoints" / f"checkpoint_{step:06d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps that have a whole checkpoint, ascending."""
+        found = (self.directory / "checkpoints").glob("checkpoint_*")
+        return sorted(int(match.group(1)) for path in found if (match := _CHECKPOINT.fullmatch(path.name)) and path.is_dir())
+
+    def read_progress(self, step: int) -> Progress:
+        """Read how far the run was at the checkpoint of `step`; raises `CheckpointError` when it cannot be read."""
+        path = self.checkpoint(step) / "training_state" / "state.json"
+        try:
+            return Progress(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: not the state of a run: {error}") from None
+
+    def append(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Append rows to `name` (metrics.train.jsonl or metrics.eval.jsonl)."""
+        with (self.directory / name).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+    def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """Read the rows of a metrics file; a last line cut short by a kill is passed over."""
+        path = self.directory / name
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def forget_after(self, step: int) -> None:
+        """Drop the rows of steps that a resumed run will do again."""
+        for name in ("metrics.train.jsonl", "metrics.eval.jsonl"):
+            kept = [row for row in self.read_rows(name) if row["step"] <= step]
+            write_text(self.directory / name, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def recipe_differences(then: Recipe, now: Recipe) -> list[str]:
+    """Return "key: was X, is Y" for every key that changes what is learned."""
+    before, after = _flat(to_dict(then)), _flat(to_dict(now))
+    return [
+        f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key) and key.split(".")[0] not in MAY_CHANGE
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def save_checkpoint(
+    run: RunDir,
+    progress: Progress,
+    trainable: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    *,
+    adapter: Mapping[str, torch.Tensor],
+    adapter_name: str,
+    adapter_metadata: Mapping[str, str],
+    model_config: Mapping[str, Any],
+) -> Path:
+    """Write the checkpoint of `progress.step`, whole or not at all, and return its directory."""
+    path = run.checkpoint(progress.step)
+    if path.exists():
+        return path
+    with atomic_directory(path) as directory:
+        consolidated, state_dir = directory / "consolidated", directory / "training_state"
+        consolidated.mkdir()
+        state_dir.mkdir()
+        safetensors.torch.save_file(dict(adapter), consolidated / adapter_name, metadata={"format": "pt", **adapter_metadata})
+        write_json(consolidated / "config.json", dict(model_config))
+        safetensors.torch.save_file(_state_tensors(trainable, optimizer), state_dir / "state.safetensors")
+        write_json(state_dir / "state.json", dataclasses.asdict(progress))
+    return path
+
+
+def _state_tensors(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, parameter in trainable.items():
+        tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
+        for moment, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{moment}/{name}"] = value.detach().cpu().contiguous()
+    return tensors
+
+
+def load_checkpoint(run: RunDir, step: int, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """Put the weights and the optimizer back to where they were at the checkpoint of `step`.
+
+    Raises:
+        CheckpointError: the checkpoint is broken or belongs to another model.
+    """
+    path = run.checkpoint(step) / "training_state" / "state.safetensors"
+    try:
+        tensors = safetensors.torch.load_file(path)
+        with torch.no_grad():
+            for name, parameter in trainable.items():
+                parameter.copy_(tensors.pop(f"weight/{name}"))
+                moments = {key: tensors.pop(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
+                if moments:
+                    optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be taken up again: {error}") from None
+    if tensors:
+        raise CheckpointError(f"{path}: holds weights that this model does not train: {', '.join(sorted(tensors)[:3])}")
+
+
+def prune_checkpoints(run: RunDir, *, keep: int | None, best_step: int | None) -> None:
+    """Delete all but the newest `keep` checkpoints; the best stays. With `keep` None nothing is deleted."""
+    if keep is None:
+        return
+    for step in run.checkpoint_steps()[:-keep]:
+        if step != best_step:
+            shutil.rmtree(run.checkpoint(step))
+
+
+def find_consolidated(path: Path) -> Path:
+    """Return the directory of `lora.safetensors` (or `consolidated.safetensors`) that a run, a checkpoint or that directory itself means.
+
+    Of a run it is the checkpoint that looked best on the dev split, where one was validated, else the newest.
+    """
+    run = RunDir(path)
+    steps = run.checkpoint_steps()
+    if steps:
+        best = run.read_progress(steps[-1]).best_step
+        path = run.checkpoint(best if best in steps else steps[-1])
+    for candidate in (path / "consolidated", path):
+        if any((candidate / name).is_file() for name in ("lora.safetensors", "consolidated.safetensors")):
+            return candidate
+    raise CheckpointError(f"{path}: no checkpoint here (expected a run directory, a checkpoint, or a directory with lora.safetensors)")

@@ -1,0 +1,61 @@
+"""Which weights learn: adapters, pause heads, embeddings, or all of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from moshi.models.lm import LMModel
+from torch import nn
+
+from stt_ft.core.recipe import LoraRecipe, OptimRecipe, ScheduleRecipe
+from stt_ft.model.lora import add_lora
+
+HEADS = "extra_heads.*"
+"""Names of the pause heads, as a glob pattern."""
+
+
+def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, nn.Parameter]:
+    """Freeze the base, add what `recipe` asks for, and return the weights that learn, by name. They are kept in float32."""
+    lm.requires_grad_(False)
+    if recipe.enable:
+        generator = torch.Generator(device=lm.device).manual_seed(seed)
+        add_lora(
+            lm,
+            rank=recipe.rank,
+            scaling=recipe.scaling,
+            targets=(*recipe.targets, HEADS) if recipe.heads == "lora" else recipe.targets,
+            except_for=() if recipe.heads == "lora" else (HEADS,),
+            dropout=recipe.dropout,
+            generator=generator,
+        )
+    whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
+    if recipe.heads == "full":
+        whole += list(lm.extra_heads)
+    if recipe.ft_embed:
+        whole += [lm.text_emb, *lm.emb]
+    for module in whole:
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(parameter.detach().float()))
+    for name, parameter in lm.named_parameters():
+        if ".lora_" in name:
+            parameter.requires_grad_(True)
+    return {name: parameter for name, parameter in lm.named_parameters() if parameter.requires_grad}
+
+
+def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> torch.optim.AdamW:
+    """Return AdamW over the trainable weights. Only adapters decay: their zero is the base, where a whole weight's zero is nothing."""
+    adapters = [parameter for name, parameter in trainable.items() if ".lora_" in name]
+    whole = [parameter for name, parameter in trainable.items() if ".lora_" not in name]
+    groups = [{"params": adapters, "weight_decay": recipe.weight_decay}, {"params": whole, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=recipe.betas, fused=True)
+
+
+def learning_rate(step: int, optim: OptimRecipe, schedule: ScheduleRecipe) -> float:
+    """Return the learning rate of optimizer step `step`, counted from 0: linear warm-up, then as `schedule.kind` says."""
+    if step < schedule.warmup_steps:
+        return optim.lr * (step + 1) / schedule.warmup_steps
+    if schedule.kind == "constant":
+        return optim.lr
+    done = (step - schedule.warmup_steps) / max(1, schedule.max_steps - schedule.warmup_steps)
+    return optim.lr * ((1 - done) if schedule.kind == "linear" else 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe
+from stt_ft.training.batches import IGNORE, TrainingBatches, collate, make_stream
+from stt_ft.training.clips import load_clips
+
+
+@pytest.fixture(scope="module")
+def clips(encoded_dataset, random_base):
+    return load_clips(encoded_dataset, "train", random_base, BatchRecipe())
+
+
+def _recipe(**changes) -> Recipe:
+    return Recipe(dataset="x", run_dir="y", batch=BatchRecipe(batch_size=5), **changes)
+
+
+def test_every_clip_comes_once_an_epoch(clips, random_base):
+    batches = TrainingBatches(clips, random_base, _recipe())
+    assert batches.num_batches_per_epoch == 3
+    for epoch in range(2):
+        heard = [clip_id for batch in itertools.islice(batches.starting_at(3 * epoch), 3) for clip_id in batch.clip_ids]
+        assert sorted(heard) == sorted(clip.clip_id for clip in clips)
+
+
+def test_entering_late_gives_the_same_batches(clips, random_base):
+    recipe = _recipe(augment=AugmentRecipe(pause_prob=0.5, crop_prob=0.5, join_prob=0.5, code_dropout=0.1), loss=LossRecipe(text_noise=0.2))
+    from_start = list(itertools.islice(TrainingBatches(clips, random_base, recipe).starting_at(0), 8))
+    for entry in (1, 3, 5):
+        late = list(itertools.islice(TrainingBatches(clips, random_base, recipe).starting_at(entry), 8 - entry))
+        for one, other in zip(from_start[entry:], late, strict=True):
+            assert one.clip_ids == other.clip_ids
+            assert torch.equal(one.codes, other.codes)
+            assert torch.equal(one.inputs, other.inputs)
+
+
+def test_the_seed_decides_the_order(clips, random_base):
+    orders = [
+        [batch.clip_ids for batch in itertools.islice(TrainingBatches(clips, random_base, _recipe(seed=seed)).starting_at(0), 3)]
+        for seed in (1, 1, 2)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_padding_is_marked_in_codes_and_targets(clips, random_base):
+    streams = [make_stream(clip, random_base, _recipe()) for clip in clips[:4]]
+    batch = collate(streams)
+    for row, stream in enumerate(streams):
+        length = stream.codes.shape[1]
+        assert np.array_equal(batch.codes[row, :, :length].numpy(), stream.codes)
+        assert (batch.codes[row, :, length:] == -1).all()
+        assert (batch.pause_targets[row, length:] == IGNORE).all()
+    assert batch.num_frames == sum(stream.codes.shape[1] for stream in streams)
+
+
+def test_text_noise_touches_the_input_and_never_the_target(clips, random_base):
+    streams = [make_stream(clip, random_base, _recipe()) for clip in clips[:4]]
+    batch = collate(streams, text_noise=0.5, rng=np.random.default_rng(0))
+    changed = batch.inputs != batch.codes
+    assert changed[:, 0].any()
+    assert not changed[:, 1:].any()
+    assert (batch.inputs[changed] == 3).all()
+    assert (batch.codes[changed] >= 0).all()
+    assert torch.equal(batch.codes, collate(streams).codes)
+
+
+def test_the_stream_carries_every_word_and_ends_in_a_pause(clips, random_base):
+    for clip in clips:
+        stream = make_stream(clip, random_base, _recipe())
+        tokens = [token for word in clip.words for token in word.tokens]
+        assert [token for token in stream.codes[0] if token not in (0, 3)] == tokens
+        assert (stream.pause_targets[-1] == 0).all()
+        assert (stream.pause_targets[0, 3] > 0).all()

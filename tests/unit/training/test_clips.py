@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from random_models import write_dataset
+
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Sidecar, Word
+from stt_ft.core.recipe import BatchRecipe
+from stt_ft.stages.encode import encode
+from stt_ft.training.clips import fingerprint, load_clips
+
+
+@pytest.fixture
+def data(random_base, tmp_path):
+    data = write_dataset(tmp_path / "orders", {"train": 4}, seed=3)
+    encode(str(data.directory), base=str(random_base.directory), device="cpu")
+    return data
+
+
+def test_clips_carry_tokens_times_and_which_words_dictate_a_number(data, random_base):
+    tokenizer = random_base.load_tokenizer()
+    for clip, loaded in zip(data.clips("train"), load_clips(data, "train", random_base, BatchRecipe()), strict=True):
+        alignments = data.read_sidecar(clip).alignments
+        assert [tokenizer.decode(list(word.tokens)) for word in loaded.words] == [word.text for word in alignments]
+        assert [word.start_s for word in loaded.words] == [word.start_s for word in alignments]
+        assert loaded.in_number == (False,) * 3 + (True,) * (len(alignments) - 3)
+        assert loaded.num_frames == loaded.num_recorded_frames + 38
+
+
+def test_a_shorter_tail_cuts_the_silence(data, random_base):
+    full, short = (load_clips(data, "train", random_base, BatchRecipe(tail_s=tail_s))[0] for tail_s in (2.5, 1.0))
+    assert full.num_frames - short.num_frames == 19
+
+
+def test_clips_that_were_never_encoded_are_an_error_with_the_way_out(random_base, tmp_path):
+    data = write_dataset(tmp_path / "raw", {"train": 2})
+    with pytest.raises(DatasetError, match=r"2 clips of train have no codes .*audio/train_0\.wav.*stt-ft encode"):
+        load_clips(data, "train", random_base, BatchRecipe())
+
+
+def test_every_clip_that_cannot_be_used_is_named_with_its_reason(data, random_base):
+    clips = data.clips("train")
+    data.write_sidecar(clips[0], Sidecar(alignments=(Word(text="one", start_s=99.0, end_s=99.3),)))
+    data.sidecar_path(clips[2]).unlink()
+    with pytest.raises(DatasetError, match=r"2 clips of train .*train_0\.wav: word 1 of 1.*train_2\.wav: .*no sidecar"):
+        load_clips(data, "train", random_base, BatchRecipe())
+
+
+def test_too_long_a_clip_is_refused_by_id(data, random_base):
+    with pytest.raises(DatasetError, match=r"train_0\.wav: .* s long, more than batch\.max_clip_s 1\.0"):
+        load_clips(data, "train", random_base, BatchRecipe(max_clip_s=1.0))
+
+
+def test_words_of_other_speakers_are_not_learned(data, random_base):
+    clip = data.clips("train")[0]
+    sidecar = data.read_sidecar(clip)
+    other = Word(text="hello", start_s=0.1, end_s=0.3, speaker="SPEAKER_OTHER")
+    data.write_sidecar(clip, Sidecar(alignments=(other, *sidecar.alignments)))
+    assert len(load_clips(data, "train", random_base, BatchRecipe())[0].words) == len(sidecar.alignments)
+
+
+def test_the_fingerprint_follows_the_words(data, random_base):
+    before = fingerprint(load_clips(data, "train", random_base, BatchRecipe()))
+    assert fingerprint(load_clips(data, "train", random_base, BatchRecipe())) == before
+    clip = data.clips("train")[1]
+    data.write_sidecar(clip, Sidecar(alignments=data.read_sidecar(clip).alignments[:-1]))
+    assert fingerprint(load_clips(data, "train", random_base, BatchRecipe())) != before

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stt_ft.core.config import load_config
+from stt_ft.core.recipe import Recipe
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_recipe_reads_and_is_commented(path):
+    recipe = load_config(Recipe, path)
+    assert recipe.run_dir == f"runs/{'tiny' if path.stem == 'tiny_cpu' else path.stem}"
+    assert path.read_text().startswith("# ")
+    assert {"lora", "loss", "optim", "schedule", "batch", "augment", "evaluation", "checkpoint"} <= set(yaml.safe_load(path.read_text()))
+
+
+def test_the_model_without_pause_heads_is_not_asked_for_them():
+    recipe = load_config(Recipe, next(path for path in CONFIGS if "2_6b" in path.stem))
+    assert recipe.loss.pause_targets == "off"

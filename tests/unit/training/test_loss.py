@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from random_models import random_codes
+
+from stt_ft.core.recipe import LossRecipe
+from stt_ft.model.stt_lm import forward, load_lm
+from stt_ft.training.batches import Stream, collate
+from stt_ft.training.loss import loss_weights, pause_loss, stream_loss, token_weights
+
+RECIPE = LossRecipe(word_weight=1.0, pad_weight=0.3, end_padding_weight=0.7, pause_targets="binary", pause_weight=0.5)
+
+
+def _stream(model, num_frames: int, seed: int, num_classes: int = 2) -> Stream:
+    rng = np.random.default_rng(seed)
+    text = rng.choice([0, 3, 3, 3, 20, 30], num_frames)
+    codes = np.concatenate([text[None], random_codes(model, num_frames, seed).astype(np.int64)])
+    return Stream(clip_id=f"clip {seed}", codes=codes, pause_targets=rng.integers(0, num_classes, (num_frames, 4)))
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+@torch.no_grad()
+def test_the_text_loss_is_the_weighted_mean_written_out_by_hand(random_base):
+    lm, streams = load_lm(random_base), [_stream(random_base, 20, 0), _stream(random_base, 13, 1)]
+    batch = collate(streams)
+    terms = stream_loss(forward(lm, batch.inputs), batch, RECIPE, loss_weights([batch], RECIPE))
+    weight_of = {3: 0.3, 0: 0.7}
+    total = weight = 0.0
+    for stream in streams:
+        log_probs = _log_softmax(forward(lm, torch.from_numpy(stream.codes)[None]).text_logits[0].double().numpy())
+        for frame, token in enumerate(stream.codes[0]):
+            total -= weight_of.get(int(token), 1.0) * log_probs[frame, token]
+            weight += weight_of.get(int(token), 1.0)
+    assert terms.text.item() == pytest.approx(total / weight, rel=1e-5)
+    assert terms.total.item() == pytest.approx((terms.text + 0.5 * terms.pause).item())
+
+
+def test_binary_pause_loss_is_minus_log_p0_or_minus_log_of_its_rest():
+    logits, targets = torch.randn(2, 5, 4, 6), torch.randint(0, 2, (2, 5, 4))
+    targets[1, 3:] = -100
+    p0 = logits.softmax(-1)[..., 0]
+    expected = torch.where(targets == 0, -p0.log(), -(1 - p0).log()) * (targets >= 0)
+    torch.testing.assert_close(pause_loss(logits, targets, LossRecipe(pause_targets="binary")), expected)
+
+
+def test_count_pause_loss_is_cross_entropy_over_all_classes():
+    logits, targets = torch.randn(2, 5, 4, 6), torch.randint(0, 6, (2, 5, 4))
+    targets[1, 3:] = -100
+    expected = -logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0] * (targets >= 0)
+    torch.testing.assert_close(pause_loss(logits, targets, LossRecipe(pause_targets="count")), expected)
+
+
+def test_weights_follow_the_kind_of_token_and_nothing_weighs_nothing():
+    weights = token_weights(torch.tensor([[3, 0, 17, -1]]), RECIPE)
+    assert weights.tolist() == [[pytest.approx(0.3), pytest.approx(0.7), 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("kind", ["binary", "count"])
+def test_a_batch_cut_into_passes_gives_the_gradient_of_the_whole(random_base, kind):
+    recipe = LossRecipe(pause_targets=kind, pad_weight=0.3)
+    streams = [_stream(random_base, length, seed, 2 if kind == "binary" else 6) for seed, length in enumerate((25, 9, 17, 30))]
+
+    def gradient(groups: list[list[Stream]]) -> list[torch.Tensor]:
+        lm = load_lm(random_base)
+        batches = [collate(group) for group in groups]
+        weights = loss_weights(batches, recipe)
+        for batch in batches:
+            stream_loss(forward(lm, batch.inputs), batch, recipe, weights).total.backward()
+        return [parameter.grad for parameter in lm.parameters() if parameter.grad is not None]
+
+    for whole, cut in zip(gradient([streams]), gradient([streams[:1], streams[1:]]), strict=True):
+        torch.testing.assert_close(cut, whole, atol=1e-6, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_padding_changes_no_loss(random_base):
+    lm, streams = load_lm(random_base), [_stream(random_base, 20, 0), _stream(random_base, 60, 1)]
+    both = collate(streams)
+    weights = loss_weights([both], RECIPE)
+    together = stream_loss(forward(lm, both.inputs), both, RECIPE, weights).total
+    apart = sum(stream_loss(forward(lm, b.inputs), b, RECIPE, weights).total for b in map(collate, ([streams[0]], [streams[1]])))
+    torch.testing.assert_close(together, apart)
+
+
+@torch.no_grad()
+def test_without_pause_targets_a_model_without_heads_can_be_trained(random_base):
+    batch = collate([_stream(random_base, 20, 0)])
+    recipe = LossRecipe(pause_targets="off")
+    terms = stream_loss(forward(load_lm(random_base), batch.inputs), batch, recipe, loss_weights([batch], recipe))
+    assert terms.pause.item() == 0
+    assert terms.total.item() == terms.text.item()

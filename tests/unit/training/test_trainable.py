@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stt_ft.core.recipe import LoraRecipe, OptimRecipe, ScheduleRecipe
+from stt_ft.model.stt_lm import load_lm
+from stt_ft.training.trainable import learning_rate, make_optimizer, make_trainable
+
+
+def _names(random_base, **recipe) -> set[str]:
+    return set(make_trainable(load_lm(random_base), LoraRecipe(rank=4, **recipe), seed=0))
+
+
+def test_heads_learn_in_full_by_adapter_or_not_at_all(random_base):
+    heads = {
+        mode: {name for name in _names(random_base, heads=mode) if name.startswith("extra_heads.0")} for mode in ("full", "lora", "frozen")
+    }
+    assert heads == {
+        "full": {"extra_heads.0.weight"},
+        "lora": {"extra_heads.0.lora_A.weight", "extra_heads.0.lora_B.weight"},
+        "frozen": set(),
+    }
+
+
+def test_heads_learn_even_where_the_targets_leave_them_out(random_base):
+    names = _names(random_base, targets=("transformer.*",), heads="lora")
+    assert "extra_heads.3.lora_A.weight" in names
+    assert not any(name.startswith("text_linear") for name in names)
+
+
+def test_embeddings_learn_in_full_when_asked(random_base):
+    assert {"text_emb.weight", "emb.0.weight", "emb.3.weight"} <= _names(random_base, ft_embed=True)
+    assert not any("emb" in name for name in _names(random_base))
+
+
+def test_without_an_adapter_every_weight_learns_in_float32(random_base):
+    lm = load_lm(random_base, dtype=torch.bfloat16)
+    trainable = make_trainable(lm, LoraRecipe(enable=False), seed=0)
+    assert set(trainable) == {name for name, _ in lm.named_parameters()}
+    assert {parameter.dtype for parameter in trainable.values()} == {torch.float32}
+
+
+def test_what_learns_is_float32_and_what_does_not_stays_as_loaded(random_base):
+    lm = load_lm(random_base, dtype=torch.bfloat16)
+    trainable = make_trainable(lm, LoraRecipe(rank=4, ft_embed=True), seed=0)
+    assert {parameter.dtype for parameter in trainable.values()} == {torch.float32}
+    assert lm.text_linear.frozen_W.weight.dtype == torch.bfloat16
+
+
+def test_the_seed_decides_the_first_matrices(random_base):
+    matrices = [make_trainable(load_lm(random_base), LoraRecipe(rank=4), seed=seed)["text_linear.lora_A.weight"] for seed in (0, 0, 1)]
+    assert torch.equal(matrices[0], matrices[1])
+    assert not torch.equal(matrices[0], matrices[2])
+
+
+def test_only_adapters_decay(random_base):
+    trainable = make_trainable(load_lm(random_base), LoraRecipe(rank=4, ft_embed=True), seed=0)
+    adapters, whole = make_optimizer(trainable, OptimRecipe(weight_decay=0.1)).param_groups
+    assert (adapters["weight_decay"], whole["weight_decay"]) == (0.1, 0.0)
+    assert len(whole["params"]) == 4 + 1 + 4  # heads, text and audio embeddings
+
+
+def test_the_learning_rate_rises_then_falls_as_asked():
+    optim = OptimRecipe(lr=1.0)
+
+    def rates(kind: str) -> list[float]:
+        return [learning_rate(step, optim, ScheduleRecipe(kind=kind, max_steps=12, warmup_steps=4)) for step in range(12)]
+
+    for kind in ("cosine", "linear", "constant"):
+        assert rates(kind)[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates("constant")[-1] == 1.0
+    assert rates("linear")[8] == pytest.approx(0.5)
+    assert rates("cosine")[8] == pytest.approx(0.5)
+    assert 0 < rates("cosine")[-1] < rates("linear")[-1] < 0.2
