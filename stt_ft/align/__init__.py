@@ -1,0 +1,1 @@
+"""When each word of a text is spoken in a sound."""

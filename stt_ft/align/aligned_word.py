@@ -1,0 +1,29 @@
+"""What every aligner takes and gives: a sound and the ways of saying its text in; words with times, confidence and a score out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from stt_ft.text.lattice import Lattice
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedWord:
+    """A word where it was heard, in seconds from the start of the sound; confidence from 0 to 1."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+class Aligner(Protocol):
+    """Finds when each word of a known text is spoken."""
+
+    def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
+        """Return the words heard for each lattice, in order in `samples` (mono, 24 kHz); raises `AlignmentError` if they do not fit."""
+        ...

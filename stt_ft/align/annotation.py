@@ -1,0 +1,58 @@
+"""What annotating leaves in a sidecar, and how it is known that a clip needs no annotating again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import stt_ft
+from stt_ft.align.aligned_word import AlignedWord
+from stt_ft.align.batch import AlignmentResult
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.provenance import file_sha256
+
+CONFIDENCE, SPOKEN, MISMATCH = "confidence", "spoken", "mismatch"
+"""Keys of a sidecar: two lists parallel to the aligner's words, and what was heard where the script says something else."""
+
+
+def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
+    """Return the sidecar of `clip` with the script it has, from the sidecar or from the manifest; an empty one where there is none."""
+    sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else Sidecar()
+    script = sidecar.script if sidecar.script is not None else clip.extra.get("script")
+    if script is not None and not isinstance(script, str):
+        raise DatasetError(f"{data.directory}: clip {clip.path} has the script {script!r}; it must be a text")
+    return dataclasses.replace(sidecar, script=script)
+
+
+def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of annotating `clip`: the same record means the same result."""
+    read_from = {} if script is None else {"script_sha256": hashlib.sha256(script.encode()).hexdigest()[:16]}
+    return {**made_by, "stt_ft": stt_ft.__version__, "audio_sha256": file_sha256(data.audio_path(clip))[:16], **read_from}
+
+
+def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:
+    """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
+    words = tuple(Word(text=word.written, start_s=word.start_s, end_s=word.end_s) for word in result.words)
+    extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH)}
+    extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
+    if any(word.spoken for word in result.words):
+        extra[SPOKEN] = [spoken_to_json(word.spoken) for word in result.words]
+    if result.mismatch:
+        extra[MISMATCH] = result.mismatch
+    stages = {stage: record for stage, record in sidecar.provenance.items() if stage != "convert"}
+    return dataclasses.replace(sidecar, alignments=words, written=None, provenance={**stages, "annotate": provenance}, extra=extra)
+
+
+def spoken_to_json(spoken: tuple[AlignedWord, ...] | None) -> list[Any] | None:
+    """Return the sidecar's entry for what was said in place of a written token: `[[word, [start, end]], …]`, or None."""
+    return None if spoken is None else [[word.text, [round(word.start_s, 4), round(word.end_s, 4)]] for word in spoken]
+
+
+def spoken_from_json(entry: Any) -> list[tuple[str, float, float]] | None:
+    """Read an entry of the sidecar's `spoken`; None where it holds none or is not what `annotate` writes."""
+    try:
+        return [(str(text), float(start_s), float(end_s)) for text, (start_s, end_s) in entry] if entry else None
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,229 @@
+"""Word times for English by pocketsphinx, whose wheel carries an acoustic model: no download, about a hundredth of real time.
+
+All ways of saying the text are put into one finite-state grammar, so that one Viterbi pass both times the words and picks the reading
+("zero" or "oh", "five five" or "double five") that was spoken.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt_ft.align.aligned_word import AlignedWord
+from stt_ft.align.pronunciations import LETTERS, by_rule
+from stt_ft.align.silence import trim_silence
+from stt_ft.audio.files import resample
+from stt_ft.core.errors import AlignmentError, MissingExtra
+from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+from stt_ft.text.lattice import Lattice
+
+_MODEL_RATE_HZ = 16_000
+_FRAMES_PER_S = 100
+_BEAM = 0.0  # no pruning: a narrow beam loses clips (at 1e-48 one in eight of synthetic speech), and a whole search costs a third more
+_SILENCE_PRIOR = 1e-10  # a pause must be clearly heard: at the default 0.005 soft words are now and then taken for one
+_LEAST_SAMPLES = 1200  # two frames
+_PEAK = 0.5
+_DITHER_RMS = 3e-4  # digital silence has no spectrum: without a little noise the model finds no path through it
+_DITHER_SEED = 20_250
+_LOG_SCALE = 1024  # pocketsphinx keeps acoustic scores in steps of 2**10
+_COST_AT_HALF = 4.0  # nats a frame at which confidence is one half; words rightly placed have about 1.5, wrong ones 6 and more
+_LETTER_PREFIX = "letter-"
+
+
+def sphinx_provenance() -> dict[str, str]:
+    """Return what makes the times of `SphinxAligner`."""
+    try:
+        return {"aligner": "sphinx", "pocketsphinx": importlib.metadata.version("pocketsphinx"), "model": "en-us"}
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
+
+
+class SphinxAligner:
+    """Aligns known English text with pocketsphinx. Deterministic: a clip's times depend on nothing but the clip and its text."""
+
+    def __init__(self) -> None:
+        try:
+            import pocketsphinx
+        except ImportError:
+            raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
+        self._decoder = pocketsphinx.Decoder(
+            lm=None,
+            samprate=_MODEL_RATE_HZ,
+            loglevel="FATAL",
+            cmn="batch",
+            bestpath=False,  # rescoring a lattice forgets that the text must be said to its end
+            beam=_BEAM,
+            pbeam=_BEAM,
+            wbeam=_BEAM,
+            silprob=_SILENCE_PRIOR,
+            lw=1.0,
+            wip=1.0,
+        )
+
+    def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
+        """Return the words heard for each lattice; a word of marks alone has no sound and is left out. See `Aligner.align`."""
+        grammar = _Grammar.of([_with_pieces(lattice) for lattice in lattices])
+        self._teach({piece for arc in grammar.arcs for piece in arc.pieces})
+        if not any(arc.pieces for arc in grammar.arcs):
+            return [[] for _ in lattices]
+        heard = self._decode(samples, grammar)
+        aligned: list[list[AlignedWord]] = [[] for _ in lattices]
+        for lattice_index, word, pieces in grammar.explain(heard):
+            start_s, end_s = pieces[0].start_s, pieces[-1].end_s
+            confidence = min(piece.confidence for piece in pieces)
+            aligned[lattice_index].append(AlignedWord(text=word, start_s=start_s, end_s=end_s, confidence=confidence))
+        return trim_silence(aligned, samples)
+
+    def _decode(self, samples: np.ndarray, grammar: _Grammar) -> list[AlignedWord]:
+        """Return the pieces of the best path through the grammar."""
+        decoder = self._decoder
+        if len(samples) < _LEAST_SAMPLES:
+            raise AlignmentError(f"{samples_to_s(len(samples)):.3f} s of sound hold no words")
+        decoder.reinit_feat()  # otherwise scores, and now and then times, depend on the clip before
+        decoder.add_fsg("text", decoder.create_fsg("text", 0, grammar.num_states - 1, grammar.transitions()))
+        decoder.activate_search("text")
+        decoder.start_utt()
+        decoder.process_raw(_pcm(samples), full_utt=True)
+        decoder.end_utt()
+        segments = list(decoder.seg() or []) if decoder.hyp() is not None else []
+        decoder.remove_search("text")
+        if not segments:
+            raise AlignmentError(f"the words do not fit the sound ({samples_to_s(len(samples)):.2f} s)")
+        duration_s = samples_to_s(len(samples))
+        words = []
+        for segment in segments:
+            if segment.word[0] in "<[(+":
+                continue
+            num_frames = segment.end_frame + 1 - segment.start_frame
+            cost = -math.log(max(segment.ascore, 1e-300)) * _LOG_SCALE / num_frames
+            words.append(
+                AlignedWord(
+                    text=re.sub(r"\(\d+\)$", "", segment.word),
+                    start_s=min(segment.start_frame / _FRAMES_PER_S, duration_s),
+                    end_s=min((segment.end_frame + 1) / _FRAMES_PER_S, duration_s),
+                    confidence=round(1 / (1 + (cost / _COST_AT_HALF) ** 2), 3),
+                )
+            )
+        return words
+
+    def _teach(self, pieces: set[str]) -> None:
+        """Give the decoder a pronunciation for every piece; raises `AlignmentError` for one that has none."""
+        for piece in sorted(pieces):
+            if self._decoder.lookup_word(piece) is not None:
+                continue
+            phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else by_rule(piece)
+            if phones is None:
+                raise AlignmentError(f"no English pronunciation for {piece!r}; the sphinx aligner knows English words only")
+            self._decoder.add_word(piece, phones, True)
+
+
+@dataclass(frozen=True)
+class _PieceArc:
+    """An arc of the whole text's grammar: between global nodes, the written words it says and the dictionary pieces of each."""
+
+    start: int
+    stop: int
+    lattice: int
+    words: tuple[tuple[str, tuple[str, ...]], ...]
+    prior: float
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        return tuple(itertools.chain.from_iterable(pieces for _, pieces in self.words))
+
+
+@dataclass(frozen=True)
+class _Grammar:
+    """The lattices of a text, one after the other."""
+
+    arcs: tuple[_PieceArc, ...]
+    num_nodes: int
+
+    @classmethod
+    def of(cls, lattices: Sequence[tuple[Lattice, dict[str, tuple[str, ...]]]]) -> _Grammar:
+        arcs = []
+        offset = 0
+        for index, (lattice, pieces_of) in enumerate(lattices):
+            for arc in lattice.arcs:
+                words = tuple((word, pieces_of[word]) for word in arc.words)
+                arcs.append(_PieceArc(arc.start + offset, arc.stop + offset, index, words, arc.prior))
+            offset += lattice.last
+        return cls(arcs=tuple(arcs), num_nodes=offset + 1)
+
+    @property
+    def num_states(self) -> int:
+        return self.num_nodes + sum(max(0, len(arc.pieces) - 1) for arc in self.arcs)
+
+    def transitions(self) -> list[tuple[int, int, float] | tuple[int, int, float, str]]:
+        """Return the grammar for pocketsphinx: state 0 is the first, `num_states - 1` the last (it changes places with the last node)."""
+        last_node, last_state = self.num_nodes - 1, self.num_states - 1
+        renamed = {last_node: last_state, last_state: last_node}
+        inner = itertools.count(self.num_nodes)
+        links: list[tuple[int, int, float] | tuple[int, int, float, str]] = []
+        for arc in self.arcs:
+            nodes = [arc.start, *itertools.islice(inner, max(0, len(arc.pieces) - 1)), arc.stop]
+            nodes = [renamed.get(node, node) for node in nodes]
+            if not arc.pieces:
+                links.append((nodes[0], nodes[-1], arc.prior))
+            links += [(nodes[index], nodes[index + 1], 1.0 if index else arc.prior, piece) for index, piece in enumerate(arc.pieces)]
+        return links
+
+    def explain(self, heard: Sequence[AlignedWord]) -> list[tuple[int, str, list[AlignedWord]]]:
+        """Return (lattice, word, its pieces) along a path that says just what was heard; raises `AlignmentError` when words are missing."""
+        said = [word.text for word in heard]
+        leaving: dict[int, list[_PieceArc]] = {}
+        for arc in self.arcs:
+            leaving.setdefault(arc.start, []).append(arc)
+        came_by: dict[tuple[int, int], tuple[tuple[int, int], _PieceArc] | None] = {(0, 0): None}
+        stack = [(0, 0)]
+        while stack:
+            node, position = stack.pop()
+            for arc in leaving.get(node, []):
+                step = (arc.stop, position + len(arc.pieces))
+                if step not in came_by and tuple(said[position : step[1]]) == arc.pieces:
+                    came_by[step] = ((node, position), arc)
+                    stack.append(step)
+        state = (self.num_nodes - 1, len(said))
+        if state not in came_by:
+            raise AlignmentError(f"only {' '.join(said)!r} was found in the sound")
+        explained: list[tuple[int, str, list[AlignedWord]]] = []
+        while (origin := came_by[state]) is not None:
+            (node, position), arc = origin
+            taken = position
+            on_arc = []
+            for word, pieces in arc.words:
+                if pieces:
+                    on_arc.append((arc.lattice, word, list(heard[taken : taken + len(pieces)])))
+                taken += len(pieces)
+            explained = on_arc + explained
+            state = (node, position)
+        return explained
+
+
+def _with_pieces(lattice: Lattice) -> tuple[Lattice, dict[str, tuple[str, ...]]]:
+    is_code = len(lattice.words) > 1
+    return lattice, {word: _dictionary_pieces(word, spelled=is_code) for arc in lattice.arcs for word in arc.words}
+
+
+def _dictionary_pieces(word: str, *, spelled: bool) -> tuple[str, ...]:
+    """Return the lower-case dictionary words that make up `word`: parted at hyphens, marks dropped, letters of a code under their names."""
+    plain = unicodedata.normalize("NFKC", word).replace("\u2019", "'").lower()
+    pieces = [piece.strip("'") for piece in re.findall(r"[^\W_]+(?:'[^\W_]+)*'?", plain)]
+    return tuple(
+        _LETTER_PREFIX + piece if spelled and len(piece) == 1 and piece in LETTERS and piece != "o" else piece for piece in pieces if piece
+    )
+
+
+def _pcm(samples: np.ndarray) -> bytes:
+    """Return `samples` as 16-bit mono at the model's rate, at a fixed peak and with a little constant noise."""
+    sound = resample(samples, SAMPLE_RATE_HZ, _MODEL_RATE_HZ)
+    peak = float(np.abs(sound).max(initial=0.0))
+    noise = np.random.default_rng(_DITHER_SEED).standard_normal(len(sound), dtype=np.float32) * _DITHER_RMS
+    return (np.clip(sound * (_PEAK / peak if peak > 0 else 1.0) + noise, -1, 1) * 32767).astype(np.int16).tobytes()

@@ -1,0 +1,158 @@
+"""Whisper as this program uses it: many clips through the encoder at once, and a known text through the decoder once.
+
+openai-whisper gives the model, the tokenizer and beam search; the batched teacher-forced pass is here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import torch
+
+from stt_ft.audio.files import resample
+from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
+from stt_ft.core.provenance import file_sha256
+from stt_ft.core.timing import SAMPLE_RATE_HZ
+
+WINDOW_S = 30.0
+"""Seconds of sound that Whisper hears at once (`whisper.audio.CHUNK_LENGTH`)."""
+
+FRAMES_PER_S = 50
+"""Encoder frames a second (`whisper.audio.TOKENS_PER_SECOND`)."""
+
+_RATE_HZ = 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the decoder made of one clip's text.
+
+    Attributes:
+        scores: attention scores of the alignment heads for the text tokens and the end [H, L + 1, F].
+        log_probs: log probabilities of what comes at each text token's place [L, V].
+    """
+
+    scores: torch.Tensor
+    log_probs: torch.Tensor
+
+
+class WhisperModel:
+    """A loaded Whisper checkpoint.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, or the download failed.
+        ConfigError: no such model name.
+        MissingExtra: openai-whisper is not installed.
+    """
+
+    def __init__(self, name: str, *, language: str, device: torch.device) -> None:
+        try:
+            import whisper
+            import whisper.tokenizer
+        except ImportError:
+            raise MissingExtra("openai-whisper", "whisper", "aligner whisper") from None
+        self._whisper: Any = whisper
+        self.device = device
+        self.language = language
+        self.model = self._load(name)
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        if device.type == "cuda":
+            self.model = self.model.half()
+        self.tokenizer = whisper.tokenizer.get_tokenizer(
+            self.model.is_multilingual, num_languages=self.model.num_languages, language=self._language_code(language), task="transcribe"
+        )
+        self.provenance = {
+            "aligner": "whisper",
+            "openai-whisper": importlib.metadata.version("openai-whisper"),
+            "model": self._identity(name),
+        }
+        self.provenance |= {"language": language, "dtype": str(self.dtype).removeprefix("torch.")}
+
+    def encode(self, sounds: Sequence[np.ndarray]) -> torch.Tensor:
+        """Return the encoder's output for sounds at 24 kHz of at most `WINDOW_S`: [B, F, D]."""
+        return self.model.encoder(torch.stack([self._mel(sound) for sound in sounds]))
+
+    def read(self, features: torch.Tensor, texts: Sequence[Sequence[int]]) -> list[Reading]:
+        """Pass the tokens of known texts through the decoder, once, all together.
+
+        Args:
+            features: encoder output [B, F, D].
+            texts: text tokens of each clip.
+        """
+        start = [*self.tokenizer.sot_sequence, self.tokenizer.no_timestamps]
+        longest = max(len(text) for text in texts)
+        rows = [[*start, *text, *[self.tokenizer.eot] * (longest - len(text) + 1)] for text in texts]
+        tokens = torch.tensor(rows, device=self.device)
+        scores: dict[int, torch.Tensor] = {}
+        heads = self._alignment_heads()
+        hooks = [
+            self.model.decoder.blocks[layer].cross_attn.register_forward_hook(
+                lambda _module, _inputs, outputs, layer=layer, chosen=chosen: scores.__setitem__(layer, outputs[-1][:, chosen])
+            )
+            for layer, chosen in heads.items()
+        ]
+        try:
+            with torch.inference_mode(), self._whisper.model.disable_sdpa():
+                logits = self.model.decoder(tokens, features)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        together = torch.cat([scores[layer] for layer in heads], dim=1)  # [B, H, T, F]
+        readings = []
+        for row, text in enumerate(texts):
+            first, last = len(start), len(start) + len(text)
+            log_probs = logits[row, first - 1 : last - 1].float().log_softmax(dim=-1)
+            readings.append(Reading(scores=together[row, :, first : last + 1], log_probs=log_probs))
+        return readings
+
+    def transcribe(self, features: torch.Tensor, *, beam_size: int = 5) -> list[Any]:
+        """Return Whisper's decoding results (text, avg_logprob, no_speech_prob, compression_ratio) for encoder output [B, F, D].
+
+        One clip at a time: with beams, `whisper.decode` (20250625) does not repeat the features of a batch and fails.
+        """
+        options = self._whisper.DecodingOptions(
+            language=self._language_code(self.language), beam_size=beam_size, without_timestamps=True, fp16=self.device.type == "cuda"
+        )
+        with torch.inference_mode():
+            return [self._whisper.decode(self.model, row, options) for row in features]
+
+    def _mel(self, sound: np.ndarray) -> torch.Tensor:
+        audio = self._whisper.audio
+        samples = audio.pad_or_trim(torch.from_numpy(resample(sound, SAMPLE_RATE_HZ, _RATE_HZ)))
+        return audio.log_mel_spectrogram(samples, self.model.dims.n_mels).to(self.device, self.dtype)
+
+    def _alignment_heads(self) -> dict[int, torch.Tensor]:
+        """Return layer -> heads that are known to follow the sound."""
+        chosen: dict[int, list[int]] = {}
+        for layer, head in self.model.alignment_heads.indices().T.tolist():
+            chosen.setdefault(layer, []).append(head)
+        return {layer: torch.tensor(heads, device=self.device) for layer, heads in sorted(chosen.items())}
+
+    def _load(self, name: str) -> Any:
+        whisper = self._whisper
+        if name not in whisper.available_models() and not Path(name).is_file():
+            names = ", ".join(whisper.available_models())
+            raise ConfigError(f"--model {name}: neither a Whisper model nor a .pt file here; models are {names}")
+        try:
+            return whisper.load_model(name, device=self.device).eval()
+        except (URLError, OSError, TimeoutError) as error:
+            raise CheckpointError(f"Whisper model {name} could not be downloaded ({error}); give --model the path of a .pt file") from None
+        except Exception as error:  # torch.load raises what it likes on a broken file
+            raise CheckpointError(f"{name}: not a Whisper checkpoint ({type(error).__name__}: {str(error)[:120]})") from None
+
+    def _identity(self, name: str) -> str:
+        """Return the model's name, and for a file its hash."""
+        path = Path(name)
+        return name if not path.is_file() else f"{path.name} sha256:{file_sha256(path)[:16]}"
+
+    def _language_code(self, language: str) -> str:
+        code = language.partition("-")[0].lower()
+        if code not in self._whisper.tokenizer.LANGUAGES:
+            raise ConfigError(f"--language {language}: Whisper does not know it")
+        return code

@@ -1,0 +1,197 @@
+"""What can be wrong with a dataset, clip by clip. Each finding is a `Problem` with the clip's id; nothing here raises on bad data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
+from stt_ft.core.manifest import Clip, Sidecar, Word
+from stt_ft.core.timing import FRAME_S
+from stt_ft.text.digit_words import digit_runs
+from stt_ft.text.scoring_form import scoring_words
+from stt_ft.text.spoken_forms import holds_digits
+
+KINDS = {
+    "audio": "the sound is missing or cannot be read",
+    "sidecar": "the sidecar is missing or malformed",
+    "no_words": "no words: not annotated, or nothing was said",
+    "duration": "the manifest's duration is not the sound's",
+    "silent": "no sound louder than -50 dB",
+    "clipped": "the recording is too loud: samples stand at full scale",
+    "narrow_band": "no sound above 4 kHz: telephone speech, or recorded through a headset's call mode",
+    "digits_left": "a word still holds digits: not converted",
+    "word_times": "a word's time is empty, outside the clip, or out of order",
+    "overlap": "two words of one speaker overlap",
+    "speed": "words come faster or slower than people speak",
+    "script": "the words are not those of the script",
+    "no_room": "the words do not fit on the text stream at the base's lag",
+    "duplicate": "the same sound stands in the dataset twice",
+    "split_speaker": "the same speaker is in two splits",
+    "split_number": "the same dictated number is in two splits",
+}
+"""Kind of problem -> what it means, the gravest first."""
+
+MAX_DURATION_ERROR_S = FRAME_S
+MAX_CLIPPED_SHARE = 1e-3
+MIN_BANDWIDTH_HZ = 4300.0
+"""A telephone channel ends at 4 kHz; its filters leave a trace a little above."""
+
+MAX_WORDS_PER_S, MIN_WORDS_PER_S, LEAST_WORDS_FOR_SPEED = 8.0, 0.2, 4
+MAX_OVERLAP_S = 0.005
+MIN_NUMBER_DIGITS = 5
+"""Shorter numbers occur in two splits by chance, and teach nothing by it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One finding about one clip."""
+
+    clip_id: str
+    kind: str
+    message: str
+
+
+def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list[Problem]:
+    """Return what is wrong with the sound of `clip`: duration, level, clipping, bandwidth."""
+    found = []
+    duration_s = len(samples) / sample_rate_hz
+    if abs(duration_s - clip.duration_s) > MAX_DURATION_ERROR_S:
+        found.append(("duration", f"the manifest says {clip.duration_s:.2f} s, the sound lasts {duration_s:.2f} s"))
+    if peak(samples) < SILENT_PEAK:
+        found.append(("silent", f"its loudest sample is {peak(samples):.5f} of full scale"))
+        return _problems(clip, found)
+    share = clipped_share(samples)
+    if share > MAX_CLIPPED_SHARE:
+        found.append(("clipped", f"{share:.2%} of its samples are at full scale"))
+    width_hz = bandwidth_hz(samples, sample_rate_hz)
+    if width_hz < MIN_BANDWIDTH_HZ:
+        found.append(("narrow_band", f"its sound ends at {width_hz:.0f} Hz"))
+    return _problems(clip, found)
+
+
+def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
+    """Return what is wrong with the words of `clip` and their times."""
+    words = sidecar.alignments
+    if not words:
+        return _problems(clip, [("no_words", "it has no words; run `stt-ft annotate`")])
+    found = []
+    left = [word.text for word in words if holds_digits(word.text)]
+    if left:
+        found.append(("digits_left", f"{' '.join(left)[:60]!r} holds digits; run `stt-ft convert`"))
+    found += _time_findings(words, clip.duration_s)
+    found += _speed_findings(words)
+    if "mismatch" in sidecar.extra:
+        heard = sidecar.extra["mismatch"]
+        found.append(("script", f"annotate heard something else: {str(heard)[:120]}"))
+    elif sidecar.script is not None and not _says(sidecar, sidecar.script):
+        found.append(
+            (
+                "script",
+                f"the script is {sidecar.script[:60]!r}, the words are {' '.join(word.text for word in sidecar.written or words)[:60]!r}",
+            )
+        )
+    return _problems(clip, found)
+
+
+def set_problems(
+    clips_by_split: Mapping[str, Sequence[Clip]],
+    audio_hashes: Mapping[str, str],
+    sidecars: Mapping[str, Sidecar],
+    *,
+    split_by: str = "both",
+) -> list[Problem]:
+    """Return what is wrong between clips: sounds that occur twice, speakers and numbers in two splits.
+
+    Args:
+        clips_by_split: split -> its clips.
+        audio_hashes: clip id -> hash of its sound; clips without sound are left out.
+        sidecars: clip id -> its sidecar, where it could be read.
+        split_by: what was meant to stay on one side, as `split --by` says it; the rest is no problem.
+    """
+    by_sound: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
+    by_speaker: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
+    by_number: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
+    for split, clips in clips_by_split.items():
+        for clip in clips:
+            if clip.path in audio_hashes:
+                by_sound[audio_hashes[clip.path]].append((split, clip))
+            speaker = clip.extra.get("speaker")
+            if isinstance(speaker, str) and speaker:
+                by_speaker[speaker].append((split, clip))
+            for number in numbers_in(sidecars.get(clip.path)):
+                by_number[number].append((split, clip))
+    found: list[Problem] = []
+    for owners in by_sound.values():
+        (first_split, first), *others = owners
+        found += [
+            Problem(clip_id=clip.path, kind="duplicate", message=f"{split} holds the sound of {first.path} ({first_split})")
+            for split, clip in others
+        ]
+    if split_by in ("speaker", "both"):
+        found += _leaks(by_speaker, "split_speaker", "speaker")
+    if split_by in ("number", "both"):
+        found += _leaks(by_number, "split_number", "number")
+    return found
+
+
+def _leaks(owners: dict[str, list[tuple[str, Clip]]], kind: str, what: str) -> list[Problem]:
+    """Return the clips whose speaker or number is in an earlier split too."""
+    found = []
+    for name, places in owners.items():
+        first_split = places[0][0]
+        for split, clip in places:
+            if split != first_split:
+                found.append(
+                    Problem(clip_id=clip.path, kind=kind, message=f"{what} {name} is in {first_split} and {split}; run `stt-ft split`")
+                )
+    return found
+
+
+def _time_findings(words: Sequence[Word], duration_s: float) -> list[tuple[str, str]]:
+    found = []
+    last: dict[str, Word] = {}
+    for word in words:
+        where = f"{word.text!r} at {word.start_s:.3f}-{word.end_s:.3f} s"
+        if word.end_s <= word.start_s:
+            found.append(("word_times", f"{where} lasts no time"))
+        if word.start_s < 0 or word.end_s > duration_s + MAX_DURATION_ERROR_S:
+            found.append(("word_times", f"{where} lies outside the clip of {duration_s:.2f} s"))
+        before = last.get(word.speaker)
+        if before is not None and word.start_s < before.start_s:
+            found.append(("word_times", f"{where} comes before {before.text!r}, which it follows"))
+        elif before is not None and word.start_s < before.end_s - MAX_OVERLAP_S:
+            found.append(("overlap", f"{where} begins before {before.text!r} ends at {before.end_s:.3f} s"))
+        last[word.speaker] = word
+    return found
+
+
+def _speed_findings(words: Sequence[Word]) -> list[tuple[str, str]]:
+    span_s = max(word.end_s for word in words) - min(word.start_s for word in words)
+    if len(words) < LEAST_WORDS_FOR_SPEED or span_s <= 0:
+        return []
+    rate = len(words) / span_s
+    if MIN_WORDS_PER_S <= rate <= MAX_WORDS_PER_S:
+        return []
+    return [("speed", f"{len(words)} words in {span_s:.2f} s are {rate:.1f} a second")]
+
+
+def _says(sidecar: Sidecar, script: str) -> bool:
+    """Whether the words of a sidecar, written or spoken, are those of `script`."""
+    wanted = "".join(scoring_words(script))
+    versions: Iterable[tuple[Word, ...]] = (sidecar.alignments, sidecar.written or ())
+    return any("".join(scoring_words(" ".join(word.text for word in words))) == wanted for words in versions)
+
+
+def numbers_in(sidecar: Sidecar | None, script: object = None) -> set[str]:
+    """Return the dictated numbers of a clip: of its words, or of its script where it has no words yet."""
+    words = [word.text for word in sidecar.alignments] if sidecar is not None else []
+    runs = digit_runs(words or (script.split() if isinstance(script, str) else []))
+    return {run.digits for run in runs if len(run.digits) >= MIN_NUMBER_DIGITS}
+
+
+def _problems(clip: Clip, found: Iterable[tuple[str, str]]) -> list[Problem]:
+    return [Problem(clip_id=clip.path, kind=kind, message=message) for kind, message in found]

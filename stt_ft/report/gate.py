@@ -1,0 +1,116 @@
+"""A gate that a report passes or does not: limits on its figures, absolute and against the baseline. In CI it guards the pause heads."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from stt_ft.core.config import load_config, nearest
+from stt_ft.core.errors import CheckFailed
+from stt_ft.report.figures import FIGURES, SLICES
+from stt_ft.report.verdict import show_value
+
+DEFAULT_GATE = Path(str(resources.files("stt_ft.report") / "gate.yaml"))
+
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
+    """A kind of limit: where it puts the bound, given the baseline's figure and the number in the gate, and which side of it is right."""
+
+    bound: Callable[[float, float], float]
+    sign: str
+    needs_baseline: bool
+
+
+_LIMITS = {
+    "max": _Limit(bound=lambda _, limit: limit, sign="<=", needs_baseline=False),
+    "min": _Limit(bound=lambda _, limit: limit, sign=">=", needs_baseline=False),
+    "max_rise": _Limit(bound=lambda theirs, limit: theirs + limit, sign="<=", needs_baseline=True),
+    "max_drop": _Limit(bound=lambda theirs, limit: theirs - limit, sign=">=", needs_baseline=True),
+    "max_ratio": _Limit(bound=lambda theirs, limit: theirs * limit, sign="<=", needs_baseline=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """What a report must keep to."""
+
+    checks: dict[str, dict[str, float]]
+    """SLICE.FIGURE -> limits: max, min, max_rise, max_drop, max_ratio."""
+
+    def __post_init__(self) -> None:
+        mistakes = []
+        for name, limits in self.checks.items():
+            slice_name, _, figure = name.partition(".")
+            if slice_name not in SLICES or figure not in FIGURES or slice_name not in FIGURES[figure].slices:
+                known = [f"{one}.{name}" for name, spec in FIGURES.items() for one in spec.slices]
+                mistakes.append(f"checks.{name}: no such figure{nearest(name, known)}")
+            mistakes += [f"checks.{name}.{limit}: no such limit{nearest(limit, _LIMITS)}" for limit in limits if limit not in _LIMITS]
+            if not limits:
+                mistakes.append(f"checks.{name}: no limit; give one or more of {', '.join(_LIMITS)}")
+        if mistakes:
+            raise ValueError(*mistakes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """One limit on one figure, held or not; `line` says it in words."""
+
+    name: str
+    passed: bool
+    line: str
+
+
+def load_gate(path: str | Path | None = None) -> GateConfig:
+    """Read a gate's file (the shipped one, when none is named); raises `ConfigError` with all its mistakes."""
+    return load_config(GateConfig, DEFAULT_GATE if path is None else path)
+
+
+def check_report(report: dict[str, Any], gate: GateConfig) -> list[CheckResult]:
+    """Hold `report` to every limit of `gate`, in order; raises `CheckFailed` when a limit needs a baseline that the report lacks."""
+    results = []
+    for name, limits in gate.checks.items():
+        slice_name, _, figure = name.partition(".")
+        for limit_name, limit in limits.items():
+            results.append(_check(report, slice_name, figure, limit_name, limit))
+    return results
+
+
+def _check(report: dict[str, Any], slice_name: str, figure: str, limit_name: str, limit: float) -> CheckResult:
+    kind, name = _LIMITS[limit_name], f"{slice_name}.{figure} {limit_name}"
+    if kind.needs_baseline and report["baseline"] is None:
+        raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")
+    ours = _figure(report, report["model"], slice_name, figure)
+    theirs = _figure(report, report["baseline"], slice_name, figure) if kind.needs_baseline else {"value": 0.0}
+    if ours is None or theirs is None:
+        return CheckResult(name=name, passed=False, line=f"{name}: the report has no such figure ({slice_name}: no clips)")
+    if ours["value"] is None or theirs["value"] is None:
+        return CheckResult(name=name, passed=False, line=f"{name}: too many turns never end for this figure to exist")
+    unit, bound = FIGURES[figure].unit, kind.bound(theirs["value"], limit)
+    passed = ours["value"] <= bound + _SLACK if kind.sign == "<=" else ours["value"] >= bound - _SLACK
+    beside = f" (baseline {show_value(theirs['value'], unit)})" if kind.needs_baseline else ""
+    relation = kind.sign if passed else f"is not {kind.sign}"
+    line = f"{slice_name}.{figure}: {show_value(ours['value'], unit)} {relation} {show_value(bound, unit)}{beside}"
+    return CheckResult(name=name, passed=passed, line=line)
+
+
+def _figure(report: dict[str, Any], model: str, slice_name: str, figure: str) -> dict[str, Any] | None:
+    return report["figures"][model].get(slice_name, {}).get(figure)
+
+
+def junit_xml(results: list[CheckResult]) -> str:
+    """Return the results as a JUnit test suite, one case a limit."""
+    num_failures = sum(not result.passed for result in results)
+    suite = ET.Element("testsuite", name="stt-ft gate", tests=str(len(results)), failures=str(num_failures))
+    for result in results:
+        case = ET.SubElement(suite, "testcase", classname="stt-ft.gate", name=result.name)
+        if not result.passed:
+            ET.SubElement(case, "failure", message=result.line).text = result.line
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"

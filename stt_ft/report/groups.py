@@ -1,0 +1,79 @@
+"""Figures of parts of a slice: by length of the number, speaker, speed, and whether the speaker paused inside the number.
+
+Parts are small, so they carry fewer figures, and no part of fewer than `MIN_CLIPS` clips is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from stt_ft.metrics.digit_strings import number_runs
+from stt_ft.report.figures import figures_of
+from stt_ft.report.frames import ClipFrames
+from stt_ft.report.scores import ClipScore
+
+MIN_CLIPS = 5
+
+MIN_PAUSE_S = 0.25
+"""Silence between two words of a number from which it counts as a pause."""
+
+GROUP_FIGURES = {
+    "number": ("false_cut_offs", "digit_strings_exact", "written_as_words", "latency_p50_s", "latency_p95_s"),
+    "ordinary": ("false_cut_offs", "word_error_rate", "latency_p50_s", "latency_p95_s"),
+}
+"""Kind of clip -> figures that its parts are told in."""
+
+
+def build_groups(scores: dict[str, list[ClipScore]]) -> list[dict[str, Any]]:
+    """Return the parts: what they are parts of ("digits", "speaker" …), which one, how many clips, and model -> figures.
+
+    Args:
+        scores: model -> its clips, all in the same order.
+    """
+    groups = []
+    clips = [score.frames for score in next(iter(scores.values()))]
+    for kind, figures in GROUP_FIGURES.items():
+        positions = [position for position, clip in enumerate(clips) if clip.kind == kind]
+        for title, part_of in _divisions(kind, [clips[position] for position in positions]).items():
+            parts: dict[str, list[int]] = {}
+            for position in positions:
+                parts.setdefault(part_of(clips[position]), []).append(position)
+            for part in sorted(parts, key=lambda part: (len(part), part)):
+                if len(parts) > 1 and len(parts[part]) >= MIN_CLIPS:
+                    by_model = {model: figures_of([members[p] for p in parts[part]], figures) for model, members in scores.items()}
+                    groups.append({"kind": kind, "by": title, "part": part, "num_clips": len(parts[part]), "figures": by_model})
+    return groups
+
+
+def _divisions(kind: str, clips: Sequence[ClipFrames]) -> dict[str, Callable[[ClipFrames], str]]:
+    """Return the ways to divide clips of a kind: title -> the part that a clip belongs to."""
+    if not clips:
+        return {}
+    usual_rate = median(_words_per_s(clip) for clip in clips)
+    divisions: dict[str, Callable[[ClipFrames], str]] = {
+        "speed": lambda clip: "slower half" if _words_per_s(clip) < usual_rate else "faster half",
+        "speaker": lambda clip: clip.speaker or "unknown",
+    }
+    if kind == "number":
+        divisions = {
+            "length": lambda clip: f"{sum(stop - start for start, stop in number_runs(clip.reference_texts))} words",
+            "pause inside": lambda clip: f"{MIN_PAUSE_S} s or more" if _longest_pause_s(clip) >= MIN_PAUSE_S else "none",
+            **divisions,
+        }
+    return divisions
+
+
+def _words_per_s(clip: ClipFrames) -> float:
+    return len(clip.reference) / max(clip.speech_end_s - clip.reference[0].start_s, 0.08)
+
+
+def _longest_pause_s(clip: ClipFrames) -> float:
+    """Return the longest silence between two words of a number, in seconds."""
+    gaps_s = [
+        after.start_s - before.end_s
+        for start, stop in number_runs(clip.reference_texts)
+        for before, after in zip(clip.reference[start : stop - 1], clip.reference[start + 1 : stop], strict=True)
+    ]
+    return max(gaps_s, default=0.0)

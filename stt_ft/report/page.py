@@ -1,0 +1,166 @@
+"""report.html: one file that opens offline. The files it is put together from lie in page_files/; none of them loads anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from stt_ft.core.atomic import write_text
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.charts import interval_bars, latency_curve
+from stt_ft.report.figures import FIGURES, SLICE_TITLES
+from stt_ft.report.frames import ClipFrames
+from stt_ft.report.groups import GROUP_FIGURES
+from stt_ft.report.page_clips import page_clips
+from stt_ft.report.scores import score_clip
+from stt_ft.report.table import headline_rows, show_interval
+from stt_ft.report.verdict import change_of, show_change, show_value, verdict_of
+
+PAGE_FILES = resources.files("stt_ft.report") / "page_files"
+
+
+def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames], *, dataset: Path) -> None:
+    """Write report.html to `path` from report.json's value and the frames that it was computed from.
+
+    Args:
+        dataset: directory that the clips' paths start from.
+
+    Raises:
+        AudioError: a clip's sound is missing or unreadable.
+    """
+    rule = EndpointRule(**report["rule"])
+    scores = {model: [score_clip(clip, rule) for clip in frames if clip.model == model] for model in report["figures"]}
+    clips = page_clips(scores, model=report["model"], baseline=report["baseline"], rule=rule, dataset=dataset, page_dir=path.parent)
+    roles = {model: "theirs" if model == report["baseline"] else "ours" for model in report["figures"]}
+    curve_slice = "numbers" if report["num_clips"]["numbers"] else "all"
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        _page_file("page.html.j2")
+    )
+    html = template.render(
+        report=report,
+        verdict=verdict_of(report),
+        roles=roles,
+        groups=_headline_groups(report, roles),
+        all_figures=_all_figures(report),
+        budgets=_budgets(report, curve_slice),
+        groups_by=_groups_by(report),
+        calibration=_calibration(report),
+        curve_title=SLICE_TITLES[curve_slice],
+        curve=latency_curve(
+            {model: curves[curve_slice] for model, curves in report["curves"].items()},
+            figures={model: slices[curve_slice] for model, slices in report["figures"].items()},
+            roles=roles,
+        ),
+        audio=[clip.audio for clip in clips],
+        data=_script_json({"roles": roles, "rule": report["rule"], "clips": [clip.payload for clip in clips]}),
+        provenance=json.dumps({key: report[key] for key in ("rule", "provenance") if key in report}, indent=2, ensure_ascii=False),
+        style=Markup(_page_file("page.css")),
+        script=Markup(_page_file("timeline.js") + "\n" + _page_file("page.js")),
+    )
+    write_text(path, html)
+
+
+def _headline_groups(report: dict[str, Any], roles: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the headline table: a group a slice, and in it a row a figure, each text as it is drawn."""
+    groups: list[dict[str, Any]] = []
+    for row, estimates, difference in headline_rows(report):
+        if not groups or groups[-1]["slice"] != row.slice_name:
+            num_clips = report["num_clips"][row.slice_name]
+            groups.append({"slice": row.slice_name, "title": SLICE_TITLES[row.slice_name], "num_clips": num_clips, "rows": []})
+        groups[-1]["rows"].append(_row(row.figure, estimates, difference, roles))
+    return groups
+
+
+def _row(name: str, estimates: dict[str, Any], difference: dict[str, Any] | None, roles: dict[str, str]) -> dict[str, Any]:
+    figure = FIGURES[name]
+    return {
+        "name": name,
+        "label": figure.label,
+        "cells": {model: (show_value(one["value"], figure.unit), show_interval(one, figure.unit)) for model, one in estimates.items()},
+        "change": None if difference is None else show_change(difference["value"], figure.unit),
+        "verdict": change_of(name, difference),
+        "bars": interval_bars(estimates, unit=figure.unit, roles=roles),
+    }
+
+
+def _all_figures(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every figure of every slice as text: the table behind the fold."""
+    tables = []
+    for slice_name, title in SLICE_TITLES.items():
+        by_model = {model: slices.get(slice_name, {}) for model, slices in report["figures"].items()}
+        rows = []
+        for name, figure in FIGURES.items():
+            if all(name in figures for figures in by_model.values()):
+                ones = [figures[name] for figures in by_model.values()]
+                cells = [(show_value(one["value"], figure.unit), show_interval(one, figure.unit)) for one in ones]
+                rows.append({"label": figure.label, "cells": cells})
+        if rows:
+            tables.append({"title": title, "num_clips": report["num_clips"][slice_name], "rows": rows})
+    return tables
+
+
+def _budgets(report: dict[str, Any], slice_name: str) -> list[dict[str, Any]]:
+    """Return the best median latency of each model within each budget of cut-offs, as text."""
+    by_model = {model: curves[slice_name]["latency_within"] for model, curves in report["curves"].items()}
+    budgets = next(iter(by_model.values()))
+    return [
+        {
+            "budget": f"{100 * float(budget):g} %",
+            "cells": [show_value(points[budget]["latency_p50_s"], "s") if points[budget] else "never" for points in by_model.values()],
+        }
+        for budget in budgets
+    ]
+
+
+def _groups_by(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a table for each kind of clip: a row a part, and in it each model's figures as text."""
+    tables = []
+    for kind, names in GROUP_FIGURES.items():
+        rows = [
+            {
+                "by": group["by"],
+                "part": group["part"],
+                "num_clips": group["num_clips"],
+                "cells": [
+                    [
+                        show_value(figures[name]["value"], FIGURES[name].unit) if name in figures else "–"
+                        for figures in group["figures"].values()
+                    ]
+                    for name in names
+                ],
+            }
+            for group in report["groups"]
+            if group["kind"] == kind
+        ]
+        if rows:
+            title = SLICE_TITLES["numbers" if kind == "number" else kind]
+            tables.append({"title": title, "labels": [FIGURES[name].label for name in names], "rows": rows})
+    return tables
+
+
+def _calibration(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a slice: each model's Brier score and calibration error, and the drift from the baseline, as text."""
+    rows = []
+    for slice_name, title in SLICE_TITLES.items():
+        by_model = [slices[slice_name] for slices in report["calibration"].values() if slice_name in slices]
+        if len(by_model) == len(report["calibration"]):
+            cells = [(f"{one['brier']['value']:.3f}", f"{one['calibration_error']:.3f}") for one in by_model]
+            drift = report["drift_nats"].get(slice_name)
+            rows.append({"title": title, "cells": cells, "drift": None if drift is None else f"{drift['value']:.3f}"})
+    return rows
+
+
+def _script_json(value: Any) -> Markup:
+    """Return `value` as JSON that may stand inside a script element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _page_file(name: str) -> str:
+    return (PAGE_FILES / name).read_text(encoding="utf-8")

@@ -1,0 +1,51 @@
+"""What one model did with one clip, judged by every metric: the step between frames and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stt_ft.metrics.digit_strings import DigitScore, score_digits
+from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
+from stt_ft.metrics.word_errors import EditCounts, character_errors, scoring_form, word_errors
+from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScore:
+    """One clip under one model.
+
+    Attributes:
+        words: errors in scoring form; `raw_words` on the transcript as it is written, `characters` in scoring form.
+        word_delays_s: for each word that agrees with the reference, the time from the end of its sound to its appearance.
+    """
+
+    frames: ClipFrames
+    turn: TurnVerdict
+    words: EditCounts
+    raw_words: EditCounts
+    characters: EditCounts
+    digits: DigitScore
+    word_delays_s: tuple[float, ...]
+
+
+def score_clip(frames: ClipFrames, rule: EndpointRule) -> ClipScore:
+    """Judge one clip; raises `ValueError` when the heads lack the rule's."""
+    reference, transcript = scoring_form(frames.reference_texts), scoring_form(frames.word_texts)
+    return ClipScore(
+        frames=frames,
+        turn=judge_turn(frames.turn, rule),
+        words=word_errors(reference, transcript),
+        raw_words=word_errors(frames.reference_texts, frames.word_texts),
+        characters=character_errors(reference, transcript),
+        digits=score_digits(frames.reference_texts, frames.word_texts),
+        word_delays_s=_word_delays_s(frames.reference, frames.words),
+    )
+
+
+def _word_delays_s(reference: Sequence[SpokenWord], words: Sequence[HeardWord]) -> tuple[float, ...]:
+    """Return the delays of the words that agree, told by each word's scoring form; what has none (a lone dash) is passed over."""
+    said = [(form, word) for word in reference if (form := " ".join(scoring_form([word.text])))]
+    heard = [(form, word) for word in words if (form := " ".join(scoring_form([word.text])))]
+    matched = word_errors([form for form, _ in said], [form for form, _ in heard]).matched
+    return tuple(heard[right][1].appeared_s - said[left][1].end_s for left, right in matched)

@@ -1,0 +1,90 @@
+"""Who speaks synthetic clips, and how: four casts that share no voice; learning and measuring share no speed and no digit string."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt_ft.audio.synthesis import ACCENTS, Synthesizer, Utterance, add_noise, insert_silence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cast:
+    """Voices and speeds for one use of synthetic speech.
+
+    Attributes:
+        variants: espeak voice variants, each spoken in every accent.
+        words_per_minute: speeds to draw from.
+        digit_shares: which fifths of all digit strings this cast may say (`text.prompts.belongs_to`).
+    """
+
+    variants: tuple[str, ...]
+    words_per_minute: tuple[int, ...]
+    digit_shares: tuple[int, ...]
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        return tuple(f"{accent}+{variant}" for accent in ACCENTS for variant in self.variants)
+
+
+_LEARNING_RATES = (*range(125, 146), *range(156, 181), *range(191, 211))
+_MEASURING_RATES = (*range(146, 156), *range(181, 191))
+
+BASE_CAST = Cast(
+    variants=tuple(
+        "m1 m3 m4 m5 m6 m8 f2 f4 f5 Annie Alicia Michael Gene edward edward2 adam anika antonio aunty belinda benjamin boris caleb david ed "
+        "gustave iven iven2 iven3 john Lee max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby travis victor zac "
+        "Andrea Denis Diogo Henrique Hugo Jacky Marco Mario Reed Storm grandma grandpa".split()
+    ),
+    words_per_minute=_LEARNING_RATES,
+    digit_shares=(0, 1, 2),
+)
+"""Trains the tiny model."""
+
+TUNING_CAST = Cast(variants=("m7", "f1", "Andy"), words_per_minute=_LEARNING_RATES, digit_shares=(3,))
+"""Trains adapters: the user's own speakers."""
+
+DEV_CAST = Cast(variants=("steph",), words_per_minute=_LEARNING_RATES, digit_shares=(3,))
+"""Chooses among checkpoints and knobs. Its digit strings are kept apart from the tuning cast's by drawing without repeats."""
+
+HELDOUT_CAST = Cast(variants=("m2", "f3", "Mike", "linda"), words_per_minute=_MEASURING_RATES, digit_shares=(4,))
+"""Measures, and nothing else."""
+
+
+def perform(
+    synthesizer: Synthesizer,
+    text: str,
+    pauses_s: Mapping[int, float],
+    cast: Cast,
+    rng: random.Random,
+    *,
+    tail_s: tuple[float, float] = (0.4, 1.2),
+) -> tuple[Utterance, str]:
+    """Speak `text` in a random voice of `cast` with the given pauses, random speed, pitch, gain, noise and silence around it.
+
+    Args:
+        synthesizer: espeak-ng.
+        text: words with punctuation.
+        pauses_s: silence to insert before words, index -> seconds.
+        cast: whose voices and speeds.
+        rng: source of all choices.
+        tail_s: bounds of the silence after the last word, in seconds.
+
+    Returns:
+        The utterance and the name of its voice.
+    """
+    voice = rng.choice(cast.voices)
+    utterance = synthesizer.speak(
+        text,
+        voice=voice,
+        words_per_minute=rng.choice(cast.words_per_minute),
+        pitch=rng.randrange(30, 71),
+        pitch_range=rng.randrange(35, 66),
+    )
+    utterance = insert_silence(utterance, pauses_s, lead_s=rng.uniform(0.1, 1.0), tail_s=rng.uniform(*tail_s))
+    gain, noise_rms = rng.uniform(0.35, 1.0), 10 ** rng.uniform(-4.0, -2.3)
+    noise_rng = np.random.default_rng(rng.getrandbits(64))
+    return Utterance(samples=add_noise(utterance.samples, gain=gain, noise_rms=noise_rms, rng=noise_rng), words=utterance.words), voice

@@ -1,0 +1,72 @@
+"""Write simulated takes into a dataset directory, as `record` leaves them: sound, script, speaker."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stt_ft.audio.files import write_wav
+from stt_ft.audio.synthesis import Synthesizer, Utterance
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.timing import SAMPLE_RATE_HZ
+from stt_ft.simulation.casting import Cast, perform
+from stt_ft.text.prompts import Prompt, belongs_to, hesitations, number_prompt, ordinary_prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakePlan:
+    """How many takes of which kind a cast records into a split."""
+
+    split: str
+    kind: str
+    count: int
+    cast: Cast
+    min_digits: int = 3
+    max_digits: int = 10
+
+
+def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set[str], with_times: bool = False) -> Iterator[Clip]:
+    """Speak and write the takes of `plan`, yielding each clip when it is on disk; the caller writes the manifest.
+
+    Args:
+        dataset: where to.
+        plan: what and how many.
+        seed: decides everything.
+        used_digits: digit strings already dictated; no string is dictated twice, and those of this plan are added.
+        with_times: also write the true words and times as `alignments`, which a real recording would not have.
+    """
+    synthesizer = Synthesizer()
+    rng = random.Random(f"{seed} {plan.split} {plan.kind}")
+    for index in range(plan.count):
+        prompt = _draw_prompt(plan, rng, used_digits)
+        utterance, voice = perform(synthesizer, prompt.text, hesitations(rng, prompt), plan.cast, rng)
+        script = _script(prompt, rng)
+        extra: dict[str, Any] = {"speaker": voice, "prompt_id": f"{plan.kind}_{index + 1:03d}", "kind": plan.kind, "script": script}
+        clip = Clip(path=f"audio/{plan.split}_{plan.kind}_{index + 1:03d}.wav", duration_s=utterance.duration_s, extra=extra)
+        write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
+        dataset.write_sidecar(clip, Sidecar(alignments=_true_words(utterance) if with_times else (), script=script))
+        yield clip
+
+
+def _draw_prompt(plan: TakePlan, rng: random.Random, used_digits: set[str]) -> Prompt:
+    if plan.kind == "ordinary":
+        return ordinary_prompt(rng)
+
+    def is_new(digits: str) -> bool:
+        return digits not in used_digits and any(belongs_to(digits, share) for share in plan.cast.digit_shares)
+
+    prompt = number_prompt(rng, allowed=is_new, min_digits=plan.min_digits, max_digits=plan.max_digits)
+    used_digits.add(prompt.digits)
+    return prompt
+
+
+def _script(prompt: Prompt, rng: random.Random) -> str:
+    """What the speaker read: in digits where every digit is said plainly, else word for word."""
+    plain = prompt.number_span is not None and not {"oh", "double"} & set(prompt.words)
+    return prompt.written if plain and rng.random() < 0.8 else " ".join(prompt.words)
+
+
+def _true_words(utterance: Utterance) -> tuple[Word, ...]:
+    return tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in utterance.words)

@@ -1,0 +1,72 @@
+"""A report page opened in headless Chromium."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
+from stt_ft.report.page import write_page
+
+SAMPLES = Path(__file__).parents[1] / "unit" / "report" / "conftest.py"
+
+
+def load_samples() -> Any:
+    """Return the module that makes synthetic frames; conftest files cannot be imported by name."""
+    spec = importlib.util.spec_from_file_location("report_samples", SAMPLES)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedPage:
+    """A page in a browser, and the report that it shows."""
+
+    driver: Any
+    report: dict[str, Any]
+    path: Path
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromedriver = shutil.which("chromedriver")
+    if chromedriver is None:
+        pytest.skip("needs chromedriver")
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1400"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="session")
+def written_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    samples, directory = load_samples(), tmp_path_factory.mktemp("page")
+    frames = samples.make_frames(10, 5)
+    dataset = samples.make_dataset(directory / "dataset", frames)
+    report = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+    write_page(directory / "report.html", report, frames, dataset=dataset.directory)
+    return report, directory / "report.html"
+
+
+@pytest.fixture
+def page(driver: Any, written_page: tuple[dict[str, Any], Path]) -> OpenedPage:
+    report, path = written_page
+    driver.get(path.as_uri())
+    return OpenedPage(driver=driver, report=report, path=path)

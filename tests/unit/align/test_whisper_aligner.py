@@ -1,0 +1,135 @@
+"""Every mechanical property of aligning with Whisper, on a small random checkpoint: what it hears means nothing, how it answers does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stt_ft.align.batch import AlignmentJob
+from stt_ft.align.whisper_aligner import WhisperWork
+from stt_ft.align.whisper_model import WhisperModel
+from stt_ft.audio.files import write_wav
+from stt_ft.core.errors import CheckpointError, ConfigError
+
+SCRIPTS = ("order number 1296803, please", "the pin is 4051", "hello — world")
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[AlignmentJob]:
+    rng = np.random.default_rng(0)
+    made = []
+    for index, script in enumerate(SCRIPTS):
+        path = tmp_path / f"{index}.wav"
+        write_wav(path, (rng.standard_normal(24_000 * (index + 2)) * 0.1).astype(np.float32))
+        made.append(AlignmentJob(clip_id=str(index), audio_path=path, script=script, language="en"))
+    return made
+
+
+def work(model: Path, batch_size: int = 8) -> WhisperWork:
+    return WhisperWork(str(model), language="en", device="cpu", batch_size=batch_size)
+
+
+def test_a_batch_gives_what_single_clips_give(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    together = list(work(small_whisper).results(jobs))
+    alone = list(work(small_whisper, batch_size=1).results(jobs))
+    for one, other in zip(together, alone, strict=True):
+        assert [(word.written, word.start_s, word.end_s) for word in one.words] == [
+            (word.written, word.start_s, word.end_s) for word in other.words
+        ]
+        np.testing.assert_allclose([word.confidence for word in one.words], [word.confidence for word in other.words], rtol=1e-3)
+
+
+def test_times_are_in_order_and_inside_the_clip(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    for index, result in enumerate(work(small_whisper).results(jobs)):
+        assert not result.fault
+        edges = [edge for word in result.words for edge in (word.start_s, word.end_s)]
+        assert edges == sorted(edges)
+        assert edges[0] >= 0
+        assert edges[-1] <= index + 2
+        assert all(word.end_s > word.start_s for word in result.words)
+
+
+def test_the_script_is_respected_and_numbers_keep_their_words(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    first, second, third = work(small_whisper).results(jobs)
+    assert [word.written for word in first.words] == ["order", "number", "1296803,", "please"]
+    assert first.words[2].spoken is not None
+    assert len(first.words[2].spoken) >= 4
+    assert [word.written for word in second.words] == ["the", "pin", "is", "4051"]
+    assert [word.written for word in third.words] == ["hello", "world"]
+
+
+def test_without_a_script_whisper_writes_one_or_says_why_not(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    unknown = [AlignmentJob(clip_id=job.clip_id, audio_path=job.audio_path, script=None, language="en") for job in jobs]
+    for result in work(small_whisper).results(unknown):
+        assert bool(result.words) != bool(result.fault)
+        assert result.mismatch is None
+
+
+def test_a_misread_digit_is_flagged_with_both_texts(small_whisper: Path, jobs: list[AlignmentJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that surely expects the words "the pin is four nine five one" is given the script 4051."""
+    expected = ["the", "pin", "is", "four", "nine", "five", "one"]
+    read = WhisperModel.read
+
+    def sure(self: WhisperModel, features: torch.Tensor, texts: list[list[int]]) -> list:
+        readings = read(self, features, texts)
+        for reading in readings:
+            reading.log_probs.fill_(-20.0)
+            for place, word in enumerate(expected[: len(reading.log_probs)]):
+                reading.log_probs[place, self.tokenizer.encode(f" {word}")[0]] = 0.0
+        return readings
+
+    monkeypatch.setattr(WhisperModel, "read", sure)
+    (result,) = work(small_whisper).results(jobs[1:2])
+    assert result.mismatch is not None
+    assert result.mismatch["script"] == "the pin is 4051"
+    assert result.mismatch["heard"] == "the pin is four nine five one"
+    assert result.mismatch["confidence"] > 0.9
+
+
+def test_oh_is_taken_for_zero_where_the_decoder_expects_it(
+    small_whisper: Path, jobs: list[AlignmentJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = WhisperModel.read
+
+    def expects_oh(self: WhisperModel, features: torch.Tensor, texts: list[list[int]]) -> list:
+        readings = read(self, features, texts)
+        for reading, text in zip(readings, texts, strict=True):
+            reading.log_probs.fill_(-20.0)
+            for place, token in enumerate(text):
+                reading.log_probs[place, token] = -1.0
+            reading.log_probs[:, self.tokenizer.encode(" oh")[0]] = -0.5
+            reading.log_probs[:3, self.tokenizer.encode(" oh")[0]] = -20.0
+        return readings
+
+    monkeypatch.setattr(WhisperModel, "read", expects_oh)
+    (result,) = work(small_whisper).results(jobs[1:2])
+    assert [word.text for word in result.words[3].spoken or ()] == ["four", "oh", "five", "one"]
+
+
+def test_a_clip_longer_than_the_window_is_named_and_the_rest_goes_on(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    write_wav(jobs[0].audio_path, np.ones(24_000 * 31, dtype=np.float32) * 0.1)
+    results = list(work(small_whisper).results(jobs))
+    assert "31.0 s long" in results[0].fault
+    assert all(result.words for result in results[1:])
+
+
+def test_provenance_names_the_model_by_its_bytes(small_whisper: Path) -> None:
+    made_by = work(small_whisper).provenance
+    assert made_by["model"].startswith("small.pt sha256:")
+    assert made_by["language"] == "en"
+
+
+def test_what_is_no_model_is_refused_plainly(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"neither a Whisper model nor a \.pt file.*large-v3"):
+        work(tmp_path / "missing.pt")
+    (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match=r"broken\.pt: not a Whisper checkpoint"):
+        work(tmp_path / "broken.pt")
+
+
+def test_an_unknown_language_is_refused(small_whisper: Path) -> None:
+    with pytest.raises(ConfigError, match="--language xx"):
+        WhisperWork(str(small_whisper), language="xx", device="cpu", batch_size=1)

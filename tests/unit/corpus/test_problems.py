@@ -1,0 +1,89 @@
+"""Every kind of problem is found where it is, and a good clip has none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stt_ft.core.manifest import Clip, Sidecar, Word
+from stt_ft.corpus.problems import KINDS, numbers_in, set_problems, sound_problems, word_problems
+
+RATE_HZ = 24_000
+
+
+def clip(name: str = "a", duration_s: float = 4.0, **extra: object) -> Clip:
+    return Clip(path=f"audio/{name}.wav", duration_s=duration_s, extra=dict(extra))
+
+
+def said(text: str, *, start_s: float = 0.5, word_s: float = 0.3, **fields: object) -> Sidecar:
+    words = tuple(
+        Word(text=word, start_s=start_s + index * word_s, end_s=start_s + (index + 1) * word_s) for index, word in enumerate(text.split())
+    )
+    return Sidecar(alignments=words, **fields)  # type: ignore[arg-type]
+
+
+def noise(duration_s: float = 4.0, level: float = 0.1) -> np.ndarray:
+    return (np.random.default_rng(0).standard_normal(round(duration_s * RATE_HZ)) * level).astype(np.float32)
+
+
+def kinds(problems: list) -> set[str]:
+    return {problem.kind for problem in problems}
+
+
+def test_a_good_clip_has_no_problems() -> None:
+    good = said("the code is four five six", script="the code is 456", written=said("the code is 456").alignments)
+    assert word_problems(clip(), good) == []
+    assert sound_problems(clip(), noise(), RATE_HZ) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "kind"),
+    [
+        (noise(3.5), "duration"),
+        (noise() * 1e-3, "silent"),
+        (np.clip(noise() * 100, -1, 1), "clipped"),
+        (np.sin(2 * np.pi * 900 * np.arange(4 * RATE_HZ) / RATE_HZ).astype(np.float32) * 0.3, "narrow_band"),
+    ],
+)
+def test_sound_problems(samples: np.ndarray, kind: str) -> None:
+    assert kinds(sound_problems(clip(), samples, RATE_HZ)) == {kind}
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "kind"),
+    [
+        (Sidecar(), "no_words"),
+        (said("order 1296803"), "digits_left"),
+        (said("one two three four", start_s=3.2), "word_times"),
+        (Sidecar(alignments=(Word(text="a", start_s=1.0, end_s=1.0),)), "word_times"),
+        (Sidecar(alignments=(Word(text="a", start_s=-0.2, end_s=1.0),)), "word_times"),
+        (Sidecar(alignments=(Word(text="a", start_s=1.0, end_s=1.5), Word(text="b", start_s=0.2, end_s=0.5))), "word_times"),
+        (Sidecar(alignments=(Word(text="a", start_s=1.0, end_s=1.5), Word(text="b", start_s=1.3, end_s=1.8))), "overlap"),
+        (said("one two three four five", word_s=0.1), "speed"),
+        (said("one two three", script="one two four"), "script"),
+        (said("one two three", extra={"mismatch": {"script": "124", "heard": "one two three"}}), "script"),
+    ],
+)
+def test_word_problems(sidecar: Sidecar, kind: str) -> None:
+    assert kinds(word_problems(clip(), sidecar)) == {kind}
+
+
+def test_speakers_numbers_and_sounds_may_not_be_on_two_sides() -> None:
+    clips = {"train": [clip("a", speaker="x"), clip("b", speaker="y")], "heldout": [clip("c", speaker="x"), clip("d", speaker="z")]}
+    sidecars = {"audio/b.wav": said("code one two three four five"), "audio/d.wav": said("it is one two three four five")}
+    hashes = {"audio/a.wav": "1", "audio/b.wav": "2", "audio/c.wav": "3", "audio/d.wav": "1"}
+    found = {(problem.clip_id, problem.kind) for problem in set_problems(clips, hashes, sidecars)}
+    assert found == {("audio/c.wav", "split_speaker"), ("audio/d.wav", "split_number"), ("audio/d.wav", "duplicate")}
+    by_number = {problem.kind for problem in set_problems(clips, hashes, sidecars, split_by="number")}
+    assert by_number == {"split_number", "duplicate"}
+
+
+def test_numbers_come_from_the_words_or_else_the_script() -> None:
+    assert numbers_in(said("code one double two three four")) == {"12234"}
+    assert numbers_in(None, "code 12234, please") == {"12234"}
+    assert numbers_in(said("no one was there")) == set()
+
+
+def test_every_kind_that_is_found_is_explained() -> None:
+    for sidecar in (Sidecar(), said("order 5 5 5 5", start_s=9, word_s=0.01, script="x")):
+        assert kinds(word_problems(clip(), sidecar)) <= set(KINDS)

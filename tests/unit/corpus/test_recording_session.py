@@ -1,0 +1,132 @@
+"""A recording session at a desk with a scripted speaker: keep, retake, skip, quit, crash and resume."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Dataset
+from stt_ft.corpus.prompt_script import PromptLine, PromptScript
+from stt_ft.corpus.recording_desk import Desk
+from stt_ft.corpus.recording_session import Session, known_sessions
+
+RATE_HZ = 24_000
+SCRIPT = PromptScript(language="en", prompts=tuple(PromptLine(prompt_id=f"p{number}", say=f"order {number}") for number in (1, 2, 3)))
+
+
+class FakeTake:
+    """A take whose sound is known."""
+
+    level_db, peak = -20.0, 0.4
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def samples(self) -> np.ndarray:
+        return np.full(RATE_HZ, self.number / 100, dtype=np.float32)
+
+
+class Speaker:
+    """Types answers in turn, and counts takes and playbacks."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.num_takes = self.num_played = 0
+
+    def read_line(self) -> str:
+        if not self.answers:
+            raise EOFError
+        return self.answers.pop(0)
+
+    @contextmanager
+    def record(self) -> Iterator[FakeTake]:
+        self.num_takes += 1
+        yield FakeTake(self.num_takes)
+
+    def play(self, samples: np.ndarray) -> None:
+        self.num_played += 1
+
+
+def session(path: Path, speaker: str = "Anna") -> Session:
+    return Session.open(Dataset(path), SCRIPT, {"speaker": speaker, "room": "kitchen", "accent": ""}, sample_rate_hz=RATE_HZ)
+
+
+def run(path: Path, *answers: str, start_at: int | None = None) -> tuple[Session, Speaker, str]:
+    opened, person, shown = session(path), Speaker(*answers), io.StringIO()
+    console = Console(file=shown, width=80)
+    Desk(opened, record=person.record, play=person.play, console=console, read_line=person.read_line).run(start_at)
+    return opened, person, shown.getvalue()
+
+
+def test_each_prompt_is_shown_recorded_played_and_kept(tmp_path: Path) -> None:
+    opened, person, shown = run(tmp_path, *["", "", ""] * 3)
+    assert [clip.path for clip in opened.data.clips()] == ["audio/anna_p1.wav", "audio/anna_p2.wav", "audio/anna_p3.wav"]
+    assert (person.num_takes, person.num_played) == (3, 3)
+    assert "order 2" in shown
+    clip = opened.data.clips()[0]
+    assert clip.extra == {"speaker": "anna", "prompt_id": "p1", "kind": "number", "script": "order 1"}
+    assert opened.data.read_sidecar(clip).script == "order 1"
+    assert opened.missing() == []
+
+
+def test_retake_replay_and_skip(tmp_path: Path) -> None:
+    opened, person, _ = run(tmp_path, "", "", "r", "", "", "p", "k", "", "", "s", "s", "q")
+    assert person.num_takes == 3
+    assert person.num_played == 4
+    assert [prompt.prompt_id for _, prompt in opened.missing()] == ["p2", "p3"]
+
+
+def test_quitting_loses_nothing_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    run(tmp_path, "", "", "", "q")
+    opened, person, _ = run(tmp_path, *["", "", ""] * 2)
+    assert person.num_takes == 2
+    assert len(opened.data.clips()) == 3
+
+
+def test_the_end_of_input_is_a_quit(tmp_path: Path) -> None:
+    opened, _, _ = run(tmp_path, "", "", "")
+    assert len(opened.data.clips()) == 1
+
+
+def test_start_at_reads_a_prompt_again(tmp_path: Path) -> None:
+    run(tmp_path, *["", "", ""] * 3)
+    opened, _, _ = run(tmp_path, "", "", "", "q", start_at=2)
+    assert len(opened.data.clips()) == 3
+    with pytest.raises(DatasetError, match="--start_at 9: the script has prompts 1 to 3"):
+        opened.missing(9)
+
+
+def test_a_take_whose_manifest_line_was_lost_is_taken_up(tmp_path: Path) -> None:
+    run(tmp_path, "", "", "", "q")
+    (tmp_path / "train.jsonl").unlink()
+    assert [clip.path for clip in session(tmp_path).data.clips()] == ["audio/anna_p1.wav"]
+    (tmp_path / "train.jsonl").unlink()
+    (tmp_path / "audio" / "anna_p1.wav").write_bytes(b"half")
+    assert len(session(tmp_path).missing()) == 3
+
+
+def test_a_retake_replaces_the_line_in_its_split(tmp_path: Path) -> None:
+    opened = session(tmp_path)
+    opened.keep(SCRIPT.prompts[0], np.zeros(RATE_HZ, dtype=np.float32))
+    (tmp_path / "train.jsonl").rename(tmp_path / "heldout.jsonl")
+    opened.keep(SCRIPT.prompts[0], np.zeros(2 * RATE_HZ, dtype=np.float32))
+    assert [clip.duration_s for clip in opened.data.clips("heldout")] == [2.0]
+    assert opened.data.splits() == ["heldout"]
+
+
+def test_metadata_is_kept_once_a_session(tmp_path: Path) -> None:
+    for speaker in ("Anna", "Anna", "Bo"):
+        opened = session(tmp_path, speaker)
+    assert known_sessions(opened.data) == [{"speaker": "Anna", "room": "kitchen"}, {"speaker": "Bo", "room": "kitchen"}]
+
+
+def test_a_speaker_without_letters_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="'!!'"):
+        session(tmp_path, "!!")

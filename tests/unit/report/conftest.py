@@ -1,0 +1,109 @@
+"""Synthetic frames in the shape of the real thing: a base that writes numbers late and in one lump, and a tuned model that does not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from stt_ft.audio.files import write_wav
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord
+
+SUFFIX_FRAMES = 38
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SENTENCES = (
+    "please send it to the office",
+    "i would like to change my order",
+    "can you call me back tomorrow morning",
+    "thanks that is all",
+)
+
+
+def _spoken(texts, rng, start_s=0.35):
+    words, now_s = [], start_s
+    for text in texts:
+        length_s = 0.16 + 0.045 * len(text)
+        words.append(SpokenWord(text=text, start_s=round(now_s, 3), end_s=round(now_s + length_s, 3)))
+        now_s += length_s + rng.uniform(0.03, 0.12) + (0.45 if rng.uniform() < 0.12 else 0)
+    return words
+
+
+def _heard(word, delay_s):
+    return HeardWord(text=word.text, start_s=word.start_s, end_s=word.end_s, appeared_s=round(word.start_s + delay_s, 3))
+
+
+def _frames(model, clip, kind, reference, words, busy_until_s, dips, duration_s, rng):
+    known_s = (np.arange(math.ceil(duration_s * 12.5) + SUFFIX_FRAMES) + 1) / 12.5
+    level = 1 / (1 + np.exp(-(known_s - busy_until_s - 0.3) * 14))
+    for start_s, end_s, height in dips:
+        level = np.maximum(level, height * np.exp(-(((known_s - (start_s + end_s) / 2) / (0.35 * (end_s - start_s))) ** 4)))
+    pause = np.stack([np.clip(level * scale + rng.normal(0, 0.02, len(level)) + 0.02, 0, 1) for scale in (1, 0.98, 0.95, 0.9)], axis=1)
+    return ClipFrames(
+        model=model,
+        clip=clip,
+        kind=kind,
+        text_tokens=(3,) * len(pause),
+        words=tuple(words),
+        pause=np.round(pause, 5),
+        reference=tuple(reference),
+        duration_s=duration_s,
+        speaker=f"voice {rng.integers(4)}",
+    )
+
+
+def make_frames(num_numbers=12, num_ordinary=6, seed=0):
+    """Return frames of "base" and "tuned" on the same clips."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for index in range(num_numbers + num_ordinary):
+        is_number = index < num_numbers
+        lead = ["order", "number"] if is_number else SENTENCES[index % len(SENTENCES)].split()
+        digits = [DIGIT_WORDS[d] for d in rng.integers(0, 10, size=rng.integers(6, 9))] if is_number else []
+        reference = _spoken([*lead, *digits], rng)
+        end_s = reference[-1].end_s
+        duration_s = round(end_s + rng.uniform(0.3, 0.8), 2)
+        clip, kind = f"audio/{'number' if is_number else 'sentence'}_{index:03d}.wav", "number" if is_number else "ordinary"
+        base_words = [_heard(word, 0.58) for word in reference[: len(lead)]]
+        cuts = []
+        if is_number:
+            lump = "".join(str(DIGIT_WORDS.index(word)) for word in digits)
+            lump = lump if index % 5 else lump[:-2] + lump[-1] + lump[-2]
+            base_words.append(HeardWord(text=lump, start_s=end_s - 0.3, end_s=end_s, appeared_s=round(end_s + 0.55, 3)))
+            if index % 7 != 3:
+                cuts = [(reference[3].start_s + 0.2, reference[-2].start_s, 0.92)]
+        tuned_words = [_heard(word, 0.58) for word in reference]
+        if index == 4:
+            tuned_words[-1] = HeardWord(text="five", start_s=tuned_words[-1].start_s, end_s=end_s, appeared_s=tuned_words[-1].appeared_s)
+        late = 0.55 if is_number else 0.25
+        frames.append(_frames("base", clip, kind, reference, base_words, end_s + late, cuts, duration_s, rng))
+        frames.append(_frames("tuned", clip, kind, reference, tuned_words, end_s + 0.2, [], duration_s, rng))
+    return frames
+
+
+def make_dataset(directory, frames):
+    """Write a dataset whose clips sound when the frames' words do: a tone for each."""
+    rng = np.random.default_rng(0)
+    clips = {clip.clip: clip for clip in frames}
+    for clip in clips.values():
+        samples = rng.normal(0, 0.002, round(clip.duration_s * 24_000)).astype(np.float32)
+        for number, word in enumerate(clip.reference):
+            span = slice(round(word.start_s * 24_000), round(word.end_s * 24_000))
+            time_s = np.arange(span.stop - span.start) / 24_000
+            envelope = np.sin(np.pi * time_s / time_s[-1]) * (0.7 + 0.3 * np.sin(40 * time_s + number))
+            samples[span] += (0.35 * envelope * np.sin(2 * np.pi * (140 + 17 * (number % 5)) * time_s)).astype(np.float32)
+        write_wav(directory / clip.clip, samples)
+    dataset = Dataset(directory)
+    dataset.write_clips("heldout", [Clip(path=clip.clip, duration_s=clip.duration_s) for clip in clips.values()])
+    return dataset
+
+
+@pytest.fixture
+def frames():
+    return make_frames()
+
+
+@pytest.fixture
+def dataset(tmp_path, frames):
+    return make_dataset(tmp_path / "dataset", frames)

@@ -1,0 +1,152 @@
+"""Figures against a recomputation from frames.jsonl that shares no code with them."""
+
+import difflib
+import json
+import math
+
+import numpy as np
+import pytest
+
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
+from stt_ft.report.figures import FIGURES, HEADLINES
+from stt_ft.report.frames import read_frames, write_frames
+
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGITS = dict(zip(DIGIT_WORDS, "0123456789", strict=True))
+
+
+def stranger_figures(path, model, kind):
+    """The figures of one model and kind, by someone who has frames.jsonl and design.md only."""
+    lines = [line for line in map(json.loads, path.read_text().splitlines()) if line["model"] == model and line["kind"] == kind]
+    cut_offs, latencies, exact, as_words, errors, num_words = [], [], [], [], 0, 0
+    for line in lines:
+        known_s = (np.arange(len(line["pause"])) + 1) * line["frame_s"]
+        passes = (np.array(line["pause"])[:, 2] > 0.6) & (np.arange(len(known_s)) >= 12)
+        onset_s = line["reference"][-1][1]
+        cut_offs.append((passes & (known_s < onset_s - 1e-9)).any())
+        after = known_s[passes & (known_s >= onset_s - 1e-9)]
+        latencies.append(after[0] - line["speech_end_s"] if len(after) else math.inf)
+        said, heard = [word[0] for word in line["reference"]], [word[0] for word in line["words"]]
+        exact.append(digits_of(said) == digits_of(heard))
+        as_words.append(any(word in DIGITS for word in heard) and not any(word.isdigit() for word in heard))
+        errors += levenshtein(said, heard)
+        num_words += len(said)
+    return {
+        "false_cut_offs": np.mean(cut_offs),
+        "latency_p50_s": np.median(latencies),
+        "latency_p95_s": np.quantile(latencies, 0.95),
+        "digit_strings_exact": np.mean(exact),
+        "written_as_words": np.mean(as_words),
+        "word_error_rate": errors / num_words,
+    }
+
+
+def digits_of(words):
+    return "".join(DIGITS.get(word, word if word.isdigit() else "") for word in words)
+
+
+def levenshtein(left, right):
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(right, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+@pytest.fixture
+def written(tmp_path, frames):
+    write_frames(tmp_path / "frames.jsonl", frames)
+    return tmp_path / "frames.jsonl"
+
+
+@pytest.fixture
+def report(written):
+    return build_report(read_frames(written), model="tuned", baseline="base", rule=EndpointRule())
+
+
+@pytest.mark.parametrize(("slice_name", "kind"), [("numbers", "number"), ("ordinary", "ordinary")])
+@pytest.mark.parametrize("model", ["base", "tuned"])
+def test_figures_are_what_a_stranger_computes_from_the_frames(written, report, model, slice_name, kind):
+    for name, value in stranger_figures(written, model, kind).items():
+        if slice_name in FIGURES[name].slices:
+            assert report["figures"][model][slice_name][name]["value"] == pytest.approx(value, abs=1e-9), name
+
+
+def test_the_sample_is_one_on_which_the_models_differ(report):
+    numbers = {model: slices["numbers"] for model, slices in report["figures"].items()}
+    assert numbers["base"]["false_cut_offs"]["value"] > 0.5
+    assert numbers["tuned"]["false_cut_offs"]["value"] == 0.0
+    assert (numbers["base"]["written_as_words"]["value"], numbers["tuned"]["written_as_words"]["value"]) == (0.0, 1.0)
+
+
+def test_every_figure_lies_in_its_interval_and_differences_are_the_models(report):
+    for model, slices in report["figures"].items():
+        for slice_name, figures in slices.items():
+            for name, one in figures.items():
+                assert one["low"] - 1e-9 <= one["value"] <= one["high"] + 1e-9, (model, slice_name, name)
+    for slice_name, differences in report["differences"].items():
+        for name, one in differences.items():
+            ours, theirs = (report["figures"][model][slice_name][name]["value"] for model in ("tuned", "base"))
+            assert one["value"] == pytest.approx(ours - theirs)
+
+
+def test_report_is_json_without_nan_and_every_headline_is_there(report):
+    json.dumps(report, allow_nan=False)
+    for row in HEADLINES:
+        assert row.figure in report["figures"]["tuned"][row.slice_name]
+        assert row.figure in report["differences"][row.slice_name]
+
+
+def test_a_model_that_never_ends_a_turn_has_no_latency(frames):
+    silent = [one for one in frames if one.model == "tuned"]
+    for one in silent:
+        one.pause[:] = 0.0
+    figures = build_report(silent, model="tuned", rule=EndpointRule())["figures"]["tuned"]["numbers"]
+    assert figures["missed_ends"]["value"] == 1.0
+    assert figures["latency_p50_s"] == {"value": None, "low": None, "high": None, "num_clips": figures["missed_ends"]["num_clips"]}
+
+
+def test_ordinary_clips_alone_give_no_figures_of_numbers(frames):
+    report = build_report([one for one in frames if one.kind == "ordinary"], model="tuned", baseline="base", rule=EndpointRule())
+    assert report["num_clips"]["numbers"] == 0
+    assert set(report["figures"]["tuned"]) == {"ordinary", "all"}
+
+
+def test_models_measured_on_other_clips_are_refused(frames):
+    with pytest.raises(ValueError, match="not measured on the same clips"):
+        build_report(frames[1:], model="tuned", baseline="base", rule=EndpointRule())
+
+
+def test_word_delay_is_from_the_end_of_the_sound_to_the_appearance(frames):
+    ordinary = [one for one in frames if one.model == "tuned" and one.kind == "ordinary"]
+    delays_s = [
+        heard.appeared_s - said.end_s
+        for one in ordinary
+        for said, heard in zip(one.reference, one.words, strict=True)
+        if said.text == heard.text
+    ]
+    report = build_report(ordinary, model="tuned", rule=EndpointRule())
+    assert report["figures"]["tuned"]["ordinary"]["word_delay_mean_s"]["value"] == pytest.approx(np.mean(delays_s))
+
+
+def test_digit_errors_of_the_base_are_its_swapped_ends(report, frames):
+    errors = report["digit_errors"]["base"]
+    numbers = [one for one in frames if one.model == "base" and one.kind == "number"]
+    wrong = [one for one in numbers if digits_of(one.reference_texts) != digits_of(one.word_texts)]
+    assert errors["swapped"] == len(wrong) > 0
+    assert errors["num_digits"] == sum(len(digits_of(one.reference_texts)) for one in numbers)
+    assert sum(errors["errors_by_tenth_of_number"]) == 2 * len(wrong) == sum(errors["errors_by_tenth_of_number"][7:])
+    assert errors["numbers_with_leading_zeros"] == sum(digits_of(one.reference_texts).startswith("0") for one in numbers)
+
+
+def test_difflib_agrees_on_which_words_were_taken_for_others(report, frames):
+    replaced = {}
+    for one in frames:
+        said, heard = one.reference_texts, one.word_texts
+        for tag, i, j, k, m in difflib.SequenceMatcher(None, said, heard, autojunk=False).get_opcodes():
+            if one.model == "tuned" and tag == "replace":
+                assert (j - i, m - k) == (1, 1)
+                replaced[said[i], heard[k]] = replaced.get((said[i], heard[k]), 0) + 1
+    assert {(said, heard): count for said, heard, count in report["substitutions"]["tuned"]} == replaced

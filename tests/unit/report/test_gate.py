@@ -1,0 +1,103 @@
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
+from stt_ft.report.gate import GateConfig, check_report, junit_xml, load_gate
+from stt_ft.report.report_file import read_report, write_report
+from stt_ft.stages.gate import gate
+
+
+@pytest.fixture
+def report(frames):
+    return build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+
+
+def failing(report, **checks):
+    named = {name.replace("__", "."): limits for name, limits in checks.items()}
+    return [result.name for result in check_report(report, GateConfig(checks=named)) if not result.passed]
+
+
+def test_the_shipped_gate_passes_the_tuned_model_and_stops_the_base(frames, report):
+    assert all(result.passed for result in check_report(report, load_gate()))
+    base_twice = [
+        type(one).from_json({**one.to_json(), "model": model}) for model in ("base", "tuned") for one in frames if one.model == "base"
+    ]
+    results = check_report(build_report(base_twice, model="tuned", baseline="base", rule=EndpointRule()), load_gate())
+    broken = {result.name for result in results if not result.passed}
+    assert {"numbers.false_cut_offs max", "numbers.false_cut_offs max_ratio", "numbers.written_as_words min"} <= broken
+
+
+@pytest.mark.parametrize("sabotage", ["heads that never fire", "heads that always fire", "digits as glyphs"])
+def test_the_shipped_gate_stops_a_sabotaged_model(frames, sabotage):
+    for one in frames:
+        if one.model == "tuned":
+            if sabotage == "digits as glyphs":
+                base = next(other for other in frames if other.model == "base" and other.clip == one.clip)
+                object.__setattr__(one, "words", base.words)
+            else:
+                one.pause[:] = 0.0 if sabotage == "heads that never fire" else 1.0
+    report = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+    assert not all(result.passed for result in check_report(report, load_gate()))
+
+
+def test_each_limit_is_on_the_right_side(report):
+    figures = {model: slices["numbers"]["digit_strings_exact"]["value"] for model, slices in report["figures"].items()}
+    assert figures["tuned"] > figures["base"] > 0
+    rise = figures["tuned"] - figures["base"]
+    for limit, held, broken in [
+        ("max", figures["tuned"], figures["tuned"] - 0.01),
+        ("min", figures["tuned"], figures["tuned"] + 0.01),
+        ("max_rise", rise, rise - 0.01),
+        ("max_drop", -rise, -rise - 0.01),
+        ("max_ratio", figures["tuned"] / figures["base"], 1.0),
+    ]:
+        assert failing(report, numbers__digit_strings_exact={limit: held}) == []
+        assert failing(report, numbers__digit_strings_exact={limit: broken}) == [f"numbers.digit_strings_exact {limit}"]
+
+
+def test_a_latency_that_does_not_exist_breaks_its_limit(report):
+    report["figures"]["tuned"]["numbers"]["latency_p95_s"]["value"] = None
+    assert failing(report, numbers__latency_p95_s={"max": 100.0}) == ["numbers.latency_p95_s max"]
+
+
+def test_a_limit_against_no_baseline_is_refused(frames):
+    alone = build_report(frames, model="tuned", rule=EndpointRule())
+    with pytest.raises(CheckFailed, match="no baseline"):
+        failing(alone, numbers__false_cut_offs={"max_rise": 0.0})
+
+
+def test_mistakes_in_a_gate_are_listed_together(tmp_path):
+    path = tmp_path / "gate.yaml"
+    path.write_text("checks:\n  numbers.false_cutoffs: {max: 0.1}\n  numbers.missed_ends: {maximum: 0.1}\n")
+    with pytest.raises(ConfigError) as error:
+        load_gate(path)
+    assert "did you mean numbers.false_cut_offs?" in str(error.value)
+    assert "did you mean max?" in str(error.value)
+
+
+def test_the_command_prints_every_line_and_fails_with_the_broken_ones(tmp_path, report, capsys):
+    write_report(tmp_path, report)
+    gate(str(tmp_path), junit=str(tmp_path / "gate.xml"))
+    assert "FAIL" not in capsys.readouterr().out
+    (tmp_path / "strict.yaml").write_text("checks:\n  numbers.latency_p50_s: {max: 0.01}\n  numbers.missed_ends: {max: 0.0}\n")
+    with pytest.raises(CheckFailed, match=r"1 of 2 limits broken: numbers.latency_p50_s: 0\.\d\d s is not <= 0.01 s") as failure:
+        gate(str(tmp_path), config=str(tmp_path / "strict.yaml"), junit=str(tmp_path / "gate.xml"))
+    assert failure.value.exit_code == 1
+    suite = ET.parse(tmp_path / "gate.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+def test_junit_carries_the_line_of_what_failed(report):
+    results = check_report(report, GateConfig(checks={"numbers.false_cut_offs": {"min": 0.5}}))
+    assert 'message="numbers.false_cut_offs: 0.0 % is not &gt;= 50.0 %"' in junit_xml(results)
+
+
+def test_a_report_that_is_not_there_or_of_another_version_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="no such file"):
+        read_report(tmp_path)
+    (tmp_path / "report.json").write_text('{"schema_version": 99}')
+    with pytest.raises(DatasetError, match="schema_version 99"):
+        read_report(tmp_path)

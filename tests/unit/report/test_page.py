@@ -1,0 +1,123 @@
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from stt_ft.audio.files import read_audio
+from stt_ft.core.errors import AudioError
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
+from stt_ft.report.figures import FIGURES
+from stt_ft.report.frames import ClipFrames
+from stt_ft.report.page import write_page
+from stt_ft.report.verdict import show_value, verdict_of
+from stt_ft.text.digit_words import ENGLISH_DIGITS
+
+
+@pytest.fixture
+def report(frames):
+    about = {"dataset": {"name": "numbers <b>", "split": "heldout"}, "provenance": {"stage": "evaluate"}}
+    return build_report(frames, model="tuned", baseline="base", rule=EndpointRule(), about=about)
+
+
+@pytest.fixture
+def html(tmp_path, frames, dataset, report):
+    write_page(tmp_path / "out" / "report.html", report, frames, dataset=dataset.directory)
+    return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def payload(html):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def test_page_loads_nothing(html):
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", html)
+    assert not re.search(r"https?://(?!www\.w3\.org/)", html)
+    assert "@import" not in html
+
+
+def test_drawn_figures_are_those_of_the_report(html, report):
+    drawn = dict(re.findall(r'data-figure="([^"]+)">([^<]+)<', html))
+    assert len(drawn) == 18
+    for name, text in drawn.items():
+        model, slice_name, figure = name.split(".")
+        assert text == show_value(report["figures"][model][slice_name][figure]["value"], FIGURES[figure].unit)
+    assert verdict_of(report).claim in html
+
+
+def test_names_from_the_dataset_cannot_break_the_page(tmp_path, frames, dataset, report):
+    evil = "</script><script>alert(1)</script>"
+    renamed = [ClipFrames.from_json({**one.to_json(), "speaker": evil}) for one in frames]
+    write_page(tmp_path / "report.html", report, renamed, dataset=dataset.directory)
+    html = (tmp_path / "report.html").read_text()
+    assert evil not in html
+    assert "numbers <b>" not in html
+    assert payload(html)["clips"][0]["speaker"] == evil
+
+
+def test_clips_are_sorted_by_what_changed(frames, dataset, report, tmp_path):
+    worse = [one for one in frames if one.model == "tuned" and one.kind == "ordinary"][2]
+    worse.pause[13:16] = 0.9
+    write_page(tmp_path / "report.html", report, frames, dataset=dataset.directory)
+    clips = payload((tmp_path / "report.html").read_text())["clips"]
+    assert [clips[0]["clip"], clips[0]["change"]] == [worse.clip, "newly cut off"]
+    assert clips[1]["change"] == "no longer cut off"
+    assert clips[-1]["change"] == "as before"
+
+
+def test_marks_are_the_verdicts_of_the_frames(html, frames):
+    by_name = {(one.model, one.clip): one for one in frames}
+    for clip in payload(html)["clips"]:
+        for model, drawn in clip["models"].items():
+            one = by_name[model, clip["clip"]]
+            known_s = (np.arange(len(one.pause)) + 1) * 0.08
+            early = [s for s, p in zip(known_s[12:], one.pause[12:, 2], strict=True) if p > 0.6 and s < one.reference[-1].start_s - 1e-9]
+            assert drawn["cutOff"] == (pytest.approx(early[0]) if early else None)
+            assert np.abs(np.array(drawn["pause"]).T - one.pause).max() <= 0.0005 + 1e-9
+
+
+def test_words_in_glyphs_are_right_when_the_digits_are(html):
+    for clip in payload(html)["clips"]:
+        if clip["kind"] == "number":
+            said = "".join(str(ENGLISH_DIGITS.index(word)) for word, *_ in clip["reference"][2:])
+            text, _, is_right = clip["models"]["base"]["words"][-1]
+            assert is_right == (text == said)
+
+
+def test_sound_is_carried_without_delay(html, dataset):
+    clips = payload(html)["clips"]
+    sources = re.findall(r'<script type="text/plain" id="audio-\d+">data:audio/mpeg;base64,([^<]+)</script>', html)
+    assert len(sources) == len(clips)
+    decoded, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sources[0])), dtype="float32")
+    original = read_audio(dataset.directory / clips[0]["clip"])
+    assert (rate_hz, len(decoded)) == (24_000, len(original))
+    lags = range(-240, 241, 24)
+    middle = original[2400:-2400]
+    best = max(lags, key=lambda lag: float(np.dot(middle, decoded[2400 + lag : len(original) - 2400 + lag])))
+    assert abs(best) <= 24  # a millisecond
+
+
+def test_sound_beyond_the_limit_is_linked(tmp_path, frames, dataset, report, monkeypatch):
+    monkeypatch.setattr("stt_ft.report.page_clips.EMBED_LIMIT_BYTES", 0)
+    write_page(tmp_path / "out" / "report.html", report, frames, dataset=dataset.directory)
+    sources = re.findall(r'id="audio-\d+">([^<]+)<', (tmp_path / "out" / "report.html").read_text())
+    assert len(sources) == len(frames) // 2
+    assert all((tmp_path / "out" / source).is_file() for source in sources)
+
+
+def test_a_clip_without_sound_is_named(tmp_path, frames, dataset, report):
+    (dataset.directory / frames[0].clip).unlink()
+    with pytest.raises(AudioError, match=frames[0].clip):
+        write_page(tmp_path / "report.html", report, frames, dataset=dataset.directory)
+
+
+def test_one_model_alone_has_a_page_too(tmp_path, frames, dataset):
+    report = build_report(frames, model="tuned", rule=EndpointRule())
+    write_page(tmp_path / "report.html", report, frames, dataset=dataset.directory)
+    html = (tmp_path / "report.html").read_text()
+    assert "False cut-offs inside numbers 0.0 %." in html
+    assert '<th scope="col">change</th>' not in html
