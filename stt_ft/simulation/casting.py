@@ -1,4 +1,4 @@
-"""Who speaks synthetic clips, and how: four casts that share no voice; learning and measuring share no speed and no digit string."""
+"""Who speaks synthetic clips, and how: four casts that share no voice; learning and measuring share no speed and no digits."""
 
 from __future__ import annotations
 
@@ -33,12 +33,16 @@ class Cast:
 _LEARNING_RATES = (*range(125, 146), *range(156, 181), *range(191, 211))
 _MEASURING_RATES = (*range(146, 156), *range(181, 191))
 
+_BASE_VARIANTS = (
+    "m1", "m3", "m4", "m5", "m6", "m8", "f2", "f4", "f5", "Annie", "Alicia", "Michael", "Gene", "edward", "edward2", "adam", "anika",
+    "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "ed", "gustave", "iven", "iven2", "iven3", "john", "Lee",
+    "max", "michel", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "travis",
+    "victor", "zac", "Andrea", "Denis", "Diogo", "Henrique", "Hugo", "Jacky", "Marco", "Mario", "Reed", "Storm", "grandma",
+    "grandpa",
+)  # fmt: skip
+
 BASE_CAST = Cast(
-    variants=tuple(
-        "m1 m3 m4 m5 m6 m8 f2 f4 f5 Annie Alicia Michael Gene edward edward2 adam anika antonio aunty belinda benjamin boris caleb david ed "
-        "gustave iven iven2 iven3 john Lee max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby travis victor zac "
-        "Andrea Denis Diogo Henrique Hugo Jacky Marco Mario Reed Storm grandma grandpa".split()
-    ),
+    variants=_BASE_VARIANTS,
     words_per_minute=_LEARNING_RATES,
     digit_shares=(0, 1, 2),
 )

@@ -132,8 +132,8 @@ def test_an_empty_source_and_an_unknown_format_are_refused(tmp_path: Path) -> No
 
 
 KEYS = (
-    "audio_filepath", "duration", "offset", "text", "id", "recording", "sources", "supervisions", "start", "channel", "path", "type", "alignment",
-    "word", "channel_ids",
+    "audio_filepath", "duration", "offset", "text", "id", "recording", "sources", "supervisions", "start", "channel", "path", "type",
+    "alignment", "word", "channel_ids",
 )  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8),

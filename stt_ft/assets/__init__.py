@@ -1,0 +1,1 @@
+"""Files that come with the package: the tiny model and the demo's recipe."""

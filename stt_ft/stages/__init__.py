@@ -1,0 +1,113 @@
+"""One short file a command: its story, told by calling the rooms below.
+
+`COMMANDS` is the table of them all, in the order of the path. The command line reads it, and `run` and `demo` chain stages through
+`stage`, since no stage imports another.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command: the function `name` of the module `stt_ft.stages.name`, imported when it is called.
+
+    Attributes:
+        name: what is typed.
+        group: heading under which the overview shows it.
+        summary: what it does, in one line.
+        example: a command line that works as it stands once the one before it has run.
+        takes_recipe: whether its first argument is a recipe file whose keys can be given as flags.
+    """
+
+    name: str
+    group: str
+    summary: str
+    example: str
+    takes_recipe: bool = False
+
+
+_SEE = "See it work"
+_DATA = "1. Make a dataset"
+_TRAIN = "2. Fine-tune"
+_PROVE = "3. Prove it and hand it over"
+_REST = "All at once, and when something is wrong"
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            name="demo", group=_SEE, example="stt-ft demo --workdir demo",
+            summary="the whole path on the tiny model: a CPU, a few minutes, a table of before and after",
+        ),
+        Command(
+            name="record", group=_DATA, example="stt-ft record --script recordings/scripts/digits_en.yaml --out datasets/orders",
+            summary="read prompts into the microphone, one clip each",
+        ),
+        Command(
+            name="ingest", group=_DATA, example="stt-ft ingest ~/takes --out datasets/orders",
+            summary="take over recordings that exist: a folder, JSON lines, NeMo, Kaldi, Common Voice, Lhotse",
+        ),
+        Command(
+            name="annotate", group=_DATA, example="stt-ft annotate datasets/orders --aligner whisper --device cuda",
+            summary="find the words of every clip and when each is said",
+        ),
+        Command(
+            name="convert", group=_DATA, example="stt-ft convert datasets/orders --style digits",
+            summary='write numbers as they are spoken: "1296803" becomes "one two nine six eight zero three"',
+        ),
+        Command(
+            name="check", group=_DATA, example="stt-ft check datasets/orders",
+            summary="list every problem of a dataset by clip; exit 1 if there is any",
+        ),
+        Command(
+            name="split", group=_DATA, example="stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker",
+            summary="set clips aside for validation and for the final evaluation",
+        ),
+        Command(
+            name="encode", group=_TRAIN, example="stt-ft encode datasets/orders",
+            summary="turn sound into codec tokens, once, so that training never runs the codec",
+        ),
+        Command(
+            name="train", group=_TRAIN, takes_recipe=True, example="stt-ft train configs/stt_1b_digits.yaml --optim.lr 1e-5",
+            summary="train an adapter on text and pause heads; goes on by itself where it was interrupted",
+        ),
+        Command(
+            name="merge", group=_TRAIN, example="stt-ft merge runs/orders --out models/orders",
+            summary="fold the adapter into the base: a model directory like the one you started from",
+        ),
+        Command(
+            name="transcribe", group=_PROVE, example="stt-ft transcribe models/orders take.wav --pauses",
+            summary="hear a file as the server would: words, the times they appear, pause probabilities",
+        ),
+        Command(
+            name="evaluate", group=_PROVE,
+            example="stt-ft evaluate models/orders datasets/orders --out report --baseline kyutai/stt-1b-en_fr-candle",
+            summary="cut-offs, latency, digit strings and word errors on held-out clips, beside the base's",
+        ),
+        Command(
+            name="gate", group=_PROVE, example="stt-ft gate report",
+            summary="exit 1 when an evaluation shows that the pauses or the words got worse",
+        ),
+        Command(
+            name="export", group=_PROVE, example="stt-ft export models/orders --out export/orders --format candle",
+            summary="write the weights for moshi-server (Candle) and other engines",
+        ),
+        Command(
+            name="run", group=_REST, takes_recipe=True, example="stt-ft run configs/stt_1b_digits.yaml",
+            summary="annotate to evaluate in order, skipping what is up to date",
+        ),
+        Command(
+            name="doctor", group=_REST, example="stt-ft doctor",
+            summary="what is installed, which devices there are, what would fail and the way out",
+        ),
+    )
+}  # fmt: skip
+
+
+def stage(name: str) -> Callable[..., None]:
+    """Return the function behind command `name`, importing its module now."""
+    return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name].name}"), name)

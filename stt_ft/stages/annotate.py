@@ -1,0 +1,89 @@
+"""`stt-ft annotate`: what was said in every clip, and when each word begins and ends.
+
+    stt-ft annotate datasets/orders --aligner sphinx         English, known scripts, no download
+    stt-ft annotate datasets/orders --model large-v3         Whisper: any script, or none
+
+What is written is the written form, as transcribers write it ("1296803"); `convert` makes spoken form of it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+def annotate(
+    dataset: str,
+    *,
+    aligner: Literal["whisper", "sphinx"] = "whisper",
+    model: str = "large-v3",
+    language: str = "en",
+    device: str = "auto",
+    batch_size: int = 8,
+) -> None:
+    """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone.
+
+    Under torchrun or SLURM every process takes its share of the clips.
+
+    Args:
+        dataset: dataset directory.
+        aligner: whisper transcribes, or aligns the script where there is one; sphinx aligns known English scripts without any download.
+        model: Whisper model: a name such as large-v3, or a local .pt file.
+        language: language of the recordings.
+        device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
+        batch_size: clips heard side by side (whisper).
+    """
+    import os
+
+    from stt_ft.align.annotation import annotated, known_sidecar, provenance_of
+    from stt_ft.align.batch import AlignmentJob, shard_of
+    from stt_ft.core.errors import AudioError, CheckFailed
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.core.progress import say, track
+
+    data = Dataset.open(dataset)
+    clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ)}
+    work = _aligner(aligner, model=model, language=language, device=device, batch_size=batch_size)
+    faults: dict[str, str] = {}
+    mismatched: list[str] = []
+    records, jobs = {}, []
+    for path, clip in clips.items():
+        if not data.audio_path(clip).is_file():
+            faults[path] = str(AudioError(f"{data.audio_path(clip)}: no such audio file"))
+            continue
+        sidecar = known_sidecar(data, clip)
+        records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
+        if sidecar.provenance.get("annotate") != records[path]:
+            jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=sidecar.script, language=language))
+    for result in track(work.results(jobs), "aligning clips", total=len(jobs)):
+        if result.fault:
+            faults[result.clip_id] = result.fault
+            continue
+        clip = clips[result.clip_id]
+        data.write_sidecar(clip, annotated(known_sidecar(data, clip), result, records[result.clip_id]))
+        if result.mismatch:
+            mismatched.append(result.clip_id)
+            heard = f"heard {result.mismatch['heard']!r} (confidence {result.mismatch['confidence']})"
+            say(f"{result.clip_id}: the script says {result.mismatch['script']!r}, {heard}; retake it or correct the script")
+    for path, fault in sorted(faults.items()):
+        say(f"{path}: {fault}")
+    counts = f"{len(jobs) - sum(path in records for path in faults)} clips annotated by {aligner}, {len(records) - len(jobs)} were done"
+    say(f"{data.directory}: {counts}, {len(mismatched)} differ from their script")
+    if faults:
+        many = f"{len(faults)} of {len(clips)} clips could not be annotated"
+        raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
+
+
+def _aligner(name: str, *, model: str, language: str, device: str, batch_size: int):
+    """Return how clips are aligned: what it is made by, and a function from jobs to results."""
+    from stt_ft.align.batch import SphinxWork
+    from stt_ft.core.errors import ConfigError
+
+    if batch_size <= 0:
+        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
+    if name == "whisper":
+        from stt_ft.align.whisper_aligner import WhisperWork
+
+        return WhisperWork(model, language=language, device=device, batch_size=batch_size)
+    if language != "en":
+        raise ConfigError(f"--aligner sphinx knows English only, got --language {language}; use --aligner whisper")
+    return SphinxWork()

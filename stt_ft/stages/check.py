@@ -1,0 +1,71 @@
+"""`stt-ft check`: every problem of a dataset at once, by clip id, with counts; exit 1 if there is any.
+
+stt-ft check datasets/orders --base kyutai/stt-1b-en_fr-candle
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stt_ft.corpus.inspection import Stream
+    from stt_ft.corpus.problems import Problem
+
+
+def check(dataset: str, *, base: str | None = None, json: bool = False) -> None:
+    """List every problem of a dataset by clip, and count them by kind.
+
+    Args:
+        dataset: dataset directory.
+        base: model at whose text lag and tokenizer the words must find room on the text stream; without one that check is left out.
+        json: write the problems to stdout as JSON, one a line.
+    """
+    from stt_ft.core.errors import CheckFailed
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.core.progress import emit_json, say, track
+    from stt_ft.corpus.inspection import inspect
+
+    data = Dataset.open(dataset)
+    if base is None:
+        say("no --base given: whether the words find room on the text stream is not checked")
+    problems = inspect(data, stream=None if base is None else _stream_of(base), track=lambda clips: track(clips, "checking clips"))
+    for problem in problems:
+        if json:
+            emit_json({"clip": problem.clip_id, "kind": problem.kind, "message": problem.message})
+        else:
+            say(f"{problem.clip_id}: {problem.kind}: {problem.message}")
+    num_clips = len(data.clips())
+    if not problems:
+        say(f"{data.directory}: {num_clips} clips, no problems")
+        return
+    _say_counts(problems)
+    num_faulty = len({problem.clip_id for problem in problems})
+    raise CheckFailed(f"{data.directory}: {len(problems)} problems in {num_faulty} of {num_clips} clips, listed above")
+
+
+def _stream_of(base: str) -> Stream:
+    from stt_ft.core.recipe import BatchRecipe
+    from stt_ft.core.timing import frame_start_s
+    from stt_ft.corpus.inspection import Stream
+    from stt_ft.model.checkpoint_dir import open_model
+
+    model = open_model(base, require_extra_heads=False)
+    tokenizer = model.load_tokenizer()
+    return Stream(
+        encode=lambda text: tokenizer.encode(text),
+        text_lag_s=model.text_lag_s,
+        prefix_s=frame_start_s(model.num_prefix_frames),
+        suffix_s=model.text_lag_s + BatchRecipe().tail_s,
+    )
+
+
+def _say_counts(problems: list[Problem]) -> None:
+    from collections import Counter
+
+    from stt_ft.core.progress import say
+    from stt_ft.corpus.problems import KINDS
+
+    counts = Counter(problem.kind for problem in problems)
+    for kind, meaning in KINDS.items():
+        if counts[kind]:
+            say(f"{counts[kind]:6d} {kind}: {meaning}")

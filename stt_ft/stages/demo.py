@@ -1,0 +1,91 @@
+"""The whole path on the tiny model, on a CPU, in a few minutes: what `stt-ft` does, shown on speech that anyone can make.
+
+    stt-ft demo --workdir demo
+
+espeak-ng stands in for people at a microphone, and a tiny model of the same architecture for Kyutai's; everything between is the product
+itself, called as the command line calls it. Speakers, speeds and numbers that the result is measured on are heard in no other stage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stt_ft.stages import stage
+
+NUM_TRAIN, NUM_TRAIN_ORDINARY, NUM_DEV, NUM_HELDOUT, NUM_HELDOUT_ORDINARY = 160, 60, 24, 60, 40
+
+
+def demo(*, workdir: str = "demo", seed: int = 0) -> None:
+    """Run every stage on simulated recordings and the tiny model, and show before and after on speakers never heard.
+
+    Finished stages are skipped, so an interrupted demo goes on where it stopped.
+
+    Args:
+        workdir: directory for everything the demo makes.
+        seed: decides what is said, by whom, and the order of training.
+    """
+    from stt_ft.core.atomic import write_text
+    from stt_ft.core.progress import say
+    from stt_ft.core.steps import Step, run_steps
+
+    root = Path(workdir)
+    dataset, recipe, run_dir, model, export, report = (
+        root / name for name in ("dataset", "recipe.yaml", "run", "model", "candle", "report")
+    )
+    write_text(recipe, _recipe(dataset, run_dir, seed))
+
+    def call(name: str, *words: Any, **flags: Any) -> Step:
+        return Step(name=name, action=lambda: stage(name)(*words, **flags), options={"words": [str(word) for word in words], **flags})
+
+    run_steps(
+        [
+            Step(name="speak", action=lambda: _speak(dataset, seed), options={"seed": seed}, outputs=[dataset / "heldout.jsonl"]),
+            call("annotate", str(dataset), aligner="sphinx"),
+            call("convert", str(dataset)),
+            call("check", str(dataset), base="tiny"),
+            call("encode", str(dataset), base="tiny"),
+            call("train", str(recipe)),
+            call("merge", str(run_dir), out=str(model), dtype="bfloat16", overwrite=True),
+            call("export", str(model), out=str(export), overwrite=True),
+            call("evaluate", str(model), str(dataset), out=str(report), baseline="tiny"),
+        ],
+        records=root / ".stages",
+    )
+    say(f"report     {report / 'report.html'}  (open it in a browser)")
+    say(f"model      {model}  (stt-ft transcribe {model} {dataset / 'audio'}/heldout_number_001.wav --pauses)")
+    say(f"for Rust   {export}  (moshi-server worker --config {export / 'moshi-server.toml'})")
+
+
+def _speak(directory: Path, seed: int) -> None:
+    """Record the simulated speakers: numbers to learn from, ordinary sentences to keep, and others of both to be measured on."""
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.core.progress import track
+    from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
+    from stt_ft.simulation.takes import TakePlan, write_takes
+
+    dataset = Dataset(directory)
+    plans = (
+        TakePlan(split="train", kind="number", count=NUM_TRAIN, cast=TUNING_CAST),
+        TakePlan(split="train", kind="ordinary", count=NUM_TRAIN_ORDINARY, cast=TUNING_CAST),
+        TakePlan(split="dev", kind="number", count=NUM_DEV, cast=DEV_CAST),
+        TakePlan(split="heldout", kind="number", count=NUM_HELDOUT, cast=HELDOUT_CAST, min_digits=6),
+        TakePlan(split="heldout", kind="ordinary", count=NUM_HELDOUT_ORDINARY, cast=HELDOUT_CAST),
+    )
+    used_digits: set[str] = set()
+    takes = ((plan.split, clip) for plan in plans for clip in write_takes(dataset, plan, seed=seed, used_digits=used_digits))
+    spoken = list(track(takes, "takes spoken", total=sum(plan.count for plan in plans)))
+    for split in ("train", "dev", "heldout"):
+        dataset.write_clips(split, [clip for clip_split, clip in spoken if clip_split == split])
+    dataset.write_info({"name": "demo", "language": "en", "sample_rate_hz": 24_000, "made_by": f"stt-ft demo, espeak-ng, seed {seed}"})
+
+
+def _recipe(dataset: Path, run_dir: Path, seed: int) -> str:
+    """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
+    from importlib.resources import as_file, files
+
+    from stt_ft.core.config import dump_config, load_config
+    from stt_ft.core.recipe import Recipe
+
+    with as_file(files("stt_ft.assets") / "tiny_cpu.yaml") as path:
+        return dump_config(load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed}))

@@ -1,0 +1,57 @@
+"""`stt-ft merge`: the adapter folded into its base, a model directory like the one it started from."""
+
+from __future__ import annotations
+
+
+def merge(
+    run_or_checkpoint: str,
+    *,
+    out: str,
+    base: str | None = None,
+    dtype: str = "bfloat16",
+    adapter: list[str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Fold what was trained into the base and write a whole model directory.
+
+    Args:
+        run_or_checkpoint: a run (its best checkpoint on the dev split, else its newest), a checkpoint, or what holds lora.safetensors.
+        out: model directory to write.
+        base: the base it was trained on; by default the one that the adapter names.
+        dtype: number type of the weights: bfloat16 (what the production engine reads), float16 or float32.
+        adapter: more adapters to fold in, each PATH or PATH:WEIGHT; the first keeps weight 1 unless it is listed here too.
+        overwrite: replace an existing model directory.
+    """
+    from pathlib import Path
+
+    from stt_ft.core.errors import CheckpointError
+    from stt_ft.core.progress import say
+    from stt_ft.model.checkpoint_dir import open_model
+    from stt_ft.model.merge import Adapter, merge_adapter
+    from stt_ft.training.run_state import find_consolidated
+
+    weights = {find_consolidated(Path(run_or_checkpoint)): 1.0}
+    for entry in adapter or []:
+        path, weight = _path_and_weight(entry)
+        weights[find_consolidated(Path(path))] = weight
+    adapters = [Adapter.open(path, weight=weight) for path, weight in weights.items()]
+    trained_on = base or adapters[0].header.metadata.get("base")
+    if trained_on is None:
+        raise CheckpointError(f"{adapters[0].header.path}: does not say which base it was trained on; give --base")
+    model = open_model(trained_on, require_extra_heads=False)
+    plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
+    sources = ", ".join(str(each.header.path.parent) for each in adapters)
+    say(f"{out}: {len(plan.specs)} tensors of {model.name} with {sources} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
+
+
+def _path_and_weight(entry: str) -> tuple[str, float]:
+    """Split "PATH:WEIGHT"; a path without a weight counts whole."""
+    from stt_ft.core.errors import ConfigError
+
+    path, colon, weight = entry.rpartition(":")
+    if not colon:
+        return entry, 1.0
+    try:
+        return path, float(weight)
+    except ValueError:
+        raise ConfigError(f"--adapter {entry}: expected PATH or PATH:WEIGHT, such as runs/a:0.7") from None

@@ -1,0 +1,131 @@
+"""`stt-ft record`: read prompts into the microphone, one clip each.
+
+    stt-ft record --script recordings/scripts/digits_en.yaml --out datasets/orders
+    stt-ft record --make_script digits --count 200 --seed 1 --script my_digits.yaml
+
+Every take is on disk the moment it is kept; starting again goes on at the first prompt that is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stt_ft.core.manifest import Dataset
+
+
+def record(
+    *,
+    script: str | None = None,
+    out: str | None = None,
+    device: int | None = None,
+    list_devices: bool = False,
+    start_at: int | None = None,
+    speaker: str | None = None,
+    sample_rate: Literal[24000, 16000] = 24000,
+    make_script: Literal["digits"] | None = None,
+    count: int = 200,
+    seed: int = 0,
+    language: Literal["en", "fr"] = "en",
+) -> None:
+    """Show prompts one at a time and record them: Enter starts, Enter stops, then keep, retake or skip.
+
+    Args:
+        script: YAML file of prompts; some are in recordings/scripts/. With --make_script, the file to write.
+        out: dataset directory.
+        device: number of the input device, from --list_devices.
+        list_devices: print the devices that can record, and stop.
+        start_at: number of the prompt to begin with, whether it was read before or not.
+        speaker: who reads; asked for when not given and not known from the last session.
+        sample_rate: samples a second to keep: 24000 is what the model hears.
+        make_script: write a new script of random numbers to --script (or to stdout) instead of recording.
+        count: prompts of a new script.
+        seed: decides the numbers of a new script.
+        language: language of a new script.
+    """
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from stt_ft.core.errors import ConfigError
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.core.progress import say
+    from stt_ft.corpus.prompt_script import load_prompt_script
+    from stt_ft.corpus.recording_session import Session
+
+    if list_devices:
+        _list_devices()
+        return
+    if make_script:
+        _make_script(script, count=count, seed=seed, language=language)
+        return
+    if script is None or out is None:
+        raise ConfigError("record needs --script FILE and --out DATASET (or --list_devices, or --make_script digits)")
+    from stt_ft.audio.microphone import Recording, play
+    from stt_ft.corpus.recording_desk import Desk
+
+    console = Console(stderr=True)
+    prompts = load_prompt_script(Path(script))
+    data = Dataset(Path(out))
+    session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
+    desk = Desk(
+        session,
+        record=lambda: Recording(sample_rate_hz=sample_rate, device=device),
+        play=lambda samples: play(samples, sample_rate),
+        console=console,
+    )
+    finished = desk.run(start_at)
+    say(f"{out}: {len(session.clips)} of {len(prompts.prompts)} prompts recorded by {session.speaker}")
+    if not finished or session.missing():
+        say("the same command goes on with the first prompt that is missing")
+
+
+def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str, str]:
+    """Return who speaks, into what, and where: from the flag, from the last session, or asked once."""
+    from stt_ft.core.errors import ConfigError
+    from stt_ft.corpus.recording_session import METADATA, known_sessions
+
+    sessions = known_sessions(data)
+    for session in reversed(sessions):
+        if speaker is None or session["speaker"] == speaker:
+            return {key: str(value) for key, value in session.items()}
+    if speaker is not None and not console.is_terminal:
+        return {"speaker": speaker}
+    answers = {"speaker": speaker or ""}
+    try:
+        for key in METADATA:
+            required = " (a name or initials)" if key == "speaker" else " (may stay empty)"
+            answers[key] = answers.get(key) or console.input(f"{key}{required}: ").strip()
+    except EOFError:
+        raise ConfigError("who speaks? give --speaker NAME") from None
+    return answers
+
+
+def _list_devices() -> None:
+    from stt_ft.audio.microphone import input_devices
+    from stt_ft.core.progress import say
+
+    devices = input_devices()
+    for device in devices:
+        default = "  (default)" if device.is_default else ""
+        say(f"{device.number:3d}  {device.name}, {device.channels} channels, {device.sample_rate_hz} Hz{default}")
+    if not devices:
+        say("no device that can record")
+
+
+def _make_script(path: str | None, *, count: int, seed: int, language: str) -> None:
+    import sys
+    from pathlib import Path
+
+    from stt_ft.core.atomic import write_text
+    from stt_ft.core.progress import say
+    from stt_ft.corpus.prompt_script import make_digits_script
+
+    text = make_digits_script(count=count, seed=seed, language=language)
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        write_text(Path(path), text)
+        say(f"{path}: {count} prompts, seed {seed}")

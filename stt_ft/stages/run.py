@@ -1,0 +1,78 @@
+"""Everything between recordings and a proven model, from one recipe: annotate, convert, check, encode, train, merge, export, evaluate.
+
+stt-ft run configs/stt_1b_digits.yaml
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stt_ft.stages import stage
+
+
+def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
+    """Run every stage of a recipe in order, skipping what is up to date.
+
+    The dataset must exist (`stt-ft record` or `stt-ft ingest` make one) and be split (`stt-ft split`). A stage runs again when its options,
+    its files or the stage before it changed.
+
+    Args:
+        config: recipe file, such as configs/stt_1b_digits.yaml.
+        overrides: keys of the recipe given as flags; they win over the file.
+    """
+    from stt_ft.core.config import load_config
+    from stt_ft.core.errors import DatasetError
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.core.progress import say
+    from stt_ft.core.recipe import Recipe
+    from stt_ft.core.steps import Step, run_steps
+
+    recipe = load_config(Recipe, config, overrides or {})
+    dataset = Dataset.open(recipe.dataset)
+    if recipe.evaluate.split not in dataset.splits():
+        raise DatasetError(
+            f"{recipe.dataset}: no {recipe.evaluate.split} split to evaluate on; make it first: stt-ft split {recipe.dataset}"
+        )
+    run_dir = Path(recipe.run_dir)
+    merged, export, report = (
+        Path(recipe.merge.out or run_dir / "merged"),
+        run_dir / "candle",
+        Path(recipe.evaluate.out or run_dir / "evaluation"),
+    )
+    manifests = [dataset.manifest_path(split) for split in dataset.splits()]
+
+    def call(name: str, *words: Any, inputs: list[Path] | None = None, outputs: list[Path] | None = None, **flags: Any) -> Step:
+        return Step(
+            name=name,
+            action=lambda: stage(name)(*words, **flags),
+            options={"words": [str(word) for word in words], **flags},
+            inputs=inputs or [],
+            outputs=outputs or [],
+        )
+
+    aligner: dict[str, Any] = {"aligner": recipe.annotate.aligner, "model": recipe.annotate.model, "language": recipe.annotate.language}
+    run_steps(
+        [
+            call("annotate", recipe.dataset, **aligner, inputs=manifests),
+            call("convert", recipe.dataset, language=recipe.convert.language, style=recipe.convert.style),
+            call("check", recipe.dataset, base=recipe.base),
+            call("encode", recipe.dataset, base=recipe.base),
+            call("train", config, overrides=overrides or {}, inputs=[Path(config)], outputs=[run_dir / "checkpoints"]),
+            call("merge", recipe.run_dir, out=str(merged), dtype=recipe.merge.dtype, overwrite=True, outputs=[merged]),
+            call("export", str(merged), out=str(export), overwrite=True, outputs=[export]),
+            call(
+                "evaluate",
+                str(merged),
+                recipe.dataset,
+                out=str(report),
+                baseline=recipe.base,
+                split=recipe.evaluate.split,
+                outputs=[report / "report.json"],
+            ),
+        ],
+        records=run_dir / ".stages",
+    )
+    say(f"report     {report / 'report.html'}")
+    say(f"model      {merged}")
+    say(f"for Rust   {export}")

@@ -1,0 +1,92 @@
+"""`stt-ft split`: set clips aside for validation and for the final evaluation, so that what is measured was never trained on.
+
+stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from stt_ft.core.manifest import Clip, Dataset
+
+
+def split(
+    dataset: str,
+    *,
+    dev: float = 0.1,
+    heldout: float = 0.2,
+    by: Literal["speaker", "number", "both", "clip"] = "speaker",
+    seed: int = 0,
+) -> None:
+    """Deal all clips of a dataset out to train, dev and heldout anew. The same clips, shares and seed give the same splits.
+
+    Args:
+        dataset: dataset directory.
+        dev: share of the clips for validation during training.
+        heldout: share of the clips for the final evaluation.
+        by: what stays on one side: speaker (a voice), number (a dictated digit string), both, or clip (nothing beyond the clip).
+        seed: decides among equals.
+    """
+    from stt_ft.core.errors import ConfigError, DatasetError
+    from stt_ft.core.manifest import SPLITS, Dataset
+    from stt_ft.core.progress import say
+    from stt_ft.corpus.splitting import assign, groups_of
+
+    if dev < 0 or heldout < 0 or dev + heldout >= 1:
+        raise ConfigError(f"--dev {dev} and --heldout {heldout} must not be negative and must leave something to train on")
+    data = Dataset.open(dataset)
+    clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
+    groups = groups_of(clips, _keys(data, by))
+    shares = {"train": 1 - dev - heldout, "dev": dev, "heldout": heldout}
+    wanted = sum(share > 0 for share in shares.values())
+    if len(groups) < wanted:
+        raise DatasetError(
+            f"{data.directory}: {len(groups)} groups by {by} cannot fill {wanted} splits; record more, or split --by number or clip"
+        )
+    chosen = assign(groups, shares, kind_of=lambda clip: str(clip.extra.get("kind", "")), seed=seed)
+    parts = {
+        name: [clip for group, split_name in zip(groups, chosen, strict=True) if split_name == name for clip in group] for name in SPLITS
+    }
+    empty = [name for name, share in shares.items() if share > 0 and not parts[name]]
+    if empty:
+        few = f"its groups by {by} are too few or too large; split --by number or clip"
+        raise DatasetError(f"{data.directory}: nothing falls to {' and '.join(empty)}: {few}")
+    _write(data, parts)
+    data.write_info({**data.info(), "splits": {"by": by, "dev": dev, "heldout": heldout, "seed": seed}})
+    counts = ", ".join(f"{name} {len(part)} clips" for name, part in parts.items() if part)
+    say(f"{data.directory}: {counts}; {len(groups)} groups by {by}")
+
+
+def _keys(data: Dataset, by: str) -> Callable[[Clip], Sequence[Hashable]]:
+    """Return what a clip shares with others of its group; raises `DatasetError` for a clip that lacks it."""
+    from stt_ft.core.errors import DatasetError
+    from stt_ft.corpus.problems import numbers_in
+
+    def keys(clip: Clip) -> list[Hashable]:
+        found: list[Hashable] = []
+        if by in ("speaker", "both"):
+            speaker = clip.extra.get("speaker")
+            if not isinstance(speaker, str) or not speaker:
+                raise DatasetError(
+                    f"{data.directory}: clip {clip.path} has no speaker in its manifest; add one, or split --by number or clip"
+                )
+            found.append(("speaker", speaker))
+        if by in ("number", "both"):
+            sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else None
+            found += [("number", number) for number in sorted(numbers_in(sidecar, clip.extra.get("script")))]
+        return found
+
+    return keys
+
+
+def _write(data: Dataset, parts: dict[str, list[Clip]]) -> None:
+    """Write the manifests; a split without clips has none. All clips stand in train until the rest is written: a kill loses none."""
+    data.write_clips("train", [clip for part in parts.values() for clip in part])
+    for name in ("heldout", "dev", "train"):
+        if parts[name]:
+            data.write_clips(name, parts[name])
+        else:
+            data.manifest_path(name).unlink(missing_ok=True)

@@ -1,0 +1,37 @@
+"""`stt-ft train`: an adapter from a dataset and a recipe. The same command takes an interrupted run up again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def train(config: str, *, overrides: dict[str, Any] | None = None) -> None:
+    """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
+
+    The dataset must have been through `encode` with the same base. Checkpoints, metrics and loss.png go to `run_dir`; a run that was
+    interrupted there goes on from its newest checkpoint and ends as if nothing had happened.
+
+    Args:
+        config: recipe file, such as configs/stt_1b_digits.yaml.
+        overrides: keys of the recipe that win over the file.
+    """
+    from stt_ft.core.config import load_config
+    from stt_ft.core.progress import say
+    from stt_ft.core.provenance import file_sha256
+    from stt_ft.core.recipe import Recipe
+    from stt_ft.training.curves import draw_curves
+    from stt_ft.training.run_state import RunDir
+    from stt_ft.training.setup import prepare
+
+    recipe = load_config(Recipe, config, overrides or {})
+    inputs = prepare(recipe)
+    run = RunDir.open(recipe)
+    trainer = inputs.trainer(run, base_sha256=file_sha256(inputs.model.lm_weights))
+    if trainer is None:
+        say(f"{run.directory}: this run is done; merge it with `stt-ft merge {run.directory} --out DIR`")
+        return
+    say(f"{run.directory}: {inputs.describe(trainer)}")
+    progress = trainer.train()
+    draw_curves(run.directory / "loss.png", run.read_rows("metrics.train.jsonl"), run.read_rows("metrics.eval.jsonl"))
+    best = f", best on dev after step {progress.best_step}" if progress.best_step else ""
+    say(f"{run.directory}: {progress.step} steps done{best}; next: stt-ft merge {run.directory} --out DIR")

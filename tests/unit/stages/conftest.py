@@ -1,0 +1,50 @@
+"""Datasets for the stages that make and mend them: simulated speakers, as `record` leaves them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stt_ft.core.manifest import Dataset
+from stt_ft.simulation.casting import HELDOUT_CAST, TUNING_CAST
+from stt_ft.simulation.takes import TakePlan, write_takes
+
+
+@pytest.fixture(scope="session")
+def recorded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve takes: eight numbers and two sentences to train on, two numbers of another speaker held out; not annotated."""
+    data = Dataset(tmp_path_factory.mktemp("recorded"))
+    used: set[str] = set()
+    plans = (
+        TakePlan(split="train", kind="number", count=8, cast=TUNING_CAST),
+        TakePlan(split="train", kind="ordinary", count=2, cast=TUNING_CAST),
+        TakePlan(split="heldout", kind="number", count=2, cast=HELDOUT_CAST),
+    )
+    clips = [(plan.split, clip) for plan in plans for clip in write_takes(data, plan, seed=11, used_digits=used)]
+    for split in ("train", "heldout"):
+        data.write_clips(split, [clip for clip_split, clip in clips if clip_split == split])
+    return data.directory
+
+
+@pytest.fixture
+def recorded(recorded_once: Path, tmp_path: Path) -> Path:
+    """A copy of the takes that a test may change."""
+    return Path(shutil.copytree(recorded_once, tmp_path / "dataset"))
+
+
+@pytest.fixture
+def tree_hash() -> Callable[[Path], str]:
+    """Return a function that hashes every file under a directory, names and bytes."""
+
+    def hash_of(directory: Path) -> str:
+        digest = hashlib.sha256()
+        for path in sorted(directory.rglob("*")):
+            if path.is_file():
+                digest.update(str(path.relative_to(directory)).encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    return hash_of

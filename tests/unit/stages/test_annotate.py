@@ -1,0 +1,115 @@
+"""annotate: words and times in every sidecar, nothing done twice, faults by id, and the same bytes whatever the number of processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stt_ft.align.batch import AlignmentJob, SphinxWork, shard_of
+from stt_ft.core.errors import CheckFailed, ConfigError
+from stt_ft.core.manifest import Dataset
+from stt_ft.stages.annotate import annotate
+
+
+def sidecar_of(directory: Path, name: str) -> dict:
+    return json.loads((directory / "audio" / f"{name}.json").read_text())
+
+
+def test_every_clip_gets_its_script_in_written_form(recorded: Path) -> None:
+    annotate(str(recorded), aligner="sphinx")
+    data = Dataset.open(recorded)
+    for clip in data.clips():
+        sidecar = data.read_sidecar(clip)
+        assert [word.text for word in sidecar.alignments] == str(clip.extra["script"]).split()
+        assert len(sidecar.extra["confidence"]) == len(sidecar.alignments)
+        assert all(0 <= confidence <= 1 for confidence in sidecar.extra["confidence"])
+        assert sidecar.provenance["annotate"]["aligner"] == "sphinx"
+        assert sidecar.script == clip.extra["script"]
+
+
+def test_running_again_changes_nothing_and_a_new_script_only_its_clip(
+    recorded: Path, capsys: pytest.CaptureFixture[str], tree_hash: Callable[[Path], str]
+) -> None:
+    annotate(str(recorded), aligner="sphinx")
+    before = tree_hash(recorded)
+    annotate(str(recorded), aligner="sphinx")
+    assert tree_hash(recorded) == before
+    assert "0 clips annotated by sphinx, 12 were done" in capsys.readouterr().err
+    path = recorded / "audio" / "train_ordinary_001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "script": "something else"}))
+    annotate(str(recorded), aligner="sphinx")
+    assert "1 clips annotated by sphinx, 11 were done" in capsys.readouterr().err
+
+
+def test_annotating_anew_forgets_the_conversion(recorded: Path) -> None:
+    path = recorded / "audio" / "train_ordinary_001.json"
+    script = json.loads(path.read_text())["script"]
+    path.write_text(
+        json.dumps(
+            {"alignments": [], "written": [["5", [0, 1], "SPEAKER_MAIN"]], "script": script, "provenance": {"convert": {}}, "mine": 7}
+        )
+    )
+    annotate(str(recorded), aligner="sphinx")
+    sidecar = sidecar_of(recorded, "train_ordinary_001")
+    assert "written" not in sidecar
+    assert "convert" not in sidecar["provenance"]
+    assert sidecar["mine"] == 7
+
+
+def test_faults_are_named_by_clip_and_the_rest_is_done(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (recorded / "audio" / "train_number_001.wav").write_bytes(b"no sound")
+    (recorded / "audio" / "train_number_002.wav").unlink()
+    for name, script in (("003", None), ("004", "привет"), ("005", "5☃"), ("006", "…")):
+        manifest = recorded / "train.jsonl"
+        lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+        entry = next(line for line in lines if line["path"].endswith(f"number_{name}.wav"))
+        entry.pop("script")
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (recorded / "audio" / f"train_number_{name}.json").write_text(
+            json.dumps({"alignments": [], **({"script": script} if script else {})})
+        )
+    with pytest.raises(CheckFailed, match=r"6 of 12 clips could not be annotated, the first is audio/train_number_001\.wav"):
+        annotate(str(recorded), aligner="sphinx")
+    said = capsys.readouterr().err
+    for fault in (
+        "number_001.wav: cannot be read",
+        "number_002.wav: no such audio file",
+        "number_003.wav: no script",
+        "'привет'",
+        "'5☃'",
+        "holds no words",
+    ):
+        assert fault in said
+    assert sidecar_of(recorded, "train_number_007")["alignments"]
+
+
+def test_processes_do_not_change_the_result(recorded: Path) -> None:
+    data = Dataset.open(recorded)
+    jobs = [
+        AlignmentJob(clip_id=f"{clip.path} {copy}", audio_path=data.audio_path(clip), script=str(clip.extra["script"]), language="en")
+        for copy in range(2)
+        for clip in data.clips()
+    ]
+    alone = {result.clip_id: result for result in SphinxWork(num_processes=1).results(jobs)}
+    together = {result.clip_id: result for result in SphinxWork(num_processes=2).results(jobs)}
+    assert together == alone
+
+
+def test_shards_are_disjoint_and_complete() -> None:
+    items = list(range(10))
+    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        shards = [shard_of(items, {names[0]: str(rank), names[1]: "3"}) for rank in range(3)]
+        assert sorted(item for shard in shards for item in shard) == items
+    assert shard_of(items, {}) == items
+
+
+def test_sphinx_refuses_other_languages_and_whisper_unknown_models(recorded: Path) -> None:
+    with pytest.raises(ConfigError, match="--aligner sphinx knows English only, got --language fr"):
+        annotate(str(recorded), aligner="sphinx", language="fr")
+    with pytest.raises(ConfigError, match="--model tiny-ish"):
+        annotate(str(recorded), model="tiny-ish", device="cpu")
+    with pytest.raises(ConfigError, match="--batch_size"):
+        annotate(str(recorded), aligner="sphinx", batch_size=0)

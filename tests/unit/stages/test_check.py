@@ -1,0 +1,107 @@
+"""check on a dataset: clean means exit 0, every planted fault is found in one run, and nothing on disk makes it crash."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stt_ft.audio.files import write_wav
+from stt_ft.core.errors import CheckFailed, SttFtError
+from stt_ft.core.manifest import Dataset
+from stt_ft.core.progress import track
+from stt_ft.corpus.inspection import Stream, inspect
+from stt_ft.stages.annotate import annotate
+from stt_ft.stages.check import check
+from stt_ft.stages.convert import convert
+
+
+@pytest.fixture
+def ready(recorded: Path) -> Path:
+    annotate(str(recorded), aligner="sphinx")
+    convert(str(recorded))
+    return recorded
+
+
+def found_in(directory: Path, stream: Stream | None = None) -> set[tuple[str, str]]:
+    problems = inspect(Dataset.open(directory), stream=stream, track=lambda clips: track(clips, "checking"))
+    return {(Path(problem.clip_id).stem, problem.kind) for problem in problems}
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_good_dataset_has_no_problems(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check(str(ready))
+    said = capsys.readouterr().err
+    assert "12 clips, no problems" in said
+    assert "no --base given" in said
+
+
+def test_every_planted_fault_is_found_in_one_run(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = ready / "audio"
+    (audio / "train_number_001.wav").unlink()
+    (audio / "train_number_002.json").unlink()
+    edit(audio / "train_number_003.json", alignments=[["1296803", [0.1, 0.9], "SPEAKER_MAIN"]])
+    write_wav(audio / "train_number_004.wav", np.zeros(48000, dtype=np.float32))
+    edit(audio / "train_number_005.json", alignments="none")
+    shutil.copy(audio / "train_number_006.wav", audio / "train_number_007.wav")
+    with pytest.raises(CheckFailed, match=r"\d+ problems in 6 of 12 clips") as failed:
+        check(str(ready), json=True)
+    assert failed.value.exit_code == 1
+    problems = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {(Path(problem["clip"]).stem, problem["kind"]) for problem in problems}
+    assert found >= {
+        ("train_number_001", "audio"), ("train_number_002", "sidecar"), ("train_number_003", "digits_left"), ("train_number_004", "silent"),
+        ("train_number_005", "sidecar"), ("train_number_007", "duplicate"),
+    }  # fmt: skip
+
+
+def test_words_without_room_on_the_text_stream_are_found(ready: Path) -> None:
+    roomy = Stream(encode=lambda text: [1] * len(text.split()), text_lag_s=0.5, prefix_s=0.0, suffix_s=3.0)
+    tight = Stream(encode=lambda text: [1] * 40, text_lag_s=0.5, prefix_s=0.0, suffix_s=0.0)
+    assert not found_in(ready, roomy)
+    assert ("train_number_001", "no_room") in found_in(ready, tight)
+
+
+def test_splits_made_by_number_may_share_a_speaker(ready: Path) -> None:
+    lines = [json.loads(line) for line in (ready / "heldout.jsonl").read_text().splitlines()]
+    speaker = json.loads((ready / "train.jsonl").read_text().splitlines()[0])["speaker"]
+    (ready / "heldout.jsonl").write_text("".join(json.dumps({**line, "speaker": speaker}) + "\n" for line in lines))
+    assert {kind for _, kind in found_in(ready)} == {"split_speaker"}
+    (ready / "dataset.yaml").write_text("splits: {by: number}\n")
+    assert found_in(ready) == set()
+
+
+def broken(rng: random.Random, text: str) -> str:
+    """Return `text` with one mutation: cut, a character changed, a value replaced, or a piece repeated."""
+    at = rng.randrange(len(text))
+    return rng.choice(
+        [
+            text[:at],
+            text[:at] + rng.choice('{}[]",:\\x00é9-N') + text[at + 1 :],
+            text[:at] + rng.choice(["null", "[]", "{}", '"x"', "NaN", "1e999", "-1", "true"]) + text[at + rng.randrange(9) :],
+            text[:at] + text[max(0, at - 30) : at] * 3 + text[at:],
+        ]
+    )
+
+
+@pytest.mark.parametrize("stage", [convert, check])
+def test_fuzzed_sidecars_and_manifests_yield_only_clean_errors(ready: Path, stage: Callable[[str], None]) -> None:
+    rng = random.Random(7)
+    clean = {path: path.read_text() for path in [*ready.glob("*.jsonl"), *(ready / "audio").glob("*.json")]}
+    for _ in range(30):
+        for path in rng.sample(sorted(clean), 6):
+            path.write_text(broken(rng, clean[path]))
+        try:
+            stage(str(ready))
+        except SttFtError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        for path, text in clean.items():
+            path.write_text(text)

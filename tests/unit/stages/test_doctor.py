@@ -1,0 +1,70 @@
+"""`doctor` says what is there, what would fail and the way out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from stt_ft.core.errors import CheckFailed
+from stt_ft.stages import doctor as doctor_stage
+
+
+def findings_of(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    doctor_stage.doctor(json=True)
+    return {finding["topic"]: finding for finding in json.loads(capsys.readouterr().out)}
+
+
+def test_every_finding_that_is_not_ok_has_a_way_out(capsys: pytest.CaptureFixture[str]):
+    findings = findings_of(capsys)
+    assert {"python", "disk", "espeak-ng", "ffmpeg", "tiny model", "1b model"} <= set(findings)
+    assert [topic for topic, finding in findings.items() if (finding["level"] != "ok") != bool(finding["way_out"])] == []
+
+
+def test_the_table_shows_every_finding(capsys: pytest.CaptureFixture[str]):
+    topics = list(findings_of(capsys))
+    doctor_stage.doctor()
+    out = capsys.readouterr().out
+    assert all(f"  {topic} " in out for topic in topics)
+
+
+def test_a_program_that_is_not_there_is_limited(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    assert findings_of(capsys)["cargo"]["level"] == "limited"
+
+
+def test_a_microphone_library_that_does_not_load_is_limited(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    class Unloadable:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Unloadable(), *sys.meta_path])
+    microphone = findings_of(capsys)["microphone"]
+    assert (microphone["level"], microphone["text"]) == ("limited", "PortAudio library not found")
+    assert "libportaudio2" in microphone["way_out"]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "extra", "level"),
+    [
+        ("numpy>=1.0", None, "ok"),
+        ("numpy>=99", None, "broken"),
+        ("no-such-package>=1", None, "broken"),
+        ("no-such-package>=1", "synth", "limited"),
+    ],
+)
+def test_a_package_is_held_against_what_is_wanted(requirement: str, extra: str | None, level: str):
+    assert doctor_stage._package(Requirement(requirement), extra).level == level
+
+
+def test_a_missing_package_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["no-such-package>=1", "another ; extra == 'dev'"])
+    with pytest.raises(CheckFailed, match="no-such-package"):
+        doctor_stage.doctor()
+    assert "pip install 'no-such-package>=1'" in capsys.readouterr().out
