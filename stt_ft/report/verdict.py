@@ -51,7 +51,16 @@ def _claim(report: dict[str, Any], main: Headline, by_change: dict[str, list[Hea
         claim += f", {'and worse too' if main in by_change['worse'] else 'but worse'} in {_listed(others)}"
     elif main in by_change["better"]:
         claim += f", and nothing else got {'much ' if by_change['slightly worse'] else ''}worse"
+        unsure = [row for row in by_change["same"] if _may_be_worse(report, row)]
+        if unsure:
+            claim += f" beyond chance; with so few clips it stays open for {_listed([_lower_first(row.label) for row in unsure])}"
     return f"{claim}."
+
+
+def _may_be_worse(report: dict[str, Any], row: Headline) -> bool:
+    """Return whether a figure moved the wrong way by more than its tolerance, though its interval leaves room for chance."""
+    moved, figure = report["differences"][row.slice_name][row.figure]["value"], FIGURES[row.figure]
+    return moved is not None and (moved if figure.better == "lower" else -moved) > TOLERANCES[figure.unit]
 
 
 def show_value(value: float | None, unit: str) -> str:

@@ -48,6 +48,15 @@ def test_a_little_worse_is_not_hidden(frames):
     assert "slightly worse" in got.detail
 
 
+def test_what_few_clips_cannot_settle_is_said(frames):
+    """One clip in many that loses a word moves the rate past its tolerance, and its interval reaches back to none."""
+    lossy = next(one for one in frames if one.model == "tuned" and one.kind == "ordinary")
+    object.__setattr__(lossy, "words", lossy.words[:1])
+    got = verdict(frames)
+    assert got.word == "better"
+    assert got.sentence.endswith("beyond chance; with so few clips it stays open for word error rate on ordinary sentences.")
+
+
 def test_the_same_model_twice_is_no_clear_change(frames):
     base = [one for one in frames if one.model == "base"]
     got = verdict([*base, *(type(one).from_json({**one.to_json(), "model": "tuned"}) for one in base)])
