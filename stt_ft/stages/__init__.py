@@ -7,8 +7,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stt_ft.core.steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +115,14 @@ COMMANDS = {
 def stage(name: str) -> Callable[..., None]:
     """Return the function behind command `name`, importing its module now."""
     return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name].name}"), name)
+
+
+def stage_step(name: str, *words: Any, inputs: Sequence[Path] = (), outputs: Sequence[Path] = (), **flags: Any) -> Step:
+    """Return command `name` with these words and flags as a step of a chain (`core.steps.run_steps`)."""
+    return Step(
+        name=name,
+        action=lambda: stage(name)(*words, **flags),
+        options={"words": [str(word) for word in words], **flags},
+        inputs=inputs,
+        outputs=outputs,
+    )

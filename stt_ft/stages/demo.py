@@ -9,9 +9,8 @@ itself, called as the command line calls it. Speakers, speeds and numbers that t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from stt_ft.stages import stage
+from stt_ft.stages import stage_step
 
 NUM_TRAIN, NUM_TRAIN_ORDINARY, NUM_DEV, NUM_HELDOUT, NUM_HELDOUT_ORDINARY = 160, 60, 24, 60, 40
 
@@ -35,20 +34,17 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
     )
     write_text(recipe, _recipe(dataset, run_dir, seed))
 
-    def call(name: str, *words: Any, **flags: Any) -> Step:
-        return Step(name=name, action=lambda: stage(name)(*words, **flags), options={"words": [str(word) for word in words], **flags})
-
     run_steps(
         [
             Step(name="speak", action=lambda: _speak(dataset, seed), options={"seed": seed}, outputs=[dataset / "heldout.jsonl"]),
-            call("annotate", str(dataset), aligner="sphinx"),
-            call("convert", str(dataset)),
-            call("check", str(dataset), base="tiny"),
-            call("encode", str(dataset), base="tiny"),
-            call("train", str(recipe)),
-            call("merge", str(run_dir), out=str(model), dtype="bfloat16", overwrite=True),
-            call("export", str(model), out=str(export), overwrite=True),
-            call("evaluate", str(model), str(dataset), out=str(report), baseline="tiny"),
+            stage_step("annotate", str(dataset), aligner="sphinx"),
+            stage_step("convert", str(dataset)),
+            stage_step("check", str(dataset), base="tiny"),
+            stage_step("encode", str(dataset), base="tiny"),
+            stage_step("train", str(recipe), outputs=[run_dir / "checkpoints"]),
+            stage_step("merge", str(run_dir), out=str(model), dtype="bfloat16", overwrite=True, outputs=[model]),
+            stage_step("export", str(model), out=str(export), overwrite=True, outputs=[export]),
+            stage_step("evaluate", str(model), str(dataset), out=str(report), baseline="tiny", outputs=[report / "report.json"]),
         ],
         records=root / ".stages",
     )

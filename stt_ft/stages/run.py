@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stt_ft.stages import stage
+from stt_ft.stages import stage_step
 
 
 def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
@@ -26,7 +26,7 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
     from stt_ft.core.recipe import Recipe
-    from stt_ft.core.steps import Step, run_steps
+    from stt_ft.core.steps import run_steps
 
     recipe = load_config(Recipe, config, overrides or {})
     dataset = Dataset.open(recipe.dataset)
@@ -42,26 +42,17 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
     )
     manifests = [dataset.manifest_path(split) for split in dataset.splits()]
 
-    def call(name: str, *words: Any, inputs: list[Path] | None = None, outputs: list[Path] | None = None, **flags: Any) -> Step:
-        return Step(
-            name=name,
-            action=lambda: stage(name)(*words, **flags),
-            options={"words": [str(word) for word in words], **flags},
-            inputs=inputs or [],
-            outputs=outputs or [],
-        )
-
     aligner: dict[str, Any] = {"aligner": recipe.annotate.aligner, "model": recipe.annotate.model, "language": recipe.annotate.language}
     run_steps(
         [
-            call("annotate", recipe.dataset, **aligner, inputs=manifests),
-            call("convert", recipe.dataset, language=recipe.convert.language, style=recipe.convert.style),
-            call("check", recipe.dataset, base=recipe.base),
-            call("encode", recipe.dataset, base=recipe.base),
-            call("train", config, overrides=overrides or {}, inputs=[Path(config)], outputs=[run_dir / "checkpoints"]),
-            call("merge", recipe.run_dir, out=str(merged), dtype=recipe.merge.dtype, overwrite=True, outputs=[merged]),
-            call("export", str(merged), out=str(export), overwrite=True, outputs=[export]),
-            call(
+            stage_step("annotate", recipe.dataset, **aligner, inputs=manifests),
+            stage_step("convert", recipe.dataset, language=recipe.convert.language, style=recipe.convert.style),
+            stage_step("check", recipe.dataset, base=recipe.base),
+            stage_step("encode", recipe.dataset, base=recipe.base),
+            stage_step("train", config, overrides=overrides or {}, inputs=[Path(config)], outputs=[run_dir / "checkpoints"]),
+            stage_step("merge", recipe.run_dir, out=str(merged), dtype=recipe.merge.dtype, overwrite=True, outputs=[merged]),
+            stage_step("export", str(merged), out=str(export), overwrite=True, outputs=[export]),
+            stage_step(
                 "evaluate",
                 str(merged),
                 recipe.dataset,

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+from stt_ft.text.digit_words import ENGLISH_DIGITS
 
 _NUMBER_KINDS: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...] = (
     (
@@ -286,7 +286,7 @@ def _spell(digits: str, *, zero: str, says_double: bool) -> list[str]:
     words = []
     index = 0
     while index < len(digits):
-        name = zero if digits[index] == "0" else DIGIT_NAMES[int(digits[index])]
+        name = zero if digits[index] == "0" else ENGLISH_DIGITS[int(digits[index])]
         if says_double and digits[index : index + 2] == digits[index] * 2 and digits[index : index + 3] != digits[index] * 3:
             words += ["double", name]
             index += 2

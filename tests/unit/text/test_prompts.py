@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
-from stt_ft.text.prompts import DIGIT_NAMES, belongs_to, hesitations, number_prompt, ordinary_prompt
+from stt_ft.text.digit_words import ENGLISH_DIGITS
+from stt_ft.text.prompts import belongs_to, hesitations, number_prompt, ordinary_prompt
 
 
 def digits_said(words: tuple[str, ...]) -> str:
     """Read spoken digits back, independently of the product's own reader."""
-    values = {name: str(value) for value, name in enumerate(DIGIT_NAMES)} | {"oh": "0"}
+    values = {name: str(value) for value, name in enumerate(ENGLISH_DIGITS)} | {"oh": "0"}
     read, times = "", 1
     for word in words:
         if word == "double":
@@ -47,7 +48,7 @@ def test_refused_digit_strings_are_not_dictated() -> None:
 
 def test_ordinary_sentences_hold_no_long_number() -> None:
     rng = random.Random(2)
-    numbers = set(DIGIT_NAMES) | {"ten", "twelve", "fifteen", "twenty", "thirty", "forty", "sixty"}
+    numbers = set(ENGLISH_DIGITS) | {"ten", "twelve", "fifteen", "twenty", "thirty", "forty", "sixty"}
     for _ in range(300):
         prompt = ordinary_prompt(rng)
         run = longest = 0
