@@ -14,6 +14,7 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
@@ -35,7 +36,7 @@ class Reading:
 
     Attributes:
         scores: attention scores of the alignment heads for the text tokens and the end [H, L + 1, F].
-        log_probs: log probabilities of what comes at each text token's place [L, V].
+        log_probs: log probabilities of what comes at each text token's place and behind the last [L + 1, V].
     """
 
     scores: torch.Tensor
@@ -74,9 +75,26 @@ class WhisperModel:
         }
         self.provenance |= {"language": language, "dtype": str(self.dtype).removeprefix("torch.")}
 
-    def encode(self, sounds: Sequence[np.ndarray]) -> torch.Tensor:
-        """Return the encoder's output for sounds at 24 kHz of at most `WINDOW_S`: [B, F, D]."""
-        return self.model.encoder(torch.stack([self._mel(sound) for sound in sounds]))
+    @property
+    def max_text_tokens(self) -> int:
+        """How many text tokens the decoder can read at once, beside those that begin and end a text."""
+        return self.model.dims.n_text_ctx - len(self.tokenizer.sot_sequence) - 2
+
+    def encode(self, sounds: Sequence[np.ndarray], window_s: float = WINDOW_S) -> torch.Tensor:
+        """Return the encoder's output for sounds at 24 kHz of at most `window_s`: [B, F, D].
+
+        Whisper was trained on windows of `WINDOW_S`. A shorter one takes as much less time, and gives other numbers.
+        """
+        mel = torch.stack([self._mel(sound) for sound in sounds])
+        if window_s >= WINDOW_S:
+            return self.model.encoder(mel)
+        num_frames = round(window_s * FRAMES_PER_S)
+        encoder = self.model.encoder  # `AudioEncoder.forward` (openai-whisper 20250625), but for its demand for the whole window
+        hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel[:, :, : 2 * num_frames])))).permute(0, 2, 1)
+        hidden = (hidden + encoder.positional_embedding[:num_frames]).to(hidden.dtype)
+        for block in encoder.blocks:
+            hidden = block(hidden)
+        return encoder.ln_post(hidden)
 
     def read(self, features: torch.Tensor, texts: Sequence[Sequence[int]]) -> list[Reading]:
         """Pass the tokens of known texts through the decoder, once, all together.
@@ -88,7 +106,7 @@ class WhisperModel:
         start = [*self.tokenizer.sot_sequence, self.tokenizer.no_timestamps]
         longest = max(len(text) for text in texts)
         rows = [[*start, *text, *[self.tokenizer.eot] * (longest - len(text) + 1)] for text in texts]
-        tokens = torch.tensor(rows, device=self.device)
+        tokens = torch.tensor(rows, device=self.device)  # [B, T]
         scores: dict[int, torch.Tensor] = {}
         heads = self._alignment_heads()
         hooks = [
@@ -107,7 +125,7 @@ class WhisperModel:
         readings = []
         for row, text in enumerate(texts):
             first, last = len(start), len(start) + len(text)
-            log_probs = logits[row, first - 1 : last - 1].float().log_softmax(dim=-1)
+            log_probs = logits[row, first - 1 : last].float().log_softmax(dim=-1)
             readings.append(Reading(scores=together[row, :, first : last + 1], log_probs=log_probs))
         return readings
 
@@ -121,6 +139,19 @@ class WhisperModel:
         )
         with torch.inference_mode():
             return [self._whisper.decode(self.model, row, options) for row in features]
+
+    def transcribe_long(self, sound: np.ndarray, *, beam_size: int = 5) -> str:
+        """Return the transcript of a sound of any length by `whisper.transcribe`, without its random second attempts."""
+        heard = self._whisper.transcribe(
+            self.model,
+            resample(sound, SAMPLE_RATE_HZ, _RATE_HZ),
+            language=self._language_code(self.language),
+            beam_size=beam_size,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            fp16=self.device.type == "cuda",
+        )
+        return heard["text"].strip()
 
     def _mel(self, sound: np.ndarray) -> torch.Tensor:
         audio = self._whisper.audio

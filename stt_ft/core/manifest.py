@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stt_ft.core.atomic import write_json, write_text
+from stt_ft.core.atomic import remove_leftovers, write_json, write_text
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.json_text import parse_json
 from stt_ft.core.yaml_text import dump_yaml, read_yaml
 
 SPLITS = ("train", "dev", "heldout")
@@ -139,6 +140,13 @@ class Dataset:
             raise DatasetError(f"{directory}: no manifest here (expected one of {', '.join(f'{split}.jsonl' for split in SPLITS)})")
         return dataset
 
+    @classmethod
+    def open_for_writing(cls, directory: str | Path) -> Dataset:
+        """Open an existing dataset as `open` does, and clear away what killed runs left half written in it."""
+        dataset = cls.open(directory)
+        remove_leftovers(dataset.directory)
+        return dataset
+
     def splits(self) -> list[str]:
         """Return the splits that have a manifest, in the order train, dev, heldout."""
         return [split for split in SPLITS if self.manifest_path(split).exists()]
@@ -167,7 +175,7 @@ class Dataset:
         """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed."""
         path = self.sidecar_path(clip)
         try:
-            return Sidecar.from_json(json.loads(path.read_bytes()))
+            return Sidecar.from_json(parse_json(path.read_bytes()))
         except FileNotFoundError:
             raise DatasetError(f"{path}: clip {clip.path} has no sidecar; run `stt-ft annotate {self.directory}`") from None
         except (ValueError, RecursionError) as error:
@@ -193,7 +201,7 @@ def _read_manifest(path: Path) -> list[Clip]:
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             clip_path, duration_s = entry.pop("path"), float(entry.pop("duration"))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.json_text import parse_json
 from stt_ft.core.manifest import SPLITS, Sidecar
 from stt_ft.corpus.source import SourceClip, json_lines, split_named
 
@@ -60,7 +60,7 @@ def _clip_beside(audio: Path, clip_id: str, *, extra: dict[str, Any], split: str
 
 def _read_json_beside(path: Path) -> tuple[Sidecar, dict[str, Any]]:
     """Return the sidecar in `path` and its keys that are of use in a manifest; raises `ValueError` when it is malformed."""
-    value = json.loads(path.read_bytes())
+    value = parse_json(path.read_bytes())
     if isinstance(value, dict) and isinstance(value.get("transcript"), str):
         value.setdefault("text", value["transcript"])
     sidecar = Sidecar.from_json(value)

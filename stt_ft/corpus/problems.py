@@ -19,21 +19,24 @@ KINDS = {
     "audio": "the sound is missing or cannot be read",
     "sidecar": "the sidecar is missing or malformed",
     "no_words": "no words: not annotated, or nothing was said",
-    "duration": "the manifest's duration is not the sound's",
     "silent": "no sound louder than -50 dB",
-    "clipped": "the recording is too loud: samples stand at full scale",
-    "narrow_band": "no sound above 4 kHz: telephone speech, or recorded through a headset's call mode",
+    "script": "the words are not those of the script",
     "digits_left": "a word still holds digits: not converted",
     "word_times": "a word's time is empty, outside the clip, or out of order",
+    "no_room": "the words do not fit on the text stream at the base's lag",
+    "split_number": "the same dictated number is in two splits",
+    "split_speaker": "the same speaker is in two splits",
     "overlap": "two words of one speaker overlap",
     "speed": "words come faster or slower than people speak",
-    "script": "the words are not those of the script",
-    "no_room": "the words do not fit on the text stream at the base's lag",
+    "duration": "the manifest's duration is not the sound's",
+    "clipped": "the recording is too loud: samples stand at full scale",
     "duplicate": "the same sound stands in the dataset twice",
-    "split_speaker": "the same speaker is in two splits",
-    "split_number": "the same dictated number is in two splits",
+    "narrow_band": "no sound above 4 kHz: telephone speech, or recorded through a headset's call mode",
 }
 """Kind of problem -> what it means, the gravest first."""
+
+GRAVE = frozenset(list(KINDS)[: list(KINDS).index("overlap")])
+"""Kinds that stop a clip from being trained on, teach something false, or spoil an evaluation; the others are worth a look."""
 
 MAX_DURATION_ERROR_S = FRAME_S
 MAX_CLIPPED_SHARE = 1e-3
@@ -48,28 +51,33 @@ MIN_NUMBER_DIGITS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One finding about one clip."""
+    """One finding about one clip; `words` are the places of the words at fault in its `alignments`, where it is about words."""
 
     clip_id: str
     kind: str
     message: str
+    words: tuple[int, ...] = ()
+
+
+_Finding = tuple[str, str, tuple[int, ...]]
+"""Kind, message, words at fault."""
 
 
 def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list[Problem]:
     """Return what is wrong with the sound of `clip`: duration, level, clipping, bandwidth."""
-    found = []
+    found: list[_Finding] = []
     duration_s = len(samples) / sample_rate_hz
     if abs(duration_s - clip.duration_s) > MAX_DURATION_ERROR_S:
-        found.append(("duration", f"the manifest says {clip.duration_s:.2f} s, the sound lasts {duration_s:.2f} s"))
+        found.append(("duration", f"the manifest says {clip.duration_s:.2f} s, the sound lasts {duration_s:.2f} s", ()))
     if peak(samples) < SILENT_PEAK:
-        found.append(("silent", f"its loudest sample is {peak(samples):.5f} of full scale"))
+        found.append(("silent", f"its loudest sample is {peak(samples):.5f} of full scale", ()))
         return _problems(clip, found)
     share = clipped_share(samples)
     if share > MAX_CLIPPED_SHARE:
-        found.append(("clipped", f"{share:.2%} of its samples are at full scale"))
+        found.append(("clipped", f"{share:.2%} of its samples are at full scale", ()))
     width_hz = bandwidth_hz(samples, sample_rate_hz)
     if width_hz < MIN_BANDWIDTH_HZ:
-        found.append(("narrow_band", f"its sound ends at {width_hz:.0f} Hz"))
+        found.append(("narrow_band", f"its sound ends at {width_hz:.0f} Hz", ()))
     return _problems(clip, found)
 
 
@@ -77,23 +85,14 @@ def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
     """Return what is wrong with the words of `clip` and their times."""
     words = sidecar.alignments
     if not words:
-        return _problems(clip, [("no_words", "it has no words; run `stt-ft annotate`")])
-    found = []
-    left = [word.text for word in words if holds_digits(word.text)]
+        return _problems(clip, [("no_words", "it has no words; run `stt-ft annotate`", ())])
+    found: list[_Finding] = []
+    left = {index: word.text for index, word in enumerate(words) if holds_digits(word.text)}
     if left:
-        found.append(("digits_left", f"{' '.join(left)[:60]!r} holds digits; run `stt-ft convert`"))
+        found.append(("digits_left", f"{' '.join(left.values())[:60]!r} holds digits; run `stt-ft convert`", tuple(left)))
     found += _time_findings(words, clip.duration_s)
     found += _speed_findings(words)
-    if "mismatch" in sidecar.extra:
-        heard = sidecar.extra["mismatch"]
-        found.append(("script", f"annotate heard something else: {str(heard)[:120]}"))
-    elif sidecar.script is not None and not _says(sidecar, sidecar.script):
-        found.append(
-            (
-                "script",
-                f"the script is {sidecar.script[:60]!r}, the words are {' '.join(word.text for word in sidecar.written or words)[:60]!r}",
-            )
-        )
+    found += _script_findings(sidecar)
     return _problems(clip, found)
 
 
@@ -151,32 +150,43 @@ def _leaks(owners: dict[str, list[tuple[str, Clip]]], kind: str, what: str) -> l
     return found
 
 
-def _time_findings(words: Sequence[Word], duration_s: float) -> list[tuple[str, str]]:
-    found = []
+def _time_findings(words: Sequence[Word], duration_s: float) -> list[_Finding]:
+    found: list[_Finding] = []
     last: dict[str, Word] = {}
-    for word in words:
+    for index, word in enumerate(words):
         where = f"{word.text!r} at {word.start_s:.3f}-{word.end_s:.3f} s"
         if word.end_s <= word.start_s:
-            found.append(("word_times", f"{where} lasts no time"))
+            found.append(("word_times", f"{where} lasts no time", (index,)))
         if word.start_s < 0 or word.end_s > duration_s + MAX_DURATION_ERROR_S:
-            found.append(("word_times", f"{where} lies outside the clip of {duration_s:.2f} s"))
+            found.append(("word_times", f"{where} lies outside the clip of {duration_s:.2f} s", (index,)))
         before = last.get(word.speaker)
         if before is not None and word.start_s < before.start_s:
-            found.append(("word_times", f"{where} comes before {before.text!r}, which it follows"))
+            found.append(("word_times", f"{where} comes before {before.text!r}, which it follows", (index,)))
         elif before is not None and word.start_s < before.end_s - MAX_OVERLAP_S:
-            found.append(("overlap", f"{where} begins before {before.text!r} ends at {before.end_s:.3f} s"))
+            found.append(("overlap", f"{where} begins before {before.text!r} ends at {before.end_s:.3f} s", (index,)))
         last[word.speaker] = word
     return found
 
 
-def _speed_findings(words: Sequence[Word]) -> list[tuple[str, str]]:
+def _speed_findings(words: Sequence[Word]) -> list[_Finding]:
     span_s = max(word.end_s for word in words) - min(word.start_s for word in words)
     if len(words) < LEAST_WORDS_FOR_SPEED or span_s <= 0:
         return []
     rate = len(words) / span_s
     if MIN_WORDS_PER_S <= rate <= MAX_WORDS_PER_S:
         return []
-    return [("speed", f"{len(words)} words in {span_s:.2f} s are {rate:.1f} a second")]
+    return [("speed", f"{len(words)} words in {span_s:.2f} s are {rate:.1f} a second", ())]
+
+
+def _script_findings(sidecar: Sidecar) -> list[_Finding]:
+    mismatch = sidecar.extra.get("mismatch")
+    if isinstance(mismatch, dict) and "heard" in mismatch:
+        told = f"the script is {str(mismatch.get('script'))[:60]!r}, annotate heard {str(mismatch['heard'])[:60]!r}"
+        return [("script", f"{told} (confidence {mismatch.get('confidence')}); retake it or correct the script", ())]
+    if sidecar.script is None or _says(sidecar, sidecar.script):
+        return []
+    said = " ".join(word.text for word in sidecar.written or sidecar.alignments)
+    return [("script", f"the script is {sidecar.script[:60]!r}, the words are {said[:60]!r}", ())]
 
 
 def _says(sidecar: Sidecar, script: str) -> bool:
@@ -193,5 +203,5 @@ def numbers_in(sidecar: Sidecar | None, script: object = None) -> set[str]:
     return {run.digits for run in runs if len(run.digits) >= MIN_NUMBER_DIGITS}
 
 
-def _problems(clip: Clip, found: Iterable[tuple[str, str]]) -> list[Problem]:
-    return [Problem(clip_id=clip.path, kind=kind, message=message) for kind, message in found]
+def _problems(clip: Clip, found: Iterable[_Finding]) -> list[Problem]:
+    return [Problem(clip_id=clip.path, kind=kind, message=message, words=words) for kind, message, words in found]

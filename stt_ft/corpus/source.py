@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.json_text import parse_json
 from stt_ft.core.manifest import SPLITS, Sidecar
 
 FORMATS = ("folder", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse")
@@ -100,9 +101,11 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
+            entry = parse_json(line)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             raise DatasetError(f"{path}, line {number}: not JSON") from None
+        except ValueError as error:
+            raise DatasetError(f"{path}, line {number}: {error}") from None
         if not isinstance(entry, dict):
             raise DatasetError(f"{path}, line {number}: expected an object, got {type(entry).__name__}")
         yield number, entry

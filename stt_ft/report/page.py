@@ -1,28 +1,33 @@
-"""report.html: one file that opens offline. The files it is put together from lie in page_files/; none of them loads anything."""
+"""report.html: the figures of an evaluation, and every clip to listen to and look at."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from stt_ft.core.atomic import write_text
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.charts import interval_bars, latency_curve
-from stt_ft.report.figures import FIGURES, SLICE_TITLES
+from stt_ft.report.figures import FIGURES, SLICE_TITLES, models_of
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.groups import GROUP_FIGURES
 from stt_ft.report.page_clips import page_clips
+from stt_ft.report.page_parts import render_page
+from stt_ft.report.page_tables import (
+    digit_table,
+    head_tables,
+    hypothesis_tables,
+    reliability,
+    substitution_lists,
+    timer_figures,
+    training,
+    turn_table,
+)
 from stt_ft.report.scores import score_clip
 from stt_ft.report.table import headline_rows, show_interval
 from stt_ft.report.verdict import change_of, show_change, show_value, verdict_of
-
-PAGE_FILES = resources.files("stt_ft.report") / "page_files"
 
 
 def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames], *, dataset: Path) -> None:
@@ -34,15 +39,16 @@ def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames],
     Raises:
         AudioError: a clip's sound is missing or unreadable.
     """
-    rule = EndpointRule(**report["rule"])
-    scores = {model: [score_clip(clip, rule) for clip in frames if clip.model == model] for model in report["figures"]}
+    rule, models = EndpointRule(**report["rule"]), models_of(report)
+    scores = {model: [score_clip(clip, rule) for clip in frames if clip.model == model and clip.channel is None] for model in models}
     clips = page_clips(scores, model=report["model"], baseline=report["baseline"], rule=rule, dataset=dataset, page_dir=path.parent)
-    roles = {model: "theirs" if model == report["baseline"] else "ours" for model in report["figures"]}
+    roles = {model: "theirs" if model == report["baseline"] else "ours" for model in models}
     curve_slice = "numbers" if report["num_clips"]["numbers"] else "all"
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        _page_file("page.html.j2")
-    )
-    html = template.render(
+    html = render_page(
+        "page.html.j2",
+        scripts=("timeline.js", "page.js"),
+        data={"roles": roles, "rule": report["rule"], "clips": [clip.payload for clip in clips]},
+        audio=[clip.audio for clip in clips],
         report=report,
         verdict=verdict_of(report),
         roles=roles,
@@ -51,17 +57,21 @@ def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames],
         budgets=_budgets(report, curve_slice),
         groups_by=_groups_by(report),
         calibration=_calibration(report),
+        turn=turn_table(report, roles),
+        digits=digit_table(report),
+        substitutions=substitution_lists(report),
+        heads=head_tables(report, curve_slice),
+        hypotheses=hypothesis_tables(report),
+        reliability=reliability(report, "all", roles),
+        training=training(report),
         curve_title=SLICE_TITLES[curve_slice],
         curve=latency_curve(
             {model: curves[curve_slice] for model, curves in report["curves"].items()},
-            figures={model: slices[curve_slice] for model, slices in report["figures"].items()},
+            figures={model: report["figures"][model][curve_slice] for model in models},
             roles=roles,
+            timers=timer_figures(report, curve_slice),
         ),
-        audio=[clip.audio for clip in clips],
-        data=_script_json({"roles": roles, "rule": report["rule"], "clips": [clip.payload for clip in clips]}),
         provenance=json.dumps({key: report[key] for key in ("rule", "provenance") if key in report}, indent=2, ensure_ascii=False),
-        style=Markup(_page_file("page.css")),
-        script=Markup(_page_file("timeline.js") + "\n" + _page_file("page.js")),
     )
     write_text(path, html)
 
@@ -93,7 +103,7 @@ def _all_figures(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every figure of every slice as text: the table behind the fold."""
     tables = []
     for slice_name, title in SLICE_TITLES.items():
-        by_model = {model: slices.get(slice_name, {}) for model, slices in report["figures"].items()}
+        by_model = {model: report["figures"][model].get(slice_name, {}) for model in models_of(report)}
         rows = []
         for name, figure in FIGURES.items():
             if all(name in figures for figures in by_model.values()):
@@ -154,13 +164,3 @@ def _calibration(report: dict[str, Any]) -> list[dict[str, Any]]:
             drift = report["drift_nats"].get(slice_name)
             rows.append({"title": title, "cells": cells, "drift": None if drift is None else f"{drift['value']:.3f}"})
     return rows
-
-
-def _script_json(value: Any) -> Markup:
-    """Return `value` as JSON that may stand inside a script element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
-
-
-def _page_file(name: str) -> str:
-    return (PAGE_FILES / name).read_text(encoding="utf-8")

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.timing import SAMPLE_RATE_HZ, frame_heard_s
+from stt_ft.core.timing import frame_heard_s
 from stt_ft.metrics.endpointing import EndpointRule, first_row_known_at, held_level
 from stt_ft.metrics.word_errors import scoring_form
+from stt_ft.report.page_sound import PageSounds, outline
 from stt_ft.report.scores import ClipScore
 from stt_ft.text.digit_words import is_digit_word
 
-PEAKS_PER_S = 100
-"""Points a second of a drawn outline: one a pixel when nine seconds fill a wide screen."""
-
 VIEW_MARGIN_S = 0.8
 """Seconds drawn after the last event of a clip."""
-
-EMBED_LIMIT_BYTES = 32_000_000
-"""Sound beyond this is linked by relative path instead of carried in the page."""
 
 _CHANGE_ORDER = (
     "newly cut off",
@@ -60,16 +51,14 @@ def page_clips(
     Raises:
         AudioError: a clip's sound is missing or unreadable.
     """
-    clips, embedded_bytes = [], 0
+    clips, sounds = [], PageSounds(page_dir)
     for position, score in enumerate(scores[model]):
         path = dataset / score.frames.clip
         samples = read_audio(path)
-        source = _data_uri(samples) if embedded_bytes < EMBED_LIMIT_BYTES else Path(os.path.relpath(path, page_dir)).as_posix()
-        embedded_bytes += len(source)
         before = None if baseline is None else scores[baseline][position]
         by_model = {name: members[position] for name, members in scores.items()}
         payload = _payload(score, by_model, rule=rule, change=_change(score, before), samples=samples)
-        clips.append(PageClip(payload=payload, audio=source))
+        clips.append(PageClip(payload=payload, audio=sounds.source(path, samples)))
     clips.sort(key=lambda clip: (_CHANGE_ORDER.index(clip.payload["change"]), -clip.payload["swing"], clip.payload["clip"]))
     return clips
 
@@ -90,7 +79,7 @@ def _payload(score: ClipScore, by_model: dict[str, ClipScore], *, rule: Endpoint
         "change": change,
         "swing": round(max(highest) - min(highest), 3),
         "models": {name: _model_payload(one) for name, one in by_model.items()},
-        "peaks": _outline(samples),
+        "peaks": outline(samples),
     }
 
 
@@ -143,17 +132,3 @@ def _highest_before_last_word(score: ClipScore, rule: EndpointRule) -> float:
     turn = score.frames.turn
     level = held_level(turn.pause_probs, head=rule.head, hold_frames=rule.hold_frames, ignore_frames=rule.ignore_frames)
     return float(level[: first_row_known_at(turn.last_word_start_s)].max(initial=0.0))
-
-
-def _outline(samples: np.ndarray) -> list[int]:
-    """Return the loudest sample of each hundredth of a second, in hundredths of the clip's loudest."""
-    step = SAMPLE_RATE_HZ // PEAKS_PER_S
-    padded = np.pad(np.abs(samples), (0, -len(samples) % step)).reshape(-1, step).max(axis=1)
-    return np.round(100 * padded / max(float(padded.max()), 1e-6)).astype(int).tolist()
-
-
-def _data_uri(samples: np.ndarray) -> str:
-    """Return the sound as an MP3 data URI: every browser plays it, and libsndfile's carries no delay."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(samples, -1, 1), SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9)
-    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

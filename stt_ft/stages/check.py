@@ -1,6 +1,7 @@
 """`stt-ft check`: every problem of a dataset at once, by clip id, with counts; exit 1 if there is any.
 
 stt-ft check datasets/orders --base kyutai/stt-1b-en_fr-candle
+stt-ft check datasets/orders --html orders.html                    a page to listen and look
 """
 
 from __future__ import annotations
@@ -8,23 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stt_ft.core.manifest import Dataset
     from stt_ft.corpus.inspection import Stream
     from stt_ft.corpus.problems import Problem
 
 
-def check(dataset: str, *, base: str | None = None, json: bool = False) -> None:
+def check(dataset: str, *, base: str | None = None, html: str | None = None, json: bool = False) -> None:
     """List every problem of a dataset by clip, and count them by kind.
 
     Args:
         dataset: dataset directory.
         base: model at whose text lag and tokenizer the words must find room on the text stream; without one that check is left out.
+        html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
         json: write the problems to stdout as JSON, one a line.
     """
-    from stt_ft.core.errors import CheckFailed
+    from stt_ft.core.errors import CheckFailed, ConfigError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import emit_json, say, track
     from stt_ft.corpus.inspection import inspect
 
+    if html is not None and not html.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"--html {html}: expected the name of a file that ends in .html")
     data = Dataset.open(dataset)
     if base is None:
         say("no --base given: whether the words find room on the text stream is not checked")
@@ -35,6 +40,8 @@ def check(dataset: str, *, base: str | None = None, json: bool = False) -> None:
         else:
             say(f"{problem.clip_id}: {problem.kind}: {problem.message}")
     num_clips = len(data.clips())
+    if html is not None:
+        _write_page(html, data, problems, stream_checked=base is not None)
     if not problems:
         say(f"{data.directory}: {num_clips} clips, no problems")
         return
@@ -57,6 +64,16 @@ def _stream_of(base: str) -> Stream:
         prefix_s=frame_start_s(model.num_prefix_frames),
         suffix_s=model.text_lag_s + BatchRecipe().tail_s,
     )
+
+
+def _write_page(html: str, data: Dataset, problems: list[Problem], *, stream_checked: bool) -> None:
+    from pathlib import Path
+
+    from stt_ft.core.progress import say, track
+    from stt_ft.report.dataset_page import write_dataset_page
+
+    write_dataset_page(Path(html), data, problems, stream_checked=stream_checked, track=lambda clips: track(clips, "drawing clips"))
+    say(f"{html}: open it in a browser to listen and look")
 
 
 def _say_counts(problems: list[Problem]) -> None:

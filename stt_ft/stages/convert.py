@@ -39,7 +39,7 @@ def convert(
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
 
-    data = Dataset.open(dataset)
+    data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
     clips = data.clips()
     aligner = _span_aligner() if realign and language == "en" else None
     faults: dict[str, str] = {}

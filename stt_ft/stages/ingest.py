@@ -36,6 +36,7 @@ def ingest(
     """
     from pathlib import Path
 
+    from stt_ft.core.atomic import remove_leftovers
     from stt_ft.core.errors import ConfigError, DatasetError
     from stt_ft.core.manifest import SPLITS, Clip, Dataset
     from stt_ft.core.progress import say, track
@@ -46,6 +47,7 @@ def ingest(
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
     sources = read_source(Path(source), format)
     data = Dataset(Path(out))
+    remove_leftovers(data.directory)
     by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
     present = {clip.path for clips in by_split.values() for clip in clips}
     options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)

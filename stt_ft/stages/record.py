@@ -49,6 +49,7 @@ def record(
 
     from rich.console import Console
 
+    from stt_ft.core.atomic import remove_leftovers
     from stt_ft.core.errors import ConfigError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
@@ -69,6 +70,7 @@ def record(
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
     data = Dataset(Path(out))
+    remove_leftovers(data.directory)
     session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
     desk = Desk(
         session,

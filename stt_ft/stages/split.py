@@ -37,7 +37,7 @@ def split(
 
     if dev < 0 or heldout < 0 or dev + heldout >= 1:
         raise ConfigError(f"--dev {dev} and --heldout {heldout} must not be negative and must leave something to train on")
-    data = Dataset.open(dataset)
+    data = Dataset.open_for_writing(dataset)
     clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
     groups = groups_of(clips, _keys(data, by))
     shares = {"train": 1 - dev - heldout, "dev": dev, "heldout": heldout}

@@ -1,11 +1,12 @@
-"""A report page opened in headless Chromium."""
+"""Pages opened in headless Chromium."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,48 @@ def load_samples() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedPage:
-    """A page in a browser, and the report that it shows."""
+    """A page in a browser, and the report that it shows, where it shows one."""
 
     driver: Any
-    report: dict[str, Any]
     path: Path
+    report: dict[str, Any] = field(default_factory=dict)
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
+
+    def find(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def press(self, *keys: str) -> None:
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def wait_until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline_s, "nothing happened in time"
+            time.sleep(0.05)
+
+    def nameless_controls(self) -> list[str]:
+        """Return the controls that a screen reader could not name."""
+        return self.run("""
+            const nameOf = e => e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent.trim();
+            const controls = [...document.querySelectorAll('button, input, select, [role=slider], canvas')];
+            return controls.filter(control => !nameOf(control)).map(control => control.outerHTML.slice(0, 80));
+        """)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Any:
+    """Return the module that makes synthetic frames."""
+    return load_samples()
+
+
+@pytest.fixture
+def opened_page() -> type[OpenedPage]:
+    """Return the class, which test files cannot import from here."""
+    return OpenedPage
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,6 @@ from stt_ft.report.verdict import show_value, verdict_of
 pytestmark = pytest.mark.browser
 
 
-def wait_until(condition, timeout_s=5.0):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "nothing happened in time"
-        time.sleep(0.05)
-
-
-def press(page, *keys):
-    from selenium.webdriver import ActionChains
-
-    ActionChains(page.driver).send_keys(*keys).perform()
-
-
 def test_opens_without_a_word_in_the_console(page):
     page.run("window.scrollTo(0, document.body.scrollHeight)")
     time.sleep(0.3)
@@ -59,7 +46,7 @@ def test_only_clips_in_view_are_drawn(page):
     assert drawn[0]
     assert not drawn[-1]
     page.run("window.scrollTo(0, document.body.scrollHeight)")
-    wait_until(lambda: page.run("return [...document.querySelectorAll('#list .clip')].at(-1).visible === true"))
+    page.wait_until(lambda: page.run("return [...document.querySelectorAll('#list .clip')].at(-1).visible === true"))
 
 
 def test_filters_and_search_choose_clips(page):
@@ -77,7 +64,7 @@ def test_filters_and_search_choose_clips(page):
 def test_sound_plays_and_the_playhead_follows(page):
     page.driver.find_element("css selector", "#closeup .play").click()
     timeline = page.driver.find_element("css selector", "#closeup .timeline")
-    wait_until(lambda: float(timeline.get_attribute("aria-valuenow")) > 0.2)
+    page.wait_until(lambda: float(timeline.get_attribute("aria-valuenow")) > 0.2)
     assert page.run("return document.querySelector('#closeup .play').getAttribute('aria-label')") == "Pause"
     shift = page.run("return new DOMMatrix(getComputedStyle(document.querySelector('#closeup .playhead')).transform).m41")
     assert shift > 74
@@ -85,14 +72,14 @@ def test_sound_plays_and_the_playhead_follows(page):
 
 
 def test_keyboard_alone_reaches_everything(page):
-    press(page, "j")
+    page.press("j")
     assert page.run("return document.activeElement.getAttribute('role')") == "slider"
     first = page.run("return document.activeElement.closest('.clip').dataset.clip")
-    press(page, "\ue014", "\ue014")  # right arrow, twice
+    page.press("\ue014", "\ue014")  # right arrow, twice
     assert page.run("return document.activeElement.getAttribute('aria-valuenow')") == "0.50"
-    press(page, "j", "j")
+    page.press("j", "j")
     assert page.run("return document.activeElement.closest('.clip').dataset.clip") != first
-    press(page, "/")
+    page.press("/")
     assert page.run("return document.activeElement.id") == "search"
 
 
@@ -106,12 +93,7 @@ def test_dark_and_light_are_a_switch(page):
 
 
 def test_every_control_has_a_name(page):
-    nameless = page.run("""
-        const nameOf = e => e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent.trim();
-        const controls = [...document.querySelectorAll('button, input, [role=slider], canvas')];
-        return controls.filter(control => !nameOf(control)).map(control => control.outerHTML.slice(0, 80));
-    """)
-    assert nameless == []
+    assert page.nameless_controls() == []
 
 
 def test_page_says_the_same_data_as_the_report(page):

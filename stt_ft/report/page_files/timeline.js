@@ -1,33 +1,16 @@
 // One clip on a time line: waveform and what was said, what each model wrote and when, and their pause curves.
 // A transcript's word stands where it appeared in the stream, not where it was spoken: that is what an agent sees.
 
-const GUTTER = 74, RIGHT = 12, HEIGHT = 272;
+const HEIGHT = 272;
 const WAVE = { top: 22, height: 46 }, SPOKEN = { top: 74 }, HEARD = { top: 100, row: 30 }, PAUSE = { top: 168, height: 80 };
 const MAX_PUSH = 48; // a word that finds no room this near to its place is a mark without text: in long clips the card's head has the words
-const FONT = '12px Inter, system-ui, "Segoe UI", Roboto, sans-serif', SMALL = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
 
-const timeToX = (clip, width, time) => GUTTER + (width - GUTTER - RIGHT) * time / clip.viewEnd;
-const xToTime = (clip, width, x) => Math.min(Math.max((x - GUTTER) / (width - GUTTER - RIGHT), 0), 1) * clip.viewEnd;
-
-function palette() {
-  // A canvas does not understand light-dark(): let the browser work each colour out on an element first.
-  const probe = document.body.appendChild(document.createElement('i'));
-  const read = name => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
-  const colours = Object.fromEntries(['panel', 'line', 'ink', 'dim', 'theirs', 'ours', 'number', 'alarm', 'wave'].map(n => [n, read(n)]));
-  probe.remove();
-  return colours;
-}
-
-function drawTimeline(canvas, clip, { roles, rule, colours }) {
-  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(HEIGHT * scale);
-  const pen = canvas.getContext('2d');
-  pen.scale(scale, scale);
-  const view = { pen, clip, width, colours, rule, x: time => timeToX(clip, width, time) };
+function drawTimeline(canvas, clip, { roles, rule }) {
+  const view = { ...openView(canvas, clip, HEIGHT), rule };
   drawNumberSpans(view);
   Object.values(clip.models).forEach(model => drawCutOffLine(view, model));
-  drawWave(view);
+  drawWave(view, WAVE);
+  drawSpeechEnd(view);
   drawSpokenWords(view);
   const models = Object.entries(clip.models);
   const drawn = models.map(([name, model], index) => drawHeardWords(view, name, model, colours[roles[name]], HEARD.top + index * HEARD.row));
@@ -35,16 +18,6 @@ function drawTimeline(canvas, clip, { roles, rule, colours }) {
   models.forEach(([name, model]) => drawPauseCurve(view, model, colours[roles[name]]));
   models.forEach(([name, model]) => drawVerdict(view, name, model, colours[roles[name]]));
   return drawn;
-}
-
-function label(view, text, y, colour, weight = '') {
-  const { pen } = view;
-  pen.font = `${weight} ${SMALL}`.trim();
-  pen.fillStyle = colour;
-  pen.textAlign = 'right';
-  pen.textBaseline = 'middle';
-  pen.fillText(text, GUTTER - 10, y);
-  pen.textAlign = 'left';
 }
 
 function drawNumberSpans({ pen, clip, colours, x }) {
@@ -58,19 +31,7 @@ function drawNumberSpans({ pen, clip, colours, x }) {
   pen.globalAlpha = 1;
 }
 
-function drawWave(view) {
-  const { pen, clip, colours, x } = view, middle = WAVE.top + WAVE.height / 2;
-  label(view, 'sound', middle, colours.dim);
-  pen.fillStyle = colours.wave;
-  const step = 3, perSecond = clip.peaks.length / clip.duration;
-  for (let left = GUTTER; left < view.width - RIGHT; left += step) {
-    const from = Math.floor(xToTime(clip, view.width, left) * perSecond);
-    const to = Math.max(Math.ceil(xToTime(clip, view.width, left + step) * perSecond), from + 1);
-    const half = Math.max(Math.max(0, ...clip.peaks.slice(from, to)) / 100 * WAVE.height / 2, 0.6);
-    pen.beginPath();
-    pen.roundRect(left, middle - half, step - 1.2, 2 * half, 0.9);
-    pen.fill();
-  }
+function drawSpeechEnd({ pen, clip, colours, x }) {
   pen.strokeStyle = colours.dim;
   pen.setLineDash([2, 3]);
   line(pen, x(clip.speechEnd), WAVE.top - 4, x(clip.speechEnd), PAUSE.top + PAUSE.height);
@@ -121,7 +82,7 @@ function drawHeardWords(view, name, model, colour, top) {
 }
 
 function drawPauseGrid(view) {
-  const { pen, clip, colours, rule, width, x } = view, bottom = PAUSE.top + PAUSE.height;
+  const { pen, colours, rule, width } = view, bottom = PAUSE.top + PAUSE.height;
   label(view, 'pause', PAUSE.top + PAUSE.height - 34, colours.dim);
   label(view, 'probability', PAUSE.top + PAUSE.height - 20, colours.dim);
   label(view, String(rule.threshold), levelY(rule.threshold), colours.dim);
@@ -131,15 +92,7 @@ function drawPauseGrid(view) {
   pen.setLineDash([5, 4]);
   line(pen, GUTTER, levelY(rule.threshold), width - RIGHT, levelY(rule.threshold));
   pen.setLineDash([]);
-  pen.font = SMALL;
-  pen.fillStyle = colours.dim;
-  pen.textBaseline = 'alphabetic';
-  const step = clip.viewEnd > 60 ? 10 : clip.viewEnd > 20 ? 5 : 1;
-  for (let second = 0; second <= clip.viewEnd; second += step) {
-    pen.textAlign = second ? 'center' : 'left';
-    pen.fillText(second ? String(second) : '0 s', x(second), bottom + 16);
-  }
-  pen.textAlign = 'left';
+  drawSeconds(view, bottom + 16);
 }
 
 const levelY = level => PAUSE.top + PAUSE.height * (1 - level);
@@ -196,11 +149,4 @@ function drawVerdict({ pen, clip, colours, rule, x, width }, name, model, colour
   pen.fillStyle = colours.panel;
   pen.textBaseline = 'middle';
   pen.fillText(text, left + 7, 9);
-}
-
-function line(pen, fromX, fromY, toX, toY) {
-  pen.beginPath();
-  pen.moveTo(fromX, fromY);
-  pen.lineTo(toX, toY);
-  pen.stroke();
 }

@@ -109,11 +109,36 @@ def test_oh_is_taken_for_zero_where_the_decoder_expects_it(
     assert [word.text for word in result.words[3].spoken or ()] == ["four", "oh", "five", "one"]
 
 
-def test_a_clip_longer_than_the_window_is_named_and_the_rest_goes_on(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
-    write_wav(jobs[0].audio_path, np.ones(24_000 * 31, dtype=np.float32) * 0.1)
+def test_a_script_that_does_not_fit_a_long_clip_is_named_and_the_rest_goes_on(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    write_wav(jobs[0].audio_path, np.ones(24_000 * 65, dtype=np.float32) * 0.1)
     results = list(work(small_whisper).results(jobs))
-    assert "31.0 s long" in results[0].fault
+    assert results[0].words or "does not fit the sound" in results[0].fault
     assert all(result.words for result in results[1:])
+
+
+def test_a_script_longer_than_the_decoder_reads_is_named_and_the_rest_goes_on(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    endless = AlignmentJob(clip_id="endless", audio_path=jobs[0].audio_path, script="one hundred words " * 200, language="en")
+    results = list(work(small_whisper).results([endless, *jobs]))
+    assert "its script has 600 tokens in 2 s; Whisper reads at most 443 at once" in results[0].fault
+    assert all(result.words for result in results[1:])
+
+
+def test_short_windows_give_the_same_alone_and_together_and_say_so(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
+    short = WhisperWork(str(small_whisper), language="en", device="cpu", batch_size=8, short_windows=True)
+    together = list(short.results(jobs))
+    alone = [result for job in jobs for result in short.results([job])]
+    for one, other in zip(together, alone, strict=True):
+        assert [(word.written, word.start_s) for word in one.words] == [(word.written, word.start_s) for word in other.words]
+    assert short.provenance["short_windows"] is True
+    assert "short_windows" not in work(small_whisper).provenance
+
+
+def test_the_whole_window_by_the_short_way_is_whispers_own_encoder(small_whisper: Path) -> None:
+    model = WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))
+    sound = np.random.default_rng(0).standard_normal(24_000).astype(np.float32) * 0.1
+    with torch.inference_mode():
+        torch.testing.assert_close(model.encode([sound], 29.9999), model.encode([sound]), rtol=1e-4, atol=1e-4)
+        assert model.encode([sound], 2.5).shape == (1, 125, 64)
 
 
 def test_provenance_names_the_model_by_its_bytes(small_whisper: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -80,3 +81,35 @@ def test_json_has_no_word_for_nan_and_the_old_file_stays(tmp_path: Path, value: 
     with pytest.raises(ValueError, match="JSON compliant"):
         atomic.write_json(path, value)
     assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path: Path):
+    code = "import sys, time\nfrom pathlib import Path\nfrom stt_ft.core.atomic import atomic_path\n"
+    code += "with atomic_path(Path(sys.argv[1])) as path:\n path.touch()\n print(path, flush=True)\n time.sleep(60)"
+    writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "audio" / "killed.wav")], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    left = Path(writer.stdout.readline().strip())
+    try:
+        assert atomic.remove_leftovers(tmp_path) == 0
+        assert left.exists()
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+    (tmp_path / "audio" / ".mine.tmp").touch()
+    with atomic.atomic_path(tmp_path / "mine.json") as mine:
+        mine.touch()
+        assert atomic.remove_leftovers(tmp_path) == 1
+        assert mine.exists()
+    assert sorted(path.name for path in (tmp_path / "audio").iterdir()) == [".mine.tmp"]
+
+
+def test_what_another_machine_left_is_removed_when_it_is_old(tmp_path: Path):
+    young, old = (tmp_path / f".x{index}.0000ff-1-0000000{index}.tmp.json" for index in range(2))
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (0, time.time() - atomic.ABANDONED_S - 60))
+    (tmp_path / ".model.0000ff-1-00000003.tmp").mkdir()
+    assert atomic.remove_leftovers(tmp_path) == 1
+    assert not old.exists()
+    assert young.exists()

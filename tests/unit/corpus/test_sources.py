@@ -108,7 +108,7 @@ def test_lhotse_cuts(tmp_path: Path) -> None:
         ("x.jsonl", '{"path": 5}\n', "line 1: expected"),
         ("x.jsonl", '{"path": "a.wav"}\n{broken\n', "line 2: not JSON"),
         ("x.jsonl", '{"audio_filepath": "a.wav", "offset": "soon"}\n', "offset must be seconds, got 'soon'"),
-        ("x.jsonl", '{"audio_filepath": "a.wav", "offset": 1, "duration": NaN}\n', "duration must be seconds, got nan"),
+        ("x.jsonl", '{"audio_filepath": "a.wav", "offset": 1, "duration": NaN}\n', "line 1: it holds NaN"),
         ("x.jsonl", "[1]\n", "expected an object, got list"),
         ("x.jsonl", '{"something": 1}\n', "say which with --format"),
         ("x.tsv", "a\tb\n1\t2\n", "no column path and sentence"),

@@ -1,0 +1,184 @@
+"""What Whisper makes of a clip whose text is known: when each word is said, in which way numbers were said, and which digits sound misread.
+
+Numbers are aligned in spoken form, so that each of their words has its own time. Where a number can be said in several ways ("zero", "oh"),
+and where a digit may have been misread, the decoder's own expectation at that place decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from stt_ft.align.aligned_word import AlignedWord
+from stt_ft.align.attention import attention_map, monotonic_path
+from stt_ft.align.retime import Timed, fit_into_span
+from stt_ft.align.silence import trim_silence
+from stt_ft.align.whisper_model import FRAMES_PER_S, Reading, WhisperModel
+from stt_ft.core.errors import AlignmentError
+from stt_ft.core.timing import samples_to_s
+from stt_ft.text.digit_words import digits_of_words
+from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, language_named
+
+_MISREAD_CONFIDENCE = 0.9
+"""A digit counts as misread when another is expected at its place with this share of the probability that digits have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardWord:
+    """A word as the decoder expects it; `misread` is how sure it is that the script has another digit there, None where it agrees."""
+
+    text: str
+    misread: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What became of a text: for each of its tokens the words with their times, and the words as the decoder expects them."""
+
+    timed: list[list[AlignedWord]]
+    expected: list[list[HeardWord]]
+
+
+@dataclass(kw_only=True)
+class Hearing:
+    """A text on its way through the decoder: its sound, its tokens, and the words chosen for each token."""
+
+    samples: np.ndarray
+    tokens: Sequence[SpokenToken]
+    said: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, samples: np.ndarray, tokens: Sequence[SpokenToken]) -> Hearing:
+        return cls(samples=samples, tokens=tokens, said=[token.lattice.words for token in tokens])
+
+    def words(self) -> list[tuple[int, str]]:
+        """Return (index of the token, word) in order."""
+        return [(index, word) for index, words in enumerate(self.said) for word in words]
+
+
+def listen(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearing], *, language: str) -> list[Heard | AlignmentError]:
+    """Align every hearing in one decoder pass; a second one for those whose numbers were said in another way than first assumed.
+
+    Args:
+        features: encoder output [B, F, D], one row a hearing.
+
+    Returns:
+        for each hearing what was heard, or why it cannot be aligned.
+    """
+    heard: dict[int, Heard | AlignmentError] = {}
+    for row, hearing in enumerate(hearings):
+        num_tokens = len(_encode(model, hearing))
+        if num_tokens > model.max_text_tokens:
+            limit = f"Whisper reads at most {model.max_text_tokens} at once: cut the clip"
+            heard[row] = AlignmentError(f"its script has {num_tokens} tokens in {samples_to_s(len(hearing.samples)):.0f} s; {limit}")
+    rows = [row for row in range(len(hearings)) if row not in heard]
+    readings = dict(zip(rows, _read(model, features, hearings, rows), strict=True))
+    reworded = [row for row in rows if _reword(model, hearings[row], readings[row])]
+    readings |= dict(zip(reworded, _read(model, features, hearings, reworded), strict=True))
+    for row in rows:
+        try:
+            timed = _timed(model, hearings[row], readings[row])
+            heard[row] = Heard(timed=timed, expected=_expected(model, hearings[row], readings[row], language))
+        except AlignmentError as error:
+            heard[row] = error
+    return [heard[row] for row in range(len(hearings))]
+
+
+def tokens_of(model: WhisperModel, word: str) -> list[int]:
+    """Return the text tokens of a word that follows others."""
+    return model.tokenizer.encode(f" {word}")
+
+
+def _encode(model: WhisperModel, hearing: Hearing) -> list[int]:
+    return [token for _, word in hearing.words() for token in tokens_of(model, word)]
+
+
+def _read(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearing], rows: Sequence[int]) -> list[Reading]:
+    return model.read(features[list(rows)], [_encode(model, hearings[row]) for row in rows]) if rows else []
+
+
+def _reword(model: WhisperModel, hearing: Hearing, reading: Reading) -> bool:
+    """Take "oh" for "zero", "double" for a digit said twice, where the decoder expects it; return whether anything changed."""
+    changed = False
+    place = 0
+    for index, token in enumerate(hearing.tokens):
+        words = hearing.said[index]
+        if token.lattice.is_open:
+            expected = _expected_path(model, token, reading, place)
+            changed, hearing.said[index] = changed or expected != words, expected
+        place += sum(len(tokens_of(model, word)) for word in words)
+    return changed
+
+
+def _expected_path(model: WhisperModel, token: SpokenToken, reading: Reading, place: int) -> tuple[str, ...]:
+    """Follow the token's lattice from `place` of the text, at each node along the arc whose first token is likeliest."""
+    lattice = token.lattice
+    place_of_node = {0: place}
+    for arc in lattice.arcs:  # the first arc out of a node is the plain way, along which the text was read
+        if arc.start in place_of_node and arc.stop not in place_of_node:
+            place_of_node[arc.stop] = place_of_node[arc.start] + sum(len(tokens_of(model, word)) for word in arc.words)
+    node, said = 0, ()
+    while node != lattice.last:
+        arcs = [arc for arc in lattice.arcs if arc.start == node and arc.words]
+        if not arcs:
+            return lattice.words
+        at = reading.log_probs[min(place_of_node[node], len(reading.log_probs) - 1)]
+        arc = max(arcs, key=lambda arc: float(at[tokens_of(model, arc.words[0])[0]]) + float(np.log(arc.prior)) / 10)
+        said, node = said + arc.words, arc.stop
+    return said
+
+
+def _timed(model: WhisperModel, hearing: Hearing, reading: Reading) -> list[list[AlignedWord]]:
+    """Return the words of each token with times from the decoder's attention and the mean probability of their tokens."""
+    if not bool(reading.log_probs.isfinite().all()):
+        raise AlignmentError("the Whisper model's output is not finite: a broken checkpoint, or numbers too large for float16")
+    duration_s = samples_to_s(len(hearing.samples))
+    num_frames = max(1, min(reading.scores.shape[-1], int(np.ceil(duration_s * FRAMES_PER_S))))
+    onsets = monotonic_path(attention_map(reading.scores, num_frames))
+    text = _encode(model, hearing)
+    probs = [float(reading.log_probs[place, token].exp()) for place, token in enumerate(text)]
+    words, owners, confidences = [], [], []
+    place = 0
+    for index, word in hearing.words():
+        stop = place + len(tokens_of(model, word))
+        if any(glyph.isalnum() for glyph in word):
+            words.append(Timed(word, onsets[place] / FRAMES_PER_S, onsets[stop] / FRAMES_PER_S))
+            owners.append(index)
+            confidences.append(float(np.mean(probs[place:stop])))
+        place = stop
+    timed: list[list[AlignedWord]] = [[] for _ in hearing.tokens]
+    for index, word, confidence in zip(owners, fit_into_span(words, 0.0, duration_s), confidences, strict=True):
+        timed[index].append(AlignedWord(text=word.text, start_s=word.start_s, end_s=word.end_s, confidence=confidence))
+    return trim_silence(timed, hearing.samples)
+
+
+def _expected(model: WhisperModel, hearing: Hearing, reading: Reading, language: str) -> list[list[HeardWord]]:
+    """Return the words of each token, digits replaced by the digits that the decoder surely expects in their place."""
+    digits = language_named(language).digits if language in LANGUAGES else ()
+    firsts = [tokens_of(model, word)[0] for word in digits]
+    expected: list[list[HeardWord]] = [[] for _ in hearing.tokens]
+    place = 0
+    for index, word in hearing.words():
+        heard = HeardWord(text=word)
+        value = digits_of_words([word])
+        if word in digits and len(value) == 1:
+            probs = reading.log_probs[place, firsts].exp()
+            share, likeliest = float(probs.max() / probs.sum().clamp(min=1e-12)), int(probs.argmax())
+            if likeliest != int(value) and share > _MISREAD_CONFIDENCE:
+                heard = HeardWord(text=digits[likeliest], misread=share)
+        expected[index].append(heard)
+        place += len(tokens_of(model, word))
+    return expected
+
+
+def mismatch_of(script: str, expected: Sequence[Sequence[HeardWord]]) -> dict[str, Any] | None:
+    """Return what was heard where a digit of the script was read as another, or None."""
+    misread = [word.misread for words in expected for word in words if word.misread is not None]
+    if not misread:
+        return None
+    heard = " ".join(word.text for words in expected for word in words)
+    return {"script": script, "heard": heard, "confidence": round(min(misread), 3)}

@@ -1,0 +1,248 @@
+// What every page of clips shares: a time axis, a list of cards drawn when they come into view, one player for all of them, keys, dark and light.
+// The script that follows brings `makeCard(clip, index)`, which builds on `card`, and `draw(card)`.
+
+const GUTTER = 74, RIGHT = 12;
+const FONT = '12px Inter, system-ui, "Segoe UI", Roboto, sans-serif', SMALL = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
+const PLAY = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2.5 0.8v12.4L13 7z"/></svg>';
+const PAUSED = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 1h3.6v12H2zM8.4 1H12v12H8.4z"/></svg>';
+const COLOURS = ['panel', 'line', 'ink', 'dim', 'theirs', 'ours', 'number', 'alarm', 'warn', 'wave'];
+const CARDS_AT_ONCE = 60;
+
+const element = (tag, attributes = {}, ...children) => {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) name === 'class' ? made.className = value : made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+};
+const embedded = id => document.getElementById(id)?.textContent ?? '';
+
+// ---- drawing
+
+const timeToX = (clip, width, time) => GUTTER + (width - GUTTER - RIGHT) * time / clip.viewEnd;
+const xToTime = (clip, width, x) => Math.min(Math.max((x - GUTTER) / (width - GUTTER - RIGHT), 0), 1) * clip.viewEnd;
+
+function palette() {
+  // A canvas does not understand light-dark(): let the browser work each colour out on an element first.
+  const probe = document.body.appendChild(document.createElement('i'));
+  const read = name => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
+  const colours = Object.fromEntries(COLOURS.map(name => [name, read(name)]));
+  probe.remove();
+  return colours;
+}
+let colours = palette();
+
+function openView(canvas, clip, height) {
+  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  const pen = canvas.getContext('2d');
+  pen.scale(scale, scale);
+  return { pen, clip, width, colours, x: time => timeToX(clip, width, time) };
+}
+
+function line(pen, fromX, fromY, toX, toY) {
+  pen.beginPath();
+  pen.moveTo(fromX, fromY);
+  pen.lineTo(toX, toY);
+  pen.stroke();
+}
+
+function label({ pen }, text, y, colour, weight = '') {
+  pen.font = `${weight} ${SMALL}`.trim();
+  pen.fillStyle = colour;
+  pen.textAlign = 'right';
+  pen.textBaseline = 'middle';
+  pen.fillText(text, GUTTER - 10, y);
+  pen.textAlign = 'left';
+}
+
+function drawWave(view, { top, height }) {
+  const { pen, clip, colours, width } = view, middle = top + height / 2;
+  label(view, 'sound', middle, colours.dim);
+  pen.fillStyle = colours.wave;
+  const step = 3, perSecond = clip.peaks.length / clip.duration;
+  for (let left = GUTTER; left < width - RIGHT; left += step) {
+    const from = Math.floor(xToTime(clip, width, left) * perSecond);
+    const to = Math.max(Math.ceil(xToTime(clip, width, left + step) * perSecond), from + 1);
+    const half = Math.max(Math.max(0, ...clip.peaks.slice(from, to)) / 100 * height / 2, 0.6);
+    pen.beginPath();
+    pen.roundRect(left, middle - half, step - 1.2, 2 * half, 0.9);
+    pen.fill();
+  }
+}
+
+function drawSeconds({ pen, clip, colours, x }, y) {
+  pen.font = SMALL;
+  pen.fillStyle = colours.dim;
+  pen.textBaseline = 'alphabetic';
+  const step = clip.viewEnd > 60 ? 10 : clip.viewEnd > 20 ? 5 : 1;
+  for (let second = 0; second <= clip.viewEnd; second += step) {
+    pen.textAlign = second ? 'center' : 'left';
+    pen.fillText(second ? String(second) : '0 s', x(second), y);
+  }
+  pen.textAlign = 'left';
+}
+
+// ---- cards
+
+function card(clip, index, { said, aside, description }) {
+  const play = element('button', { class: 'play', type: 'button', 'aria-label': 'Play' });
+  play.innerHTML = PLAY;
+  const canvas = element('canvas', { role: 'img', 'aria-label': description });
+  const playhead = element('div', { class: 'playhead' });
+  const timeline = element('div', {
+    class: 'timeline', role: 'slider', tabindex: '0', 'aria-label': `Time in ${clip.clip}`,
+    'aria-valuemin': '0', 'aria-valuemax': clip.duration.toFixed(2), 'aria-valuenow': '0', 'aria-valuetext': '0 seconds',
+  }, canvas, playhead);
+  const made = element('article', { class: 'clip', 'data-clip': clip.clip }, element('div', { class: 'clip-head' }, play, said, aside), timeline);
+  Object.assign(made, { clip, index, canvas, playhead, timeline, play });
+  play.addEventListener('click', () => toggle(made));
+  timeline.addEventListener('pointerdown', event => {
+    const box = timeline.getBoundingClientRect();
+    seek(made, xToTime(clip, box.width, event.clientX - box.left));
+  });
+  timeline.addEventListener('keydown', event => onTimelineKey(event, made));
+  inView.observe(made);
+  return made;
+}
+
+const inView = new IntersectionObserver(entries => {
+  for (const { target, isIntersecting } of entries) {
+    target.visible = isIntersecting;
+    if (isIntersecting) draw(target), placePlayhead(target);
+    else target.canvas.width = target.canvas.height = 0; // gives the pixels back: five hundred canvases are gigabytes
+  }
+}, { rootMargin: '300px' });
+
+function redrawAll() {
+  colours = palette();
+  document.querySelectorAll('.clip').forEach(card => { if (card.visible) draw(card), placePlayhead(card); });
+}
+
+// ---- the list: some cards at first, more when its end comes near
+
+const list = document.getElementById('list'), search = document.getElementById('search'), count = document.getElementById('count');
+let waiting = [];
+
+const atEnd = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) showMore(); }, { rootMargin: '1200px' });
+
+function showMore() {
+  list.append(...waiting.splice(0, CARDS_AT_ONCE).map(([clip, index]) => makeCard(clip, index)));
+  atEnd.disconnect();
+  if (waiting.length) atEnd.observe(list.lastElementChild);
+}
+
+function showList(shown, total) {
+  list.querySelectorAll('.clip').forEach(card => inView.unobserve(card));
+  list.replaceChildren();
+  waiting = shown;
+  count.textContent = `${shown.length} of ${total}`;
+  showMore();
+}
+
+function makeFilters(filters, clips, onChange) {
+  const bar = document.getElementById('filters');
+  const press = chosen => bar.querySelectorAll('button').forEach(one => one.setAttribute('aria-pressed', String(one.dataset.filter === chosen)));
+  for (const [name, keep] of Object.entries(filters)) {
+    const number = clips.filter(keep).length;
+    if (!number) continue;
+    const button = element('button', { type: 'button', 'data-filter': name }, name, element('span', { class: 'dim' }, String(number)));
+    button.addEventListener('click', () => { press(name); onChange(name); });
+    bar.append(button);
+  }
+  press(Object.keys(filters)[0]);
+}
+
+// ---- sound: one player for all clips
+
+const player = new Audio();
+let playing = null, cursor = 0;
+
+function load(card) {
+  if (playing === card) return;
+  if (playing) playing.playhead.classList.remove('on');
+  player.pause();
+  player.src = embedded(`audio-${card.index}`);
+  playing = card;
+  cursor = 0;
+  card.playhead.classList.add('on');
+}
+
+function toggle(card) {
+  if (card.play.disabled) return;
+  load(card);
+  if (player.paused) player.play().catch(() => placePlayhead(card));
+  else player.pause();
+}
+
+function seek(card, time) {
+  if (card.play.disabled) return;
+  load(card);
+  cursor = Math.min(Math.max(time, 0), card.clip.duration);
+  if (player.readyState) player.currentTime = cursor;
+  placePlayhead(card);
+}
+
+function placePlayhead(card) {
+  if (card !== playing) return;
+  card.playhead.style.transform = `translateX(${timeToX(card.clip, card.timeline.clientWidth, cursor)}px)`;
+  card.timeline.setAttribute('aria-valuenow', cursor.toFixed(2));
+  card.timeline.setAttribute('aria-valuetext', `${cursor.toFixed(1)} seconds`);
+}
+
+function follow() {
+  if (!playing || player.paused) return;
+  cursor = player.currentTime;
+  placePlayhead(playing);
+  requestAnimationFrame(follow);
+}
+
+function showButton() {
+  document.querySelectorAll('.clip').forEach(card => {
+    const on = card === playing && !player.paused;
+    card.play.innerHTML = on ? PAUSED : PLAY;
+    card.play.setAttribute('aria-label', on ? 'Pause' : 'Play');
+  });
+}
+player.addEventListener('loadedmetadata', () => { if (cursor) player.currentTime = cursor; });
+player.addEventListener('play', () => { showButton(); follow(); });
+player.addEventListener('pause', showButton);
+player.addEventListener('ended', () => { cursor = 0; placePlayhead(playing); showButton(); });
+
+// ---- keys
+
+function onTimelineKey(event, card) {
+  const at = playing === card ? cursor : 0;
+  const moves = { ArrowLeft: at - 0.25, ArrowRight: at + 0.25, Home: 0, End: card.clip.duration };
+  if (event.key in moves) seek(card, moves[event.key]);
+  else if (event.key === ' ') toggle(card);
+  else return;
+  event.preventDefault();
+}
+
+function step(direction) {
+  const cards = [...document.querySelectorAll('.clip')], here = cards.findIndex(card => card.contains(document.activeElement));
+  const next = cards[Math.min(Math.max(here + direction, 0), cards.length - 1)];
+  if (!next) return;
+  next.timeline.focus({ preventScroll: true });
+  next.scrollIntoView({ block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+}
+
+document.addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target === search) { if (event.key === 'Escape') search.blur(); return; }
+  if (event.key === 'j') step(1);
+  else if (event.key === 'k') step(-1);
+  else if (event.key === '/') { event.preventDefault(); search.focus(); }
+});
+
+// ---- light and dark
+
+document.getElementById('theme').addEventListener('click', () => {
+  const root = document.documentElement, dark = getComputedStyle(root).colorScheme === 'dark' ||
+    (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
+  root.dataset.theme = dark ? 'light' : 'dark';
+  redrawAll();
+});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redrawAll);
+addEventListener('resize', redrawAll);
