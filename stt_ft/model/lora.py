@@ -11,7 +11,7 @@ import contextlib
 import fnmatch
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -105,10 +105,12 @@ def _replace(lm: LMModel, name: str, module: nn.Module) -> None:
     setattr(lm.get_submodule(parent), child, module)
 
 
-def adapter_state_dict(lm: LMModel, *, rank: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def adapter_state_dict(
+    lm: LMModel, *, rank: int, dtype: torch.dtype, gather: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.detach
+) -> dict[str, torch.Tensor]:
     """Return what the adapter's file holds: A and B of every linear layer (zeros without an adapter), and weights trained in full.
 
-    Tensors are on the CPU, floating ones in `dtype`, in the order of their names.
+    Tensors are on the CPU, floating ones in `dtype`, in the order of their names. `gather` makes a sharded weight whole.
     """
     state: dict[str, torch.Tensor] = {}
     for name in linear_names(lm):
@@ -126,7 +128,7 @@ def adapter_state_dict(lm: LMModel, *, rank: int, dtype: torch.dtype) -> dict[st
     for name, parameter in lm.named_parameters():
         if parameter.requires_grad and name not in linear_weights and ".lora_" not in name:
             state[name] = parameter
-    return {name: state[name].detach().to(device="cpu", dtype=dtype).contiguous() for name in sorted(state)}
+    return {name: gather(state[name].detach()).to(device="cpu", dtype=dtype).contiguous() for name in sorted(state)}
 
 
 def adapter_scaling(adapter: Path) -> float:

@@ -33,6 +33,11 @@ def audio_key(path: Path) -> str:
         raise AudioError(f"{path}: {error.strerror or error}") from None
 
 
+def copy_key(key: str, speed: float) -> str:
+    """Return the key under which the codes of a sound played `speed` times as fast are kept."""
+    return key if speed == 1.0 else f"{key}@{speed:g}"
+
+
 class TokenStore:
     """The codes of a dataset under one codec."""
 

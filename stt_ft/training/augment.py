@@ -20,6 +20,9 @@ from stt_ft.training.clips import SpokenClip
 SPEECH_MARGIN_S = 0.12
 """Silence is looked for no nearer to a word than this, in seconds: aligners are off by about that much."""
 
+MAX_WORDS_MORE = 3
+"""How many words a number gains or loses at most when it is said anew."""
+
 MIN_SILENCE_FRAMES = 3
 """Where a clip has less silence of its own than this, the silence after it is taken too."""
 
@@ -27,13 +30,13 @@ MIN_SILENCE_FRAMES = 3
 def augment(
     clip: SpokenClip, others: Sequence[SpokenClip], recipe: AugmentRecipe, *, max_frames: int, rng: np.random.Generator
 ) -> SpokenClip:
-    """Return one new take of `clip`, at most `max_frames` long where it was no longer before.
+    """Return one new take of `clip`, at most `max_frames` long where it was no longer before and no `join_s` asks for more.
 
     Args:
         clip: what was recorded.
         others: clips of which one may follow in the same stream.
         recipe: how likely each change is.
-        max_frames: length that joining must not exceed: the context of the model.
+        max_frames: length that joining one clip must not exceed: the context of the model.
         rng: decides; the same generator makes the same take.
     """
     take = _vary(clip, recipe, rng)
@@ -41,6 +44,8 @@ def augment(
         joined = join(take, _vary(others[int(rng.integers(len(others)))], recipe, rng))
         if joined.num_frames <= max_frames:
             take = joined
+        while recipe.join_s is not None and take.num_frames < timing.num_frames_covering(recipe.join_s):
+            take = join(take, _vary(others[int(rng.integers(len(others)))], recipe, rng))
     if recipe.code_dropout > 0:
         dropped = rng.random(take.codes.shape) < recipe.code_dropout
         take = dataclasses.replace(take, codes=np.where(dropped, np.int16(-1), take.codes))
@@ -50,6 +55,8 @@ def augment(
 def _vary(clip: SpokenClip, recipe: AugmentRecipe, rng: np.random.Generator) -> SpokenClip:
     if rng.random() < recipe.crop_prob:
         clip = crop_number(clip, rng)
+    if recipe.renumber_prob > 0 and rng.random() < recipe.renumber_prob:
+        clip = renumber(clip, rng)
     if recipe.pause_prob > 0:
         clip = insert_pauses(clip, prob=recipe.pause_prob, max_pause_s=recipe.max_pause_s, rng=rng)
     return clip
@@ -67,7 +74,7 @@ def insert_pauses(clip: SpokenClip, *, prob: float, max_pause_s: float, rng: np.
             pause = silence(clip, int(rng.integers(1, max_pause_frames + 1)), rng)
             pieces += [clip.codes[:, taken:cut], pause]
             taken, inserted = cut, inserted + pause.shape[1]
-        words.append(_moved(clip.words[index], inserted))
+        words.append(moved(clip.words[index], inserted))
     pieces.append(clip.codes[:, taken:])
     codes = np.concatenate(pieces, axis=1)
     return dataclasses.replace(clip, codes=codes, words=tuple(words), num_recorded_frames=clip.num_recorded_frames + inserted)
@@ -91,15 +98,56 @@ def crop_number(clip: SpokenClip, rng: np.random.Generator) -> SpokenClip:
     )
 
 
+def renumber(clip: SpokenClip, rng: np.random.Generator) -> SpokenClip:
+    """Return a take that dictates another number: its words but the last drawn anew from the clip's own, up to three more or fewer.
+
+    The last word stays, and with it the melody by which a listener knows that the number has ended. A clip whose first number has fewer
+    than three words stays as it is.
+    """
+    span = _first_number(clip)
+    if span is None:
+        return clip
+    first, last = span
+    edges = [gap_frame(clip, index) if index else timing.frame_at(clip.words[0].start_s) for index in range(first, last + 1)]
+    num_words = max(1, last - first + int(rng.integers(-MAX_WORDS_MORE, MAX_WORDS_MORE + 1)))
+    pieces, words, position = [clip.codes[:, : edges[0]]], list(clip.words[:first]), edges[0]
+    for index in rng.integers(last - first, size=num_words):
+        start, stop = edges[index], edges[index + 1]
+        pieces.append(clip.codes[:, start:stop])
+        words.append(moved(clip.words[first + index], position - start))
+        position += stop - start
+    shift = position - edges[-1]
+    pieces.append(clip.codes[:, edges[-1] :])
+    return dataclasses.replace(
+        clip,
+        codes=np.concatenate(pieces, axis=1),
+        words=(*words, *(moved(word, shift) for word in clip.words[last:])),
+        in_number=clip.in_number[:first] + (True,) * num_words + clip.in_number[last:],
+        num_recorded_frames=clip.num_recorded_frames + shift,
+    )
+
+
+def _first_number(clip: SpokenClip) -> tuple[int, int] | None:
+    """Return the first and the last word of the clip's first number, or None where it has fewer than three words."""
+    inside = [index for index, is_in in enumerate(clip.in_number) if is_in]
+    if not inside:
+        return None
+    first = inside[0]
+    last = next(index for index in range(first, len(clip.words)) if index + 1 == len(clip.words) or not clip.in_number[index + 1])
+    return (first, last) if last - first >= 2 else None
+
+
 def join(first: SpokenClip, second: SpokenClip) -> SpokenClip:
     """Return one stream in which `second` begins when `first` has ended, silence and all."""
-    moved = tuple(_moved(word, first.num_frames) for word in second.words)
+    later = tuple(moved(word, first.num_frames) for word in second.words)
     return SpokenClip(
         clip_id=f"{first.clip_id} + {second.clip_id}",
         codes=np.concatenate([first.codes, second.codes], axis=1),
-        words=first.words + moved,
+        words=first.words + later,
         in_number=first.in_number + second.in_number,
         num_recorded_frames=first.num_frames + second.num_recorded_frames,
+        is_replay=first.is_replay and second.is_replay,
+        goes_on=second.goes_on,
     )
 
 
@@ -140,6 +188,7 @@ def gap_frame(clip: SpokenClip, index: int) -> int:
     return min(max(round(middle_s * timing.FRAME_RATE_HZ), timing.frame_at(before.start_s) + 1), clip.num_recorded_frames)
 
 
-def _moved(word: TokenWord, num_frames: int) -> TokenWord:
+def moved(word: TokenWord, num_frames: int) -> TokenWord:
+    """Return `word` later by a number of frames."""
     shift_s = timing.frame_start_s(num_frames)
     return dataclasses.replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s)

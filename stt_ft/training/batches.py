@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,19 +11,18 @@ import numpy as np
 import torch
 
 from stt_ft.core.recipe import Recipe
+from stt_ft.core.timing import FRAME_RATE_HZ
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.targets.pause_targets import pause_targets
+from stt_ft.targets.pause_targets import HORIZONS_S, pause_targets
 from stt_ft.training.augment import augment
 from stt_ft.training.clips import SpokenClip
+from stt_ft.training.epochs import epoch_clips, group_by_length
 
 NOTHING = -1
 """Code of a frame that is not there: no embedding, no loss (upstream `zero_token_id`)."""
 
 IGNORE = -100
 """Pause target of a frame that is not there."""
-
-LENGTH_JITTER = 0.1
-"""Lengths are shuffled by this share before clips are put together, so that batches differ from epoch to epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,41 +32,75 @@ class Batch:
     Attributes:
         codes: text tokens and codec codes, the targets at every frame [B, 1 + n_q, T].
         inputs: what the model is fed of them; differs where noise was put on the text [B, 1 + n_q, T].
+        text_targets: text tokens to be learned; nothing in the rows that are replayed without being learned [B, T].
         pause_targets: class of every frame and head [B, T, 4].
+        is_replay: which rows are ordinary speech that is replayed [B].
         num_frames: frames that are there, padding not counted.
     """
 
     clip_ids: tuple[str, ...]
     codes: torch.Tensor
     inputs: torch.Tensor
+    text_targets: torch.Tensor
     pause_targets: torch.Tensor
+    is_replay: torch.Tensor
     num_frames: int
 
     def to(self, device: torch.device) -> Batch:
         if device.type == "cpu":
             return self
-        moved = {name: getattr(self, name).pin_memory().to(device, non_blocking=True) for name in ("codes", "inputs", "pause_targets")}
-        return Batch(clip_ids=self.clip_ids, num_frames=self.num_frames, **moved)
+        names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), torch.Tensor)]
+        return dataclasses.replace(self, **{name: getattr(self, name).pin_memory().to(device, non_blocking=True) for name in names})
+
+    def rows(self, chosen: torch.Tensor) -> Batch:
+        """Return the batch of the rows whose numbers are in `chosen`, at its full length."""
+        names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), torch.Tensor)]
+        clip_ids = tuple(self.clip_ids[row] for row in chosen.tolist())
+        num_frames = int((self.codes[chosen, 0] != NOTHING).sum())
+        return dataclasses.replace(self, clip_ids=clip_ids, num_frames=num_frames, **{name: getattr(self, name)[chosen] for name in names})
+
+    def weighing_nothing(self) -> Batch:
+        """Return a batch of the same shape of which nothing is learned."""
+        return dataclasses.replace(
+            self,
+            text_targets=torch.full_like(self.text_targets, NOTHING),
+            pause_targets=torch.full_like(self.pause_targets, IGNORE),
+            is_replay=torch.zeros_like(self.is_replay),
+            num_frames=0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One clip as training sees it: tokens and codes [1 + n_q, T], pause targets [T, 4]."""
+    """One clip as training sees it: tokens and codes [1 + n_q, T], pause targets [T, 4], whether it is replayed, whether it is learned."""
 
     clip_id: str
     codes: np.ndarray
     pause_targets: np.ndarray
+    is_replay: bool = False
+    is_learned: bool = True
 
 
 def make_stream(clip: SpokenClip, model: ModelDir, recipe: Recipe) -> Stream:
     """Lay the words of `clip` on the text stream and derive what the pause heads should say."""
     text = clip.text_stream(model)
     kind = "count" if recipe.loss.pause_targets == "count" else "binary"
+    targets = pause_targets(text.onset_frames, clip.num_frames, kind=kind, num_classes=model.config.get("extra_heads_dim", 6))
+    if clip.goes_on:
+        targets[~known_ahead(text.onset_frames, clip.num_frames)] = IGNORE
     return Stream(
         clip_id=clip.clip_id,
         codes=np.concatenate([text.tokens[None], clip.codes.astype(np.int64)]),
-        pause_targets=pause_targets(text.onset_frames, clip.num_frames, kind=kind, num_classes=model.config.get("extra_heads_dim", 6)),
+        pause_targets=targets,
+        is_replay=clip.is_replay,
+        is_learned=recipe.replay.learn or not clip.is_replay,
     )
+
+
+def known_ahead(onset_frames: np.ndarray, num_frames: int) -> np.ndarray:
+    """Return where in a clip that goes on the horizon of a head [T, 4] lies before the last word, so that what comes in it is known."""
+    reach = np.arange(num_frames)[:, None] + np.array(HORIZONS_S) * FRAME_RATE_HZ
+    return reach <= onset_frames[-1]
 
 
 def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: int = 3, rng: np.random.Generator | None = None) -> Batch:
@@ -75,7 +110,8 @@ def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: i
     targets = np.full((len(streams), max(num_frames), streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
     for row, stream in enumerate(streams):
         codes[row, :, : num_frames[row]] = stream.codes
-        targets[row, : num_frames[row]] = stream.pause_targets
+        if stream.is_learned:
+            targets[row, : num_frames[row]] = stream.pause_targets
     inputs = codes
     if text_noise > 0:
         assert rng is not None
@@ -85,7 +121,9 @@ def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: i
         clip_ids=tuple(stream.clip_id for stream in streams),
         codes=torch.from_numpy(codes),
         inputs=torch.from_numpy(inputs),
+        text_targets=torch.from_numpy(np.where(np.array([[s.is_learned] for s in streams]), codes[:, 0], NOTHING)),
         pause_targets=torch.from_numpy(targets),
+        is_replay=torch.tensor([stream.is_replay for stream in streams]),
         num_frames=sum(num_frames),
     )
 
@@ -97,31 +135,47 @@ class TrainingBatches:
         self._clips = list(clips)
         self._model = model
         self._recipe = recipe
-        self.num_batches_per_epoch = -(-len(self._clips) // recipe.batch.batch_size)
+        self._learned = [clip for clip in self._clips if not clip.is_replay]
+        self._replayed = [clip for clip in self._clips if clip.is_replay]
 
     def starting_at(self, index: int) -> Iterator[Batch]:
         """Yield batch number `index` and all that follow."""
-        while True:
-            epoch, position = divmod(index, self.num_batches_per_epoch)
-            for batch in self._epoch(epoch, first=position):
-                yield batch
-                index += 1
+        epoch = 0
+        while index >= self.num_batches(epoch):
+            index -= self.num_batches(epoch)
+            epoch += 1
+        for number_of_epoch in itertools.count(epoch):
+            takes = self._takes(number_of_epoch)
+            groups = self._groups(number_of_epoch, takes)
+            for number in range(index, len(groups)):
+                yield self._batch(number_of_epoch, number, [takes[position] for position in groups[number]])
+            index = 0
 
-    def _epoch(self, epoch: int, first: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from number `first` on: takes of like length together, batches in random order."""
+    def num_batches(self, epoch: int) -> int:
+        """Return the number of batches of an epoch; under a limit on frames it follows the lengths of that epoch's takes."""
+        if self._recipe.batch.max_frames_per_batch is None:
+            return -(-len(self._chosen(epoch)) // self._recipe.batch.batch_size)
+        return len(self._groups(epoch, self._takes(epoch)))
+
+    def _chosen(self, epoch: int) -> list[int]:
+        return epoch_clips(self._clips, epoch, replay_share=self._recipe.replay.share, seed=self._recipe.seed)
+
+    def _takes(self, epoch: int) -> list[SpokenClip]:
+        return [self._take(epoch, position, self._clips[index]) for position, index in enumerate(self._chosen(epoch))]
+
+    def _take(self, epoch: int, position: int, clip: SpokenClip) -> SpokenClip:
+        rng = np.random.default_rng([self._recipe.seed, epoch, position, 0])
+        others = self._replayed if clip.is_replay else self._learned
+        return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng)
+
+    def _groups(self, epoch: int, takes: Sequence[SpokenClip]) -> list[np.ndarray]:
         recipe = self._recipe
-        takes = [self._take(epoch, index) for index in range(len(self._clips))]
         rng = np.random.default_rng([recipe.seed, epoch])
-        lengths = np.array([take.num_frames for take in takes]) * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(takes))
-        order = np.argsort(lengths, kind="stable")
-        groups = [order[start : start + recipe.batch.batch_size] for start in range(0, len(order), recipe.batch.batch_size)]
-        for number, group in enumerate(rng.permutation(len(groups))):
-            if number < first:
-                continue
-            streams = [make_stream(takes[index], self._model, recipe) for index in groups[group]]
-            noise_rng = np.random.default_rng([recipe.seed, epoch, number, 1])
-            yield collate(streams, text_noise=recipe.loss.text_noise, padding_id=self._model.padding_id, rng=noise_rng)
+        lengths = [take.num_frames for take in takes]
+        return group_by_length(lengths, batch_size=recipe.batch.batch_size, max_frames=recipe.batch.max_frames_per_batch, rng=rng)
 
-    def _take(self, epoch: int, index: int) -> SpokenClip:
-        rng = np.random.default_rng([self._recipe.seed, epoch, index, 0])
-        return augment(self._clips[index], self._clips, self._recipe.augment, max_frames=self._model.context, rng=rng)
+    def _batch(self, epoch: int, number: int, takes: Sequence[SpokenClip]) -> Batch:
+        recipe = self._recipe
+        streams = [make_stream(take, self._model, recipe) for take in takes]
+        noise_rng = np.random.default_rng([recipe.seed, epoch, number, 1])
+        return collate(streams, text_noise=recipe.loss.text_noise, padding_id=self._model.padding_id, rng=noise_rng)

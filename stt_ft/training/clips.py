@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from stt_ft.core.recipe import BatchRecipe
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.mimi_codec import codec_hash
-from stt_ft.model.token_store import TokenStore, audio_key
+from stt_ft.model.token_store import TokenStore, audio_key, copy_key
 from stt_ft.targets.interleave import TextStream, TokenWord, build_text_stream
 
 MAX_FAULTS_SHOWN = 5
@@ -32,6 +33,8 @@ class SpokenClip:
         words: text tokens and times, in order.
         in_number: for each word, whether it belongs to a dictated number.
         num_recorded_frames: frames until the recording ends, prefix counted; what follows is silence.
+        is_replay: whether it is ordinary speech that is replayed to keep what the base knew.
+        goes_on: whether the speaker went on where it was cut, so that its end is no end of a turn.
     """
 
     clip_id: str
@@ -39,6 +42,8 @@ class SpokenClip:
     words: tuple[TokenWord, ...]
     in_number: tuple[bool, ...]
     num_recorded_frames: int
+    is_replay: bool = False
+    goes_on: bool = False
 
     @property
     def num_frames(self) -> int:
@@ -55,8 +60,10 @@ class SpokenClip:
         )
 
 
-def load_clips(data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe) -> list[SpokenClip]:
-    """Load a split for training.
+def load_clips(
+    data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe, *, replay_kinds: Sequence[str] = (), speeds: Sequence[float] = (1.0,)
+) -> list[SpokenClip]:
+    """Load a split for training, every clip at each of `speeds`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
 
     Raises:
         DatasetError: the split is empty, or clips have no codes, no words, words that do not fit, or are too long; named by id.
@@ -64,20 +71,24 @@ def load_clips(data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe) 
     clips = data.clips(split)
     store = TokenStore.open(data.directory, codec_hash(model))
     keys = [audio_key(data.audio_path(clip)) for clip in clips]
-    missing = set(store.missing(keys))
+    copies = [(clip, copy_key(key, speed), speed) for speed in speeds for clip, key in zip(clips, keys, strict=True)]
+    missing = set(store.missing(key for _, key, _ in copies))
     if missing:
-        first = next(clip.path for clip, key in zip(clips, keys, strict=True) if key in missing)
+        first, at_speed = next((clip.path, f" at speed {speed:g}" if speed != 1 else "") for clip, key, speed in copies if key in missing)
+        speed_flag = f" --speeds {','.join(f'{speed:g}' for speed in speeds)}" if tuple(speeds) != (1.0,) else ""
         raise DatasetError(
-            f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}); "
-            f"run `stt-ft encode {data.directory} --base {model.name}`"
+            f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{at_speed}); "
+            f"run `stt-ft encode {data.directory} --base {model.name}{speed_flag}`"
         )
     tokenizer = model.load_tokenizer()
     loaded, faults = [], []
-    for clip, key in zip(clips, keys, strict=True):
+    for clip, key, speed in copies:
         try:
-            words = [word for word in data.read_sidecar(clip).alignments if word.speaker == MAIN_SPEAKER]
+            words = [_faster(word, speed) for word in data.read_sidecar(clip).alignments if word.speaker == MAIN_SPEAKER]
             tokens = [tuple(tokenizer.encode(word.text.strip())) for word in words]
-            loaded.append(_load_clip(clip, store.get(key), words, tokens, model, recipe))
+            copy = dataclasses.replace(clip, duration_s=clip.duration_s / speed)
+            spoken = _load_clip(copy, store.get(key), words, tokens, model, recipe)
+            loaded.append(dataclasses.replace(spoken, is_replay=clip.extra.get("kind") in replay_kinds))
         except (AlignmentError, DatasetError) as error:
             faults.append(f"clip {clip.path}: {error}")
     if faults:
@@ -91,12 +102,18 @@ def load_clips(data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe) 
     return loaded
 
 
+def _faster(word: Word, speed: float) -> Word:
+    return word if speed == 1.0 else dataclasses.replace(word, start_s=word.start_s / speed, end_s=word.end_s / speed)
+
+
 def _load_clip(
     clip: Clip, codes: np.ndarray, words: Sequence[Word], tokens: Sequence[tuple[int, ...]], model: ModelDir, recipe: BatchRecipe
 ) -> SpokenClip:
     """Put one clip together and make sure that its words fit."""
-    if recipe.max_clip_s is not None and clip.duration_s > recipe.max_clip_s:
-        raise DatasetError(f"{clip.duration_s:.1f} s long, more than batch.max_clip_s {recipe.max_clip_s} (cut it, or raise the limit)")
+    if recipe.long_clips == "refuse" and recipe.max_clip_s is not None and clip.duration_s > recipe.max_clip_s:
+        raise DatasetError(
+            f"{clip.duration_s:.1f} s long, more than batch.max_clip_s {recipe.max_clip_s} (set batch.long_clips: cut, or raise the limit)"
+        )
     prefix_s = timing.frame_start_s(model.num_prefix_frames)
     num_recorded = model.num_prefix_frames + timing.num_frames_covering(clip.duration_s)
     num_frames = min(codes.shape[1], num_recorded + timing.num_frames_covering(model.text_lag_s + recipe.tail_s))
@@ -120,5 +137,6 @@ def fingerprint(clips: Sequence[SpokenClip]) -> str:
     digest = hashlib.sha256()
     for clip in clips:
         digest.update(clip.codes.tobytes())
-        digest.update(repr((clip.clip_id, clip.words, clip.in_number, clip.num_recorded_frames)).encode())
+        replay = ("replay",) if clip.is_replay else ()
+        digest.update(repr((clip.clip_id, clip.words, clip.in_number, clip.num_recorded_frames, *replay)).encode())
     return digest.hexdigest()

@@ -13,7 +13,8 @@ from stt_ft.core.progress import say
 class Dashboard:
     """Shows step, loss, frames a second, time left and memory. To be used as a context manager."""
 
-    def __init__(self, *, first_step: int, max_steps: int) -> None:
+    def __init__(self, *, first_step: int, max_steps: int, is_shown: bool = True) -> None:
+        self._is_shown = is_shown
         self._first_step = first_step
         self._max_steps = max_steps
         self._begin_s = time.monotonic()
@@ -22,7 +23,7 @@ class Dashboard:
         self._task: Any = None
 
     def __enter__(self) -> Dashboard:
-        if sys.stderr.isatty():
+        if self._is_shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -50,8 +51,14 @@ class Dashboard:
 
     def validated(self, step: int, figures: dict[str, float], *, is_best: bool) -> None:
         """Say how the dev split came out."""
-        shown = "  ".join(f"{name} {value:.4f}" if "loss" in name else f"{name} {100 * value:.1f} %" for name, value in figures.items())
+        shown = "  ".join(f"{name} {_figure(name, value)}" for name, value in figures.items())
         say(f"step {step:>5}  dev: {shown}{'  (best)' if is_best else ''}")
+
+
+def _figure(name: str, value: float) -> str:
+    if name.endswith("_s"):
+        return f"{value:.2f} s"
+    return f"{value:.4f}" if "loss" in name or name == "combined" else f"{100 * value:.1f} %"
 
 
 def _memory() -> str:

@@ -42,7 +42,7 @@ def token_weights(tokens: torch.Tensor, recipe: LossRecipe, *, padding_id: int =
 
 def loss_weights(batches: Sequence[Batch], recipe: LossRecipe, *, padding_id: int = 3, end_padding_id: int = 0) -> LossWeights:
     """Sum the weights of the batches that make one optimizer step; to be called before they go to the device."""
-    text = sum(token_weights(b.codes[:, 0], recipe, padding_id=padding_id, end_padding_id=end_padding_id).sum().item() for b in batches)
+    text = sum(token_weights(b.text_targets, recipe, padding_id=padding_id, end_padding_id=end_padding_id).sum().item() for b in batches)
     pause = sum((b.pause_targets != IGNORE).sum().item() for b in batches)
     return LossWeights(text=max(float(text), 1e-8), pause=max(float(pause), 1.0))
 
@@ -51,7 +51,7 @@ def stream_loss(
     output: SttOutput, batch: Batch, recipe: LossRecipe, weights: LossWeights, *, padding_id: int = 3, end_padding_id: int = 0
 ) -> LossTerms:
     """Return the loss of one forward pass as its share of the global batch."""
-    tokens = batch.codes[:, 0]
+    tokens = batch.text_targets
     per_token = F.cross_entropy(
         output.text_logits.float().flatten(0, 1), tokens.clamp(min=0).flatten(), reduction="none", label_smoothing=recipe.label_smoothing
     )
@@ -67,14 +67,17 @@ def pause_loss(head_logits: torch.Tensor, targets: torch.Tensor, recipe: LossRec
     """Return the loss of every frame and head [B, T, H], 0 where the target is `IGNORE`.
 
     `count` is cross-entropy over all classes; `binary` sets class 0 against the rest, whatever those mean: -log p0 or -log(1 - p0).
+    Frames with a word to come weigh `cut_off_cost`. With a cost c, a head that learns perfectly says p / (p + c (1 - p)) where the
+    probability of a pause is p, so a threshold of 0.6 on what it says ends the turn at p = 0.6 c / (0.6 c + 0.4).
     """
+    cost = torch.where(targets == 0, 1.0, recipe.cut_off_cost)
     if recipe.pause_targets == "count":
         flat = F.cross_entropy(
             head_logits.flatten(0, 2), targets.flatten(), ignore_index=IGNORE, reduction="none", label_smoothing=recipe.label_smoothing
         )
-        return flat.view(targets.shape)
+        return flat.view(targets.shape) * cost
     log_total = head_logits.logsumexp(dim=-1)
     log_pause = head_logits[..., 0] - log_total
     log_speech = head_logits[..., 1:].logsumexp(dim=-1) - log_total
     pause_share = (targets == 0).float() * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
-    return -(pause_share * log_pause + (1 - pause_share) * log_speech) * (targets != IGNORE)
+    return -(pause_share * log_pause + (1 - pause_share) * log_speech) * cost * (targets != IGNORE)

@@ -4,6 +4,7 @@
     metrics.train.jsonl  metrics.eval.jsonl          one line an optimizer step, one a validation
     checkpoints/checkpoint_000500/consolidated/      lora.safetensors, config.json: moshi-finetune's layout, which moshi's loader takes
     checkpoints/checkpoint_000500/training_state/    weights in float32, optimizer, step; nothing but safetensors and JSON
+    calibrated/                                      where asked for: the best checkpoint, its pause heads calibrated (calibrated_run.py)
 
 A checkpoint directory appears whole or not at all. Batches and noise follow from the seed and the step, so no generator's state is kept.
 """
@@ -27,8 +28,9 @@ from stt_ft.core.atomic import atomic_directory, write_json, write_text
 from stt_ft.core.config import dump_config, load_config, to_dict
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.recipe import Recipe
+from stt_ft.training.snapshot import Snapshot, restore_training_state
 
-MAY_CHANGE = ("device", "threads", "run_dir", "checkpoint", "annotate", "convert", "merge", "evaluate")
+MAY_CHANGE = ("device", "threads", "run_dir", "parallel", "log", "checkpoint", "calibration", "annotate", "convert", "merge", "evaluate")
 """Keys of a recipe that do not change what is learned; all others must be the same when a run is taken up again."""
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})")
@@ -43,6 +45,9 @@ class Progress:
         best_step: after which step the dev split looked best, None before the first validation.
         best_value: its figure.
         num_worse: validations since then.
+        num_skipped: steps left out so far, their loss not a number or a jump.
+        guard: what `StepGuard` remembers of the loss.
+        loss_scale: the state of `LossScale`, empty before the first step.
         data: fingerprint of the clips trained on.
         base_sha256: hash of the base's language model.
     """
@@ -53,6 +58,9 @@ class Progress:
     best_step: int | None = None
     best_value: float | None = None
     num_worse: int = 0
+    num_skipped: int = 0
+    guard: tuple[float, ...] = (0.0, 0.0, 0.0)
+    loss_scale: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,39 +143,21 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def save_checkpoint(
-    run: RunDir,
-    progress: Progress,
-    trainable: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    *,
-    adapter: Mapping[str, torch.Tensor],
-    adapter_name: str,
-    adapter_metadata: Mapping[str, str],
-    model_config: Mapping[str, Any],
-) -> Path:
+def save_checkpoint(run: RunDir, progress: Progress, snapshot: Snapshot) -> Path:
     """Write the checkpoint of `progress.step`, whole or not at all, and return its directory."""
     path = run.checkpoint(progress.step)
     if path.exists():
         return path
+    metadata = {"format": "pt", **snapshot.metadata, "base_sha256": progress.base_sha256, "step": str(progress.step)}
     with atomic_directory(path) as directory:
         consolidated, state_dir = directory / "consolidated", directory / "training_state"
         consolidated.mkdir()
         state_dir.mkdir()
-        safetensors.torch.save_file(dict(adapter), consolidated / adapter_name, metadata={"format": "pt", **adapter_metadata})
-        write_json(consolidated / "config.json", dict(model_config))
-        safetensors.torch.save_file(_state_tensors(trainable, optimizer), state_dir / "state.safetensors")
+        safetensors.torch.save_file(dict(snapshot.weights), consolidated / snapshot.weights_name, metadata=metadata)
+        write_json(consolidated / "config.json", dict(snapshot.model_config))
+        safetensors.torch.save_file(dict(snapshot.state), state_dir / "state.safetensors")
         write_json(state_dir / "state.json", dataclasses.asdict(progress))
     return path
-
-
-def _state_tensors(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    tensors = {}
-    for name, parameter in trainable.items():
-        tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
-        for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}/{name}"] = value.detach().cpu().contiguous()
-    return tensors
 
 
 def load_checkpoint(run: RunDir, step: int, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
@@ -178,17 +168,11 @@ def load_checkpoint(run: RunDir, step: int, trainable: Mapping[str, nn.Parameter
     """
     path = run.checkpoint(step) / "training_state" / "state.safetensors"
     try:
-        tensors = safetensors.torch.load_file(path)
-        with torch.no_grad():
-            for name, parameter in trainable.items():
-                parameter.copy_(tensors.pop(f"weight/{name}"))
-                moments = {key: tensors.pop(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
-                if moments:
-                    optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+        left_over = restore_training_state(safetensors.torch.load_file(path), trainable, optimizer)
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be taken up again: {error}") from None
-    if tensors:
-        raise CheckpointError(f"{path}: holds weights that this model does not train: {', '.join(sorted(tensors)[:3])}")
+    if left_over:
+        raise CheckpointError(f"{path}: holds weights that this model does not train: {', '.join(sorted(left_over)[:3])}")
 
 
 def prune_checkpoints(run: RunDir, *, keep: int | None, best_step: int | None) -> None:
@@ -200,16 +184,30 @@ def prune_checkpoints(run: RunDir, *, keep: int | None, best_step: int | None) -
             shutil.rmtree(run.checkpoint(step))
 
 
+def find_checkpoint(run: RunDir) -> int:
+    """Return the step of the checkpoint that looked best on the dev split, where one was validated, else of the newest.
+
+    Raises:
+        CheckpointError: the run has none.
+    """
+    steps = run.checkpoint_steps()
+    if not steps:
+        raise CheckpointError(f"{run.directory}: no checkpoint here yet")
+    best = run.read_progress(steps[-1]).best_step
+    return best if best is not None and best in steps else steps[-1]
+
+
 def find_consolidated(path: Path) -> Path:
     """Return the directory of `lora.safetensors` (or `consolidated.safetensors`) that a run, a checkpoint or that directory itself means.
 
-    Of a run it is the checkpoint that looked best on the dev split, where one was validated, else the newest.
+    Of a run it is its calibrated checkpoint where its recipe asks for one, else that of `find_checkpoint`.
     """
     run = RunDir(path)
-    steps = run.checkpoint_steps()
-    if steps:
-        best = run.read_progress(steps[-1]).best_step
-        path = run.checkpoint(best if best in steps else steps[-1])
+    args = path / "args.yaml"
+    if run.checkpoint_steps():
+        asked = args.is_file() and load_config(Recipe, args).calibration.method != "off"
+        calibrated = path / "calibrated"
+        path = calibrated if asked and calibrated.is_dir() else run.checkpoint(find_checkpoint(run))
     for candidate in (path / "consolidated", path):
         if any((candidate / name).is_file() for name in ("lora.safetensors", "consolidated.safetensors")):
             return candidate

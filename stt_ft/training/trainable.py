@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from moshi.models.lm import LMModel
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from stt_ft.core.recipe import LoraRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.model.lora import add_lora
+from stt_ft.model.quantized import pack_frozen
 
 HEADS = "extra_heads.*"
 """Names of the pause heads, as a glob pattern."""
@@ -29,6 +32,8 @@ def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, n
             dropout=recipe.dropout,
             generator=generator,
         )
+        if recipe.base_dtype in ("nf4", "int8"):
+            pack_frozen(lm, recipe.base_dtype)
     whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
     if recipe.heads == "full":
         whole += list(lm.extra_heads)
@@ -51,8 +56,28 @@ def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> t
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=recipe.betas, fused=True)
 
 
+def _one_cycle(step: int, schedule: ScheduleRecipe) -> float:
+    """Return the share of the highest rate under torch's OneCycleLR as moshi-finetune calls it: a 25th at first, a 250,000th at last."""
+    top, last = max(schedule.warmup_steps - 1, 0), max(schedule.max_steps - 1, 1)
+    lowest, end = 1 / 25, 1 / 25 / 1e4
+    if step < top:
+        return 1 + (lowest - 1) / 2 * (1 + math.cos(math.pi * step / top))
+    return end + (1 - end) / 2 * (1 + math.cos(math.pi * (step - top) / max(last - top, 1)))
+
+
+def checkpoint_layers(lm: LMModel, *, keeps_noise: bool) -> None:
+    """Make each layer compute its activations anew in the backward pass.
+
+    Upstream's own switch draws new noise there, so that dropout would give another model's gradient; with `keeps_noise` it is the same.
+    """
+    for layer in lm.transformer.layers:
+        layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=keeps_noise)
+
+
 def learning_rate(step: int, optim: OptimRecipe, schedule: ScheduleRecipe) -> float:
     """Return the learning rate of optimizer step `step`, counted from 0: linear warm-up, then as `schedule.kind` says."""
+    if schedule.kind == "onecycle":
+        return optim.lr * _one_cycle(step, schedule)
     if step < schedule.warmup_steps:
         return optim.lr * (step + 1) / schedule.warmup_steps
     if schedule.kind == "constant":

@@ -39,7 +39,7 @@ def test_every_key_is_documented():
     [
         ("threads", "0"),
         ("dataset", ""),
-        ("precision", "float16"),
+        ("precision", "float64"),
         ("lora.rank", "0"),
         ("lora.dropout", "1"),
         ("loss.pad_weight", "-0.1"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stt_ft.core.recipe import AugmentRecipe
 from stt_ft.core.timing import FRAME_RATE_HZ, frame_at
 from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.augment import augment, crop_number, insert_pauses, join, silence, silent_runs
+from stt_ft.training.augment import augment, crop_number, insert_pauses, join, renumber, silence, silent_runs
 from stt_ft.training.clips import SpokenClip
 
 NUM_RECORDED, NUM_TAIL = 60, 37
@@ -115,3 +115,26 @@ def test_code_dropout_silences_the_share_asked_for():
     take = augment(clip, [], AugmentRecipe(code_dropout=0.25), max_frames=1000, rng=np.random.default_rng(0))
     assert (take.codes == -1).mean() == pytest.approx(0.25, abs=0.05)
     assert np.array_equal(np.where(take.codes == -1, clip.codes, take.codes), clip.codes)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10_000), digits=st.integers(3, 9))
+def test_a_number_said_anew_is_made_of_its_own_words_each_with_its_sound_and_ends_as_it_did(seed, digits):
+    clip = make_clip(digits=digits)
+    again = renumber(clip, np.random.default_rng(seed))
+    own = {word.tokens: word for word in clip.words}
+    assert again.words[:2] == clip.words[:2]
+    assert again.words[-1].tokens == clip.words[-1].tokens
+    assert abs(len(again.words) - len(clip.words)) <= 3
+    assert again.in_number == (False, False) + (True,) * (len(again.words) - 2)
+    assert {word.tokens for word in again.words[2:-1]} <= {word.tokens for word in clip.words[2:-1]}
+    for word in again.words:
+        said = own[word.tokens]
+        heard, spoken = (frame_at((w.start_s + w.end_s) / 2) for w in (word, said))
+        assert again.codes[0, heard] == clip.codes[0, spoken]
+    assert again.num_frames - clip.num_frames == again.num_recorded_frames - clip.num_recorded_frames
+
+
+def test_a_clip_with_too_short_a_number_is_not_said_anew():
+    clip = make_clip(digits=2)
+    assert renumber(clip, np.random.default_rng(0)) is clip

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe
+from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, ReplayRecipe
 from stt_ft.training.batches import IGNORE, TrainingBatches, collate, make_stream
 from stt_ft.training.clips import load_clips
 
@@ -22,7 +24,7 @@ def _recipe(**changes) -> Recipe:
 
 def test_every_clip_comes_once_an_epoch(clips, random_base):
     batches = TrainingBatches(clips, random_base, _recipe())
-    assert batches.num_batches_per_epoch == 3
+    assert batches.num_batches(0) == 3
     for epoch in range(2):
         heard = [clip_id for batch in itertools.islice(batches.starting_at(3 * epoch), 3) for clip_id in batch.clip_ids]
         assert sorted(heard) == sorted(clip.clip_id for clip in clips)
@@ -76,3 +78,35 @@ def test_the_stream_carries_every_word_and_ends_in_a_pause(clips, random_base):
         assert [token for token in stream.codes[0] if token not in (0, 3)] == tokens
         assert (stream.pause_targets[-1] == 0).all()
         assert (stream.pause_targets[0, 3] > 0).all()
+
+
+def test_replay_takes_the_share_asked_for_and_every_replayed_clip_comes_round(clips, random_base):
+    mixed = [dataclasses.replace(clip, is_replay=index >= 6) for index, clip in enumerate(clips)]
+    replay = ReplayRecipe(kinds=("ordinary",), share=0.4)
+    batches = TrainingBatches(mixed, random_base, _recipe(replay=replay))
+    assert batches.num_batches(0) == 2  # 6 to learn and 4 replayed, 5 a batch
+    replayed = []
+    for epoch in range(3):
+        heard = list(itertools.islice(batches.starting_at(2 * epoch), 2))
+        assert sum(int(batch.is_replay.sum()) for batch in heard) == 4
+        learned = [clip_id for batch in heard for clip_id, is_replay in zip(batch.clip_ids, batch.is_replay, strict=True) if not is_replay]
+        assert sorted(learned) == sorted(clip.clip_id for clip in mixed[:6])
+        replayed += [clip_id for batch in heard for clip_id, is_replay in zip(batch.clip_ids, batch.is_replay, strict=True) if is_replay]
+    assert Counter(replayed) == {clip.clip_id: 2 for clip in mixed[6:]}  # twelve places for six clips
+
+
+def test_a_limit_on_frames_holds_with_padding_counted_and_can_be_entered_late(clips, random_base):
+    limit = 3 * max(clip.num_frames for clip in clips)
+    recipe = _recipe(augment=AugmentRecipe(pause_prob=0.5, join_prob=0.3))
+    recipe = dataclasses.replace(recipe, batch=BatchRecipe(batch_size=5, max_frames_per_batch=limit))
+    batches = TrainingBatches(clips, random_base, recipe)
+    from_start = list(itertools.islice(batches.starting_at(0), 12))
+    for batch in from_start:
+        assert batch.codes.shape[0] * batch.codes.shape[2] <= limit
+        assert len(batch.clip_ids) <= 5
+    assert max(len(batch.clip_ids) for batch in from_start) > 1
+    num_first = batches.num_batches(0)
+    heard = [clip_id.split(" + ")[0] for batch in from_start[:num_first] for clip_id in batch.clip_ids]
+    assert sorted(heard) == sorted(clip.clip_id for clip in clips)
+    for one, other in zip(from_start[num_first + 1 :], batches.starting_at(num_first + 1), strict=False):
+        assert torch.equal(one.codes, other.codes)

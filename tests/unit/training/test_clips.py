@@ -65,3 +65,15 @@ def test_the_fingerprint_follows_the_words(data, random_base):
     clip = data.clips("train")[1]
     data.write_sidecar(clip, Sidecar(alignments=data.read_sidecar(clip).alignments[:-1]))
     assert fingerprint(load_clips(data, "train", random_base, BatchRecipe())) != before
+
+
+def test_copies_at_other_speeds_have_their_own_codes_and_times(data, random_base):
+    with pytest.raises(DatasetError, match=r"4 clips of train have no codes .*train_0\.wav at speed 0\.8.*--speeds 1,0\.8"):
+        load_clips(data, "train", random_base, BatchRecipe(), speeds=(1.0, 0.8))
+    encode(str(data.directory), base=str(random_base.directory), device="cpu", speeds=[0.8])
+    clips = load_clips(data, "train", random_base, BatchRecipe(), speeds=(1.0, 0.8))
+    assert len(clips) == 8
+    for clip, slower in zip(clips[:4], clips[4:], strict=True):
+        assert [word.start_s for word in slower.words] == pytest.approx([word.start_s / 0.8 for word in clip.words])
+        assert slower.num_recorded_frames == pytest.approx(clip.num_recorded_frames / 0.8, abs=2)
+        assert slower.codes.shape[1] > clip.codes.shape[1]

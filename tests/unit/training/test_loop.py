@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,21 +9,25 @@ import safetensors.torch
 import torch
 
 from stt_ft.core.config import dump_config
-from stt_ft.core.errors import ConfigError, SttFtError
+from stt_ft.core.errors import ConfigError, MissingExtra, SttFtError
 from stt_ft.core.recipe import (
     AugmentRecipe,
     BatchRecipe,
     CheckpointRecipe,
     EvalRecipe,
+    LogRecipe,
     LoraRecipe,
     LossRecipe,
     OptimRecipe,
     Recipe,
+    ReplayRecipe,
     ScheduleRecipe,
 )  # fmt: skip
 from stt_ft.stages.train import train
 from stt_ft.training import loop
+from stt_ft.training.objective import Objective
 from stt_ft.training.run_state import RunDir
+from stt_ft.training.trackers import Trackers
 
 TIMES = ("frames_per_s",)
 
@@ -153,6 +158,28 @@ def test_bfloat16_trains_with_weights_kept_in_float32(recipe):
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
+def test_replayed_clips_hold_the_model_to_the_base(recipe, encoded_dataset, tmp_path):
+    """The clips of the dataset are replayed too: the harder they hold, the less the model moves."""
+    ends = {}
+    for weight in (1e-6, 30.0):
+        replay = ReplayRecipe(dataset=str(encoded_dataset.directory), share=0.5, learn=False, text_weight=weight, pause_weight=weight)
+        run = run_train(
+            dataclasses.replace(recipe, replay=replay, run_dir=str(tmp_path / f"held_{weight}"), evaluation=EvalRecipe(every_steps=0))
+        )
+        rows = _rows(run, "train")
+        assert rows[0]["text_kl"] == pytest.approx(0.0, abs=1e-6)  # a fresh adapter is the base
+        ends[weight] = rows[-1]["text_kl"], rows[-1]["pause_kl"]
+    assert all(held < loose / 2 for held, loose in zip(ends[30.0], ends[1e-6], strict=True))
+
+
+def test_replay_of_a_kind_that_is_not_there_is_refused(recipe):
+    with pytest.raises(ConfigError, match=r"replay\.kinds names ordinary, and no clip of train is of that kind"):
+        run_train(dataclasses.replace(recipe, replay=ReplayRecipe(kinds=("ordinary",))))
+    replay = ReplayRecipe(dataset=recipe.dataset, text_weight=1.0)
+    with pytest.raises(ConfigError, match=r"need lora\.enable"):
+        run_train(dataclasses.replace(recipe, replay=replay, lora=LoraRecipe(enable=False)))
+
+
 def test_gradient_checkpointing_changes_no_loss(recipe, tmp_path):
     short = dataclasses.replace(recipe, schedule=ScheduleRecipe(max_steps=3, warmup_steps=0), lora=LoraRecipe(rank=4))
     checkpointed = dataclasses.replace(
@@ -160,3 +187,58 @@ def test_gradient_checkpointing_changes_no_loss(recipe, tmp_path):
     )
     for one, other in zip(_rows(run_train(short), "train"), _rows(run_train(checkpointed), "train"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_gradient_checkpointing_draws_the_dropout_of_the_forward_pass_again(recipe, tmp_path):
+    """Upstream's own checkpointing draws other noise in the backward pass, whose gradient is then another model's."""
+    short = dataclasses.replace(recipe, schedule=ScheduleRecipe(max_steps=3, warmup_steps=0), lora=LoraRecipe(rank=4, dropout=0.5))
+    checkpointed = dataclasses.replace(
+        short, run_dir=str(tmp_path / "checkpointed"), batch=dataclasses.replace(recipe.batch, gradient_checkpointing=True)
+    )
+    for one, other in zip(_rows(run_train(short), "train"), _rows(run_train(checkpointed), "train"), strict=True):
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+
+
+def test_out_of_memory_says_which_knob_to_turn_and_by_how_much(recipe, monkeypatch):
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Objective, "terms", exhausted)
+    with pytest.raises(SttFtError, match=r"out of memory at step 1, with 4 clips.*batch_size 2 --batch\.grad_accumulation 4"):
+        run_train(recipe)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "float16"}, {"lora": LoraRecipe(rank=4, base_dtype="nf4")}, {"lora": LoraRecipe(rank=4, base_dtype="int8")}]
+)
+def test_short_types_train_and_leave_an_adapter_of_the_same_layout(recipe, changes, tmp_path):
+    if "lora" in changes:
+        pytest.importorskip("bitsandbytes", reason="needs the extra quant")
+    recipe = dataclasses.replace(recipe, lora=LoraRecipe(rank=4), schedule=ScheduleRecipe(max_steps=6, warmup_steps=1))
+    plain = run_train(recipe)
+    short = run_train(dataclasses.replace(recipe, run_dir=str(tmp_path / "short"), **changes))
+    rows = _rows(short, "train")
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert not any(row["skipped"] for row in rows)
+    ours, theirs = (safetensors.torch.load_file(run.checkpoint(6) / "consolidated" / "lora.safetensors") for run in (short, plain))
+    assert {name: tensor.shape for name, tensor in ours.items()} == {name: tensor.shape for name, tensor in theirs.items()}
+
+
+def test_trackers_get_every_row_of_both_kinds(recipe, tmp_path):
+    written = []
+
+    class Writer:
+        def write(self, step, figures):
+            written.append((step, figures))
+
+    Trackers(writers=[Writer()]).log([{"step": 3, "loss": 1.5, "skipped": False, "grad_norm": None}], prefix="train/")
+    assert written == [(3, {"train/loss": 1.5, "train/skipped": 0.0})]
+
+
+@pytest.mark.parametrize(
+    ("package", "log"), [("torch.utils.tensorboard", LogRecipe(tensorboard=True)), ("wandb", LogRecipe(wandb="orders"))]
+)
+def test_a_tracker_that_is_not_installed_is_named_with_its_extra(recipe, tmp_path, monkeypatch, package, log):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=r"pip install 'stt-ft\[(tensorboard|wandb)\]'"):
+        Trackers.open(dataclasses.replace(recipe, log=log), tmp_path)

@@ -56,6 +56,23 @@ def test_count_pause_loss_is_cross_entropy_over_all_classes():
     torch.testing.assert_close(pause_loss(logits, targets, LossRecipe(pause_targets="count")), expected)
 
 
+@pytest.mark.parametrize("kind", ["binary", "count"])
+def test_a_head_that_learns_perfectly_waits_by_the_cost_of_cutting_off(kind):
+    """Of ten equal frames seven are followed by a pause: with a cost of 4 the least loss is at 7 / (7 + 4 * 3), found by descent."""
+    logits, targets = torch.zeros(1, 10, 1, 2), torch.tensor([0] * 7 + [1] * 3)[None, :, None]
+    shared = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([shared], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        total = pause_loss(shared.expand_as(logits), targets, LossRecipe(pause_targets=kind, cut_off_cost=4.0)).sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    assert shared.softmax(-1)[0].item() == pytest.approx(7 / (7 + 4 * 3), abs=1e-4)
+
+
 def test_weights_follow_the_kind_of_token_and_nothing_weighs_nothing():
     weights = token_weights(torch.tensor([[3, 0, 17, -1]]), RECIPE)
     assert weights.tolist() == [[pytest.approx(0.3), pytest.approx(0.7), 1.0, 0.0]]

@@ -8,6 +8,7 @@ import torch
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.recipe import OptimRecipe, Recipe
 from stt_ft.training.run_state import Progress, RunDir, find_consolidated, load_checkpoint, prune_checkpoints, save_checkpoint
+from stt_ft.training.snapshot import Snapshot, training_state
 
 
 @pytest.fixture
@@ -28,10 +29,11 @@ def _save(run: RunDir, step: int, **progress):
     trainable, optimizer = _weights()
     sum(parameter.sum() for parameter in trainable.values()).backward()
     optimizer.step()
-    save_checkpoint(
-        run, _progress(step, **progress), trainable, optimizer,
-        adapter={"x": torch.zeros(1)}, adapter_name="lora.safetensors", adapter_metadata={}, model_config={"lora": True},
+    snapshot = Snapshot(
+        weights_name="lora.safetensors", weights={"x": torch.zeros(1)}, metadata={}, model_config={"lora": True},
+        state=training_state(trainable, optimizer),
     )  # fmt: skip
+    save_checkpoint(run, _progress(step, **progress), snapshot)
     return trainable, optimizer
 
 

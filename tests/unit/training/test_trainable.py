@@ -73,3 +73,15 @@ def test_the_learning_rate_rises_then_falls_as_asked():
     assert rates("linear")[8] == pytest.approx(0.5)
     assert rates("cosine")[8] == pytest.approx(0.5)
     assert 0 < rates("cosine")[-1] < rates("linear")[-1] < 0.2
+
+
+@pytest.mark.parametrize(("max_steps", "warmup_steps"), [(40, 10), (100, 5)])
+def test_one_cycle_is_torchs_own(max_steps, warmup_steps):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.3, total_steps=max_steps, pct_start=warmup_steps / max_steps)
+    schedule = ScheduleRecipe(kind="onecycle", max_steps=max_steps, warmup_steps=warmup_steps)
+    for step in range(max_steps):
+        assert learning_rate(step, OptimRecipe(lr=0.3), schedule) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        optimizer.step()
+        if step < max_steps - 1:
+            theirs.step()

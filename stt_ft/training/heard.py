@@ -1,0 +1,100 @@
+"""Figures of clips that were listened to: words, digit strings, cut-offs, how long the end of a turn takes, and one figure of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stt_ft.core import timing
+from stt_ft.metrics.digit_strings import score_digits
+from stt_ft.metrics.endpointing import AREA_WAIT_S, EndpointRule, Turn, area_under, judge_turn, sweep
+from stt_ft.metrics.word_errors import scoring_form, word_errors
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.streaming import ClipStream
+from stt_ft.model.words import StreamWord, words_from_tokens
+from stt_ft.training.clips import SpokenClip
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+PROMPT_S = 0.5
+"""Median end-of-turn latency up to which nothing is held against a model, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """What is needed to judge what a model heard."""
+
+    model: ModelDir
+    tokenizer: SentencePieceProcessor
+
+    def figures(self, clips: Sequence[SpokenClip], streams: Sequence[ClipStream]) -> dict[str, float]:
+        """Return figure -> value over `clips`: those of numbers plain, those of all other speech under names with `ordinary_`.
+
+        `latency_p50_s` and `turn_area_s` count a missed end as `AREA_WAIT_S`.
+        """
+        pairs = list(zip(clips, streams, strict=True))
+        numbers = [pair for pair in pairs if any(pair[0].in_number)]
+        ordinary = [pair for pair in pairs if pair[0].words and not any(pair[0].in_number)]
+        figures = {"word_error_rate": self._word_error_rate(pairs)}
+        if numbers:
+            scores = [score_digits(self._said(clip), self._wrote(stream)) for clip, stream in numbers]
+            figures["digits_exact"] = sum(score.is_exact for score in scores) / len(scores)
+            figures["word_form"] = sum(score.form == "words" for score in scores) / len(scores)
+            figures |= self._turn_figures([self.turn(clip, stream.pause_probs) for clip, stream in numbers])
+        if numbers and ordinary:
+            figures["ordinary_word_error_rate"] = self._word_error_rate(ordinary)
+            turns = self._turn_figures([self.turn(clip, stream.pause_probs) for clip, stream in ordinary])
+            figures |= {f"ordinary_{name}": value for name, value in turns.items() if name == "cut_offs"}
+        if "cut_offs" in figures:
+            figures["combined"] = combined(figures)
+        return figures
+
+    def turn(self, clip: SpokenClip, pause_probs: np.ndarray) -> Turn:
+        """Return `clip` as an agent hears it, in times of the recording: the silence prefix is not counted."""
+        prefix_s = timing.frame_start_s(self.model.num_prefix_frames)
+        return Turn(
+            pause_probs=pause_probs[self.model.num_prefix_frames :],
+            last_word_start_s=clip.words[-1].start_s - prefix_s,
+            last_word_end_s=clip.words[-1].end_s - prefix_s,
+        )
+
+    def _turn_figures(self, turns: Sequence[Turn]) -> dict[str, float]:
+        rule = EndpointRule()
+        if turns[0].pause_probs.shape[1] <= rule.head:
+            return {}
+        verdicts = [judge_turn(turn, rule) for turn in turns]
+        return {
+            "cut_offs": sum(verdict.is_cut_off for verdict in verdicts) / len(verdicts),
+            "latency_p50_s": float(np.median([min(verdict.latency_s, AREA_WAIT_S) for verdict in verdicts])),
+            "turn_area_s": area_under(sweep(turns, head=rule.head)),
+        }
+
+    def _word_error_rate(self, pairs: Sequence[tuple[SpokenClip, ClipStream]]) -> float:
+        counts = [word_errors(self._said(clip), self._wrote(stream)) for clip, stream in pairs]
+        return sum(count.num_errors for count in counts) / max(sum(count.num_reference for count in counts), 1)
+
+    def _said(self, clip: SpokenClip) -> list[str]:
+        return scoring_form([self.tokenizer.decode(list(word.tokens)) for word in clip.words])
+
+    def _wrote(self, stream: ClipStream) -> list[str]:
+        return scoring_form([word.text for word in self._words(stream)])
+
+    def _words(self, stream: ClipStream) -> list[StreamWord]:
+        return words_from_tokens(
+            stream.text_tokens,
+            self.tokenizer,
+            text_lag_s=self.model.text_lag_s,
+            prefix_s=timing.frame_start_s(self.model.num_prefix_frames),
+            padding_id=self.model.padding_id,
+            end_padding_id=self.model.end_padding_id,
+        )
+
+
+def combined(figures: dict[str, float]) -> float:
+    """Return one figure, the lower the better: shares of what goes wrong, and half of each second that turns end later than `PROMPT_S`."""
+    wrong = 1 - figures["digits_exact"] + figures["word_error_rate"] + figures["cut_offs"] + figures.get("ordinary_cut_offs", 0.0)
+    return wrong + max(0.0, figures["latency_p50_s"] - PROMPT_S) / 2
