@@ -43,7 +43,7 @@ format: $(INSTALLED) ## format the code and mend what lint can mend
 	@$(BIN)/ruff check --fix --quiet .
 
 lock: $(INSTALLED) ## resolve requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --all-extras --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \
+	@$(BIN)/uv pip compile --quiet --universal --extra dev --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \
 		$(LOCK_FLAGS) pyproject.toml --output-file requirements.lock
 	@! grep -nE 'https?://' requirements.lock
 

@@ -13,6 +13,7 @@ from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 
 TOOL = Path(__file__).parent.parent / "tools" / "make_random_base.py"
+RANK, SCALING = 4, 2.0
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
@@ -24,6 +25,30 @@ def make_random_base(out: Path, **options) -> ModelDir:
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     return open_model(tool.make_random_base(out, **options), require_extra_heads=False)
+
+
+def make_adapter(base: ModelDir, path: Path, *, seed: int = 0, base_sha256: str | None = None) -> Path:
+    """An adapter of random matrices, with the first pause head and the text embedding trained in full."""
+    import safetensors.torch
+    import torch
+
+    from stt_ft.core.provenance import file_sha256
+    from stt_ft.model.lora import adapter_state_dict, add_lora
+    from stt_ft.model.stt_lm import load_lm
+
+    lm = load_lm(base)
+    lm.requires_grad_(False)
+    add_lora(lm, rank=RANK, scaling=SCALING, except_for=("extra_heads.0",))
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in lm.named_parameters():
+        whole = name in ("extra_heads.0.weight", "text_emb.weight")
+        if ".lora_" in name or whole:
+            parameter.data.normal_(0, 0.1, generator=generator)
+            parameter.requires_grad_(True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"scaling": str(SCALING), "base": base.name, "base_sha256": base_sha256 or file_sha256(base.lm_weights)}
+    safetensors.torch.save_file(adapter_state_dict(lm, rank=RANK, dtype=torch.float32), path, metadata=metadata)
+    return path
 
 
 def random_codes(model: ModelDir, num_frames: int, seed: int = 0) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Write a model directory of the right shape and random weights, to test what does not need a model that hears.
 
     python tools/make_random_base.py --shape tiny --out /tmp/random_tiny        a fraction of a second, under 1 MB
+    python tools/make_random_base.py --shape served --out /tmp/served          a tiny language model behind a Mimi of the true shape, 320 MB
     python tools/make_random_base.py --shape 1b   --out /tmp/random_1b          half a minute, 2.4 GB
 
 The files, their names, config keys and tensor names are those of `kyutai/stt-1b-en_fr-candle`; the same seed writes the same bytes.
@@ -29,6 +30,7 @@ from stt_ft.model.tensor_names import candle_name
 CORPUS = "zero one two three four five six seven eight nine oh double order number is my phone location code the it please check yes hello"
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"dim": 64, "num_heads": 2, "num_layers": 2, "n_q": 4, "card": 64, "text_card": 96, "context": 250, "max_period": 1e4},
+    "served": {"dim": 64, "num_heads": 2, "num_layers": 2, "n_q": 8, "card": 2048, "text_card": 96, "context": 250, "max_period": 1e4},
     "1b": {"dim": 2048, "num_heads": 16, "num_layers": 16, "n_q": 32, "card": 2048, "text_card": 8000, "context": 750, "max_period": 1e5},
 }
 TINY_MIMI = {

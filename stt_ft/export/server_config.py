@@ -87,8 +87,7 @@ def feedforward_dim(model: ModelDir) -> int:
     Raises:
         CheckpointError: no value does.
     """
-    dim = int(model.config["dim"])
-    python_width = _gate_width_in_python(int(model.config.get("hidden_scale", 4) * dim), dim)
+    dim, python_width = int(model.config["dim"]), gate_width(model)
     for candidate in (4 * dim, int(model.config.get("hidden_scale", 4) * dim)):
         rust_width = 11 * dim // 4 if candidate == 4 * dim else 2 * candidate // 3
         if rust_width == python_width:
@@ -96,8 +95,10 @@ def feedforward_dim(model: ModelDir) -> int:
     raise CheckpointError(f"{model.directory / 'config.json'}: moshi-server cannot build gates {python_width} wide for dim {dim}")
 
 
-def _gate_width_in_python(dim_feedforward: int, dim: int) -> int:
-    """Return the width of upstream's `ActivationGating`."""
+def gate_width(model: ModelDir) -> int:
+    """Return the width of the gates that upstream's `ActivationGating` makes."""
+    dim = int(model.config["dim"])
+    dim_feedforward = int(model.config.get("hidden_scale", 4) * dim)
     return 21 * dim // 8 if dim_feedforward == 4 * dim else 2 * dim_feedforward // 3
 
 

@@ -22,7 +22,7 @@ from stt_ft.core.provenance import file_sha256
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
 from stt_ft.model.device import pick_dtype
 from stt_ft.model.lora import adapter_rank, adapter_scaling
-from stt_ft.model.output_dir import check_output, whole_directory
+from stt_ft.model.output_dir import check_output, check_sums, whole_directory
 from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, read_header
 from stt_ft.model.tensor_names import pytorch_name
 
@@ -187,6 +187,7 @@ def merge_adapter(base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dty
     Raises:
         CheckpointError: adapters that do not fit, an existing `out`, too little disk; all found before anything is written.
     """
+    check_sums(base.directory)
     plan = plan_merge(base, adapters, dtype=dtype)
     check_output(out, overwrite=overwrite, num_bytes=plan.num_bytes)
     with whole_directory(out) as directory:
@@ -196,7 +197,11 @@ def merge_adapter(base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dty
 
 
 def write_merged_weights(plan: MergePlan, path: Path) -> None:
-    """Write the merged language model tensor by tensor."""
+    """Write the merged language model tensor by tensor.
+
+    Raises:
+        CheckpointError: a weight that is no finite number, of the base or of an adapter.
+    """
     with SafetensorsWriter(path, plan.specs, plan.metadata) as writer, torch.no_grad():
         for name, spec in plan.specs.items():
             if spec.dtype not in TORCH_TYPES:
@@ -205,7 +210,10 @@ def write_merged_weights(plan: MergePlan, path: Path) -> None:
             weight = read_float32(plan.header, name)
             modules = plan.modules_of[name]
             parts = [_merge_module(part, module, plan.adapters) for part, module in zip(weight.chunk(len(modules)), modules, strict=True)]
-            writer.write(name, as_buffer((parts[0] if len(parts) == 1 else torch.cat(parts)).to(TORCH_TYPES[spec.dtype])))
+            merged = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(TORCH_TYPES[spec.dtype])
+            if not bool(merged.isfinite().all()):
+                raise CheckpointError(f"{plan.base.name}: tensor {name} is not finite once merged; base, adapter or --dtype is at fault")
+            writer.write(name, as_buffer(merged))
 
 
 def _merge_module(weight: torch.Tensor, module: str, adapters: Sequence[Adapter]) -> torch.Tensor:
@@ -219,10 +227,10 @@ def _merge_module(weight: torch.Tensor, module: str, adapters: Sequence[Adapter]
     return merged
 
 
-def write_config_and_companions(model: ModelDir, directory: Path) -> None:
+def write_config_and_companions(model: ModelDir, directory: Path, *, moshi_name: str = MOSHI_NAME) -> None:
     """Copy tokenizer and codec of `model` into `directory` and write its config.json: whole (no adapter), every file by its plain name."""
     config = {key: value for key, value in model.config.items() if key not in ("lora_rank", "lora_scaling", "lora_name")}
-    config |= {"lora": False, "moshi_name": MOSHI_NAME, "mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name}
+    config |= {"lora": False, "moshi_name": moshi_name, "mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name}
     shutil.copyfile(model.mimi_weights, directory / model.mimi_weights.name)
     shutil.copyfile(model.tokenizer_path, directory / model.tokenizer_path.name)
     if model.mimi_config is not None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from stt_ft.core.atomic import atomic_directory
+from stt_ft.core.atomic import atomic_directory, recover, write_text
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.provenance import file_sha256
+
+SUMS_NAME = "SHA256SUMS"
+"""Checksums of a directory's weights and tokenizer, as `sha256sum --check` reads them."""
+
+CHECKED_SUFFIXES = (".safetensors", ".gguf", ".model")
 
 DISK_MARGIN_BYTES = 50_000_000
 """Room left free beyond what is about to be written."""
@@ -35,12 +41,33 @@ def check_output(out: Path, *, overwrite: bool, num_bytes: int) -> None:
 
 @contextlib.contextmanager
 def whole_directory(out: Path) -> Iterator[Path]:
-    """Yield a directory to fill; when the block ends well it takes the place of `out`, whatever stood there."""
-    finished = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.new")
-    with atomic_directory(finished) as directory:
+    """Yield a directory to fill; when the block ends well it takes the place of `out`, whatever stood there.
+
+    What a killed run left of the same directory is taken away first. The checksums of what was written lie beside it, and all of it is on
+    the disk before the directory gets its name.
+    """
+    recover(out)
+    with atomic_directory(out, replace=True) as directory:
         yield directory
-    replaced = finished.with_suffix(".old")
-    if out.exists():
-        out.rename(replaced)
-    finished.rename(out)
-    shutil.rmtree(replaced, ignore_errors=True)
+        sums = (f"{file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in CHECKED_SUFFIXES)
+        write_text(directory / SUMS_NAME, "".join(sums))
+        for path in directory.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def check_sums(directory: Path) -> None:
+    """Make sure that weights and tokenizer are what stt-ft wrote, where it left their checksums; a flipped bit shows nowhere else.
+
+    Raises:
+        CheckpointError: by file, one that is not.
+    """
+    try:
+        lines = (directory / SUMS_NAME).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        path = directory / name
+        if path.is_file() and file_sha256(path) != expected:
+            raise CheckpointError(f"{path}: not the bytes that {SUMS_NAME} tells of ({expected[:12]}…); copy or make it again")

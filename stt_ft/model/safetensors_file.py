@@ -32,8 +32,12 @@ class TensorSpec:
     shape: tuple[int, ...]
 
     @property
+    def num_values(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def num_bytes(self) -> int:
-        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
+        return ITEM_BYTES[self.dtype] * self.num_values
 
 
 @dataclass(frozen=True, kw_only=True)

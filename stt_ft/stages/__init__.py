@@ -98,7 +98,11 @@ COMMANDS = {
         ),
         Command(
             name="export", group=_PROVE, example="stt-ft export models/orders --out export/orders --format candle",
-            summary="write the weights for moshi-server (Candle) and other engines",
+            summary="write the weights for moshi-server (Candle), GGUF, MLX or transformers, and prove them there",
+        ),
+        Command(
+            name="push", group=_PROVE, example="stt-ft push models/orders yourname/stt-1b-orders --report report --dry_run",
+            summary="upload a model to the Hugging Face hub, with a card of what it is and what it measured",
         ),
         Command(
             name="run", group=_REST, takes_recipe=True, example="stt-ft run configs/stt_1b_digits.yaml",

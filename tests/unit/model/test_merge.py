@@ -8,35 +8,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from random_models import make_random_base
+from random_models import SCALING, make_adapter, make_random_base
 
 from stt_ft.core.errors import CheckpointError
 from stt_ft.core.provenance import file_sha256
 from stt_ft.model import merge as merging
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.lora import adapter_state_dict, add_lora
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.tensor_names import pytorch_name
-
-RANK, SCALING = 4, 2.0
-
-
-def make_adapter(base: ModelDir, path: Path, *, seed: int = 0, base_sha256: str | None = None) -> Path:
-    """An adapter of random matrices, with the first pause head and the text embedding trained in full."""
-    lm = load_lm(base)
-    lm.requires_grad_(False)
-    add_lora(lm, rank=RANK, scaling=SCALING, except_for=("extra_heads.0",))
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in lm.named_parameters():
-        whole = name in ("extra_heads.0.weight", "text_emb.weight")
-        if ".lora_" in name or whole:
-            parameter.data.normal_(0, 0.1, generator=generator)
-            parameter.requires_grad_(True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"scaling": str(SCALING), "base": base.name, "base_sha256": base_sha256 or file_sha256(base.lm_weights)}
-    safetensors.torch.save_file(adapter_state_dict(lm, rank=RANK, dtype=torch.float32), path, metadata=metadata)
-    return path
 
 
 @pytest.fixture(scope="module")

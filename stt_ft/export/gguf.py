@@ -1,0 +1,86 @@
+"""A GGUF file with its big matrices in q8_0, under Candle's names, for the engine's own quantized loader (`moshi::lm::load_lm_model`).
+
+About half the size of bfloat16. moshi-server 0.6.4 itself opens safetensors only; programs built on the `moshi` crate take the file
+as it is. Needs the package `gguf`, which holds the format and the rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from stt_ft.core.atomic import write_text
+from stt_ft.core.errors import MissingExtra
+from stt_ft.export.candle import check_supported, check_tensors, write_candle_named
+from stt_ft.export.server_config import server_toml
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.merge import read_float32, write_config_and_companions
+from stt_ft.model.output_dir import check_output, whole_directory
+from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, read_header
+from stt_ft.model.tensor_names import candle_name
+
+GGUF_NAME = "model.q8_0.gguf"
+"""Name of the language model's file."""
+
+BLOCK = 32
+"""Numbers of a row that share one scale in q8_0; a row that is no whole number of blocks stays in float32."""
+
+BLOCK_BYTES = 34
+"""Bytes of a q8_0 block: one float16 scale and 32 int8."""
+
+
+def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
+    """Write `out` and return the names of its tensors, in order.
+
+    Raises:
+        MissingExtra: `gguf` is not installed.
+        CheckpointError: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
+    """
+    try:
+        import gguf  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtra("the gguf package", "gguf", "--format gguf") from None
+    check_supported(model)
+    header, codec = model.lm_header(), read_header(model.mimi_weights)
+    check_tensors(model, header)
+    companions = model.mimi_weights.stat().st_size + model.tokenizer_path.stat().st_size
+    check_output(out, overwrite=overwrite, num_bytes=companions + sum(_num_bytes(*entry) for entry in header.tensors.items()))
+    with whole_directory(out) as directory:
+        write_config_and_companions(model, directory, moshi_name=GGUF_NAME)
+        write_candle_named(codec, directory / model.mimi_weights.name)
+        _write_gguf(header, directory / GGUF_NAME, model)
+        exported = dataclasses.replace(model, lm_weights=directory / GGUF_NAME)
+        write_text(directory / "moshi-server.toml", server_toml(exported, directory=out.absolute() if absolute_paths else None))
+    return [candle_name(name) for name in header.tensors]
+
+
+def is_quantized(name: str, spec: TensorSpec) -> bool:
+    """Tell whether a tensor goes into q8_0: a matrix of whole blocks, the small pause heads excepted."""
+    return len(spec.shape) == 2 and spec.shape[-1] % BLOCK == 0 and not name.startswith("extra_heads.")
+
+
+def _num_bytes(name: str, spec: TensorSpec) -> int:
+    count = spec.num_values
+    return count // BLOCK * BLOCK_BYTES if is_quantized(name, spec) else 4 * count
+
+
+def _write_gguf(header: SafetensorsHeader, path: Path, model: ModelDir) -> None:
+    """Write the language model tensor by tensor: first what they are, then their numbers."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, arch="moshi")
+    writer.add_name(model.name)
+    for key, value in sorted(header.metadata.items()):
+        writer.add_string(f"stt_ft.{key}", value)
+    kinds = {}
+    for name, spec in header.tensors.items():
+        kinds[name] = gguf.GGMLQuantizationType.Q8_0 if is_quantized(name, spec) else gguf.GGMLQuantizationType.F32
+        writer.add_tensor_info(candle_name(name), spec.shape, np.dtype(np.float32), _num_bytes(name, spec), raw_dtype=kinds[name])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name in header.tensors:
+        writer.write_tensor_data(gguf.quants.quantize(read_float32(header, name).numpy(), kinds[name]))
+    writer.close()

@@ -1,0 +1,166 @@
+"""A directory that `transformers` opens as `KyutaiSpeechToTextForConditionalGeneration`, processor and all.
+
+    KyutaiSpeechToTextForConditionalGeneration.from_pretrained(DIR)
+
+That class has no place for the pause heads: they lie beside it in `extra_heads.safetensors`, to be applied to the last hidden state.
+Names are checked as a bijection against the class itself. Rotary position: upstream turns neighbouring pairs of a head's numbers,
+`transformers` its two halves, so the rows of queries and keys are reordered. Source: `modeling_kyutai_speech_to_text.py` and
+`modeling_mimi.py` of transformers 4.57.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from stt_ft.core.atomic import write_text
+from stt_ft.core.errors import CheckpointError, MissingExtra
+from stt_ft.export.candle import check_supported, check_tensors
+from stt_ft.export.hf_config import generation_config, processor_of, stt_config
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.merge import FORMAT_NAMES, as_buffer, read_float32
+from stt_ft.model.output_dir import check_output, whole_directory
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, read_header
+from stt_ft.model.tensor_names import candle_name
+
+WEIGHTS_NAME, HEADS_NAME = "model.safetensors", "extra_heads.safetensors"
+
+_LAYER_NAMES = (
+    (r"^transformer\.layers\.", "model.layers."), (r"^out_norm\.alpha$", "model.norm.weight"), (r"\.alpha$", ".weight"),
+    (r"\.gating\.linear_in\.", ".mlp.fc1."), (r"\.gating\.linear_out\.", ".mlp.fc2."), (r"\.out_proj\.weight$", ".o_proj.linear.weight"),
+    (r"\.norm1\.", ".input_layernorm."), (r"\.norm2\.", ".post_attention_layernorm."),
+)  # fmt: skip
+"""What a layer's tensors are called, from Candle's names."""
+
+_CODEC_NAMES = (
+    (r"^", "codec_model."), (r"(\.conv){2,3}\.", ".conv."), (r"(\.convtr){2,3}\.", ".conv."), (r"coder\.model\.", "coder.layers."),
+    (r"\.rvq_first(\.vq)?\.", ".semantic_residual_vector_quantizer."), (r"\.rvq_rest(\.vq)?\.", ".acoustic_residual_vector_quantizer."),
+    (r"\._codebook\.", ".codebook."), (r"\._initialized$", ".initialized"), (r"\.embedding_sum$", ".embed_sum"),
+    (r"coder_transformer\.transformer\.", "coder_transformer."), (r"\.linear(1|2)\.", r".mlp.fc\1."), (r"\.out_proj\.", ".o_proj."),
+    (r"\.norm1\.", ".input_layernorm."), (r"\.norm2\.", ".post_attention_layernorm."),
+    (r"\.layer_scale_1\.", ".self_attn_layer_scale."), (r"\.layer_scale_2\.", ".mlp_layer_scale."),
+)  # fmt: skip
+"""What the codec's tensors are called, from Candle's names."""
+
+
+class _Tensor:
+    """A tensor to be written: its number type and shape now, its numbers when they are asked for."""
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], read: Callable[[], torch.Tensor]) -> None:
+        self.spec, self.read = TensorSpec(dtype=dtype, shape=shape), read
+
+
+def export_transformers(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[str]:
+    """Write `out` and return the names of its tensors, in order.
+
+    Raises:
+        MissingExtra: `transformers` is not installed.
+        CheckpointError: a model that its class cannot build, tensors missing or left over, an existing `out`, too little disk.
+    """
+    try:
+        from transformers import KyutaiSpeechToTextForConditionalGeneration
+    except ImportError:
+        raise MissingExtra("transformers 4.53 or newer", "transformers", "--format transformers") from None
+    check_supported(model)
+    header = model.lm_header()
+    check_tensors(model, header)
+    config = stt_config(model)
+    codec = _codec(read_header(model.mimi_weights), num_heads=config.codec_config.num_attention_heads, n_q=model.n_q)
+    tensors = dict(_language_model(model, header)) | dict(codec)
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in KyutaiSpeechToTextForConditionalGeneration(config).state_dict().items()}
+    _check_fit(model, {name: tensor.spec.shape for name, tensor in tensors.items()}, expected)
+    heads = {name: _tensor(header, name) for name in sorted(header.tensors) if name.startswith("extra_heads.")}
+    check_output(out, overwrite=overwrite, num_bytes=sum(each.spec.num_bytes for each in (*tensors.values(), *heads.values())))
+    with whole_directory(out) as directory:
+        config.save_pretrained(directory)
+        write_text(directory / "generation_config.json", generation_config(model))
+        processor_of(model).save_pretrained(directory)
+        _write(directory / WEIGHTS_NAME, tensors, header)
+        _write(directory / HEADS_NAME, heads, header)
+    return [*tensors, *heads]
+
+
+def _tensor(header: SafetensorsHeader, name: str) -> _Tensor:
+    spec = header.tensors[name]
+    return _Tensor(spec.dtype, spec.shape, lambda: read_float32(header, name))
+
+
+def _language_model(model: ModelDir, header: SafetensorsHeader) -> Iterator[tuple[str, _Tensor]]:
+    """Yield the language model's tensors under their new names: one table of embeddings, and queries, keys and values apart."""
+    own = {candle_name(name): name for name in header.tensors}
+    tables = [own[name] for name in ("text_emb.weight", *(f"emb.{index}.weight" for index in range(model.n_q)))]
+    yield "model.embed_tokens.embed_tokens.weight", _with_empty_row(header, tables)
+    yield "lm_head.weight", _with_empty_row(header, [own["text_linear.weight"]])
+    for name, source in own.items():
+        if name.endswith(".in_proj_weight"):
+            base = _renamed(name.removesuffix("in_proj_weight"), _LAYER_NAMES)
+            yield from _projections(header, source, base, ".linear.weight", num_heads=int(model.config["num_heads"]))
+        elif name.startswith("transformer.") or name == "out_norm.alpha":
+            spec = header.tensors[source]
+            shape = spec.shape[-1:] if name.endswith(".alpha") else spec.shape
+            yield _renamed(name, _LAYER_NAMES), _Tensor(spec.dtype, shape, lambda s=source: read_float32(header, s))
+
+
+def _codec(header: SafetensorsHeader, *, num_heads: int, n_q: int) -> Iterator[tuple[str, _Tensor]]:
+    """Yield the codec's tensors under their new names, in float32, in which `transformers` runs it; codebooks beyond `n_q` are left out."""
+    for source, spec in header.tensors.items():
+        name = candle_name(source)
+        codebook = re.match(r"quantizer\.rvq_rest\.vq\.layers\.(\d+)\.", name)
+        if codebook is not None and int(codebook[1]) >= n_q - 1:
+            continue
+        if name.endswith(".in_proj_weight"):
+            base = _renamed(name.removesuffix("in_proj_weight"), _CODEC_NAMES)
+            for projection, tensor in _projections(header, source, base, ".weight", num_heads=num_heads):
+                yield projection, _Tensor("F32", tensor.spec.shape, tensor.read)
+        else:
+            yield _renamed(name, _CODEC_NAMES), _Tensor("F32", spec.shape, lambda s=source: read_float32(header, s))
+
+
+def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _with_empty_row(header: SafetensorsHeader, names: list[str]) -> _Tensor:
+    """Return the tables one under the other, and a row of zeros: `transformers` keeps a token more than upstream does."""
+    specs = [header.tensors[name] for name in names]
+    shape = (sum(spec.shape[0] for spec in specs) + 1, specs[0].shape[1])
+    return _Tensor(specs[0].dtype, shape, lambda: torch.cat([*(read_float32(header, name) for name in names), torch.zeros(1, shape[1])]))
+
+
+def _projections(header: SafetensorsHeader, source: str, base: str, suffix: str, *, num_heads: int) -> Iterator[tuple[str, _Tensor]]:
+    """Yield queries, keys and values of a stacked projection; the first two with their rows reordered for rotary position."""
+    spec = header.tensors[source]
+    shape = (spec.shape[0] // 3, spec.shape[1])
+    for index, letter in enumerate("qkv"):
+
+        def read(index: int = index, letter: str = letter) -> torch.Tensor:
+            part = read_float32(header, source).chunk(3)[index]
+            return part if letter == "v" else halves_from_pairs(part, num_heads)
+
+        yield f"{base}{letter}_proj{suffix}", _Tensor(spec.dtype, shape, read)
+
+
+def halves_from_pairs(weight: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """Reorder the rows of each head from (a0 b0 a1 b1 …) to (a0 a1 … b0 b1 …)."""
+    heads = weight.unflatten(0, (num_heads, -1))
+    return torch.cat([heads[:, 0::2], heads[:, 1::2]], dim=1).flatten(0, 1)
+
+
+def _check_fit(model: ModelDir, shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
+    wrong = sorted(set(shapes.items()) ^ set(expected.items()))
+    if wrong:
+        name, shape = wrong[0]
+        raise CheckpointError(f"{model.directory}: transformers has no place for this model, such as {name} {list(shape)}")
+
+
+def _write(path: Path, tensors: dict[str, _Tensor], header: SafetensorsHeader) -> None:
+    types = {name: dtype for dtype, name in FORMAT_NAMES.items()}
+    with SafetensorsWriter(path, {name: tensor.spec for name, tensor in tensors.items()}, {**header.metadata, "format": "pt"}) as writer:
+        for name, tensor in tensors.items():
+            writer.write(name, as_buffer(tensor.read().to(types[tensor.spec.dtype])))

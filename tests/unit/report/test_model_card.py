@@ -1,0 +1,53 @@
+"""The model card: the report's figures, the data in numbers alone, and how the directory is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from stt_ft.core.errors import CheckpointError
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
+from stt_ft.report.figures import models_of
+from stt_ft.report.model_card import RUNS_WITH, PushedModel, model_card
+
+TUNED, BASE = "tuned", "base"
+CONFIG = {"stt_config": {"audio_delay_seconds": 0.5}, "extra_heads_num_heads": 4}
+
+
+def _model(**changes) -> PushedModel:
+    model = PushedModel(directory=Path(), kind="candle", config=CONFIG, base="kyutai/stt-1b-en_fr-candle", metadata={})
+    return dataclasses.replace(model, **changes)
+
+
+def test_every_headline_of_the_report_is_in_the_card(frames):
+    report = build_report(frames, model=TUNED, baseline=BASE, rule=EndpointRule())
+    card = model_card(_model(), "me/orders", report=report)
+    assert "False cut-offs" in card
+    assert all(name in card for name in models_of(report))
+    value = report["figures"][report["model"]]["numbers"]["false_cut_offs"]["value"]
+    assert f"{100 * value:.0f}" in card.split("False cut-offs")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize("kind", RUNS_WITH)
+def test_the_card_says_how_each_kind_is_run(kind):
+    assert RUNS_WITH[kind].format(repo="me/orders") in model_card(_model(kind=kind), "me/orders")
+
+
+def test_a_base_that_is_a_directory_is_named_but_not_linked():
+    card = model_card(_model(base="models/orders_base"), "me/orders")
+    assert "base: models/orders_base" in card
+
+
+def test_adapters_are_told_with_scaling_and_weight():
+    metadata = {"adapters": json.dumps([{"sha256": "ab" * 32, "scaling": 2.0, "weight": 0.7}])}
+    assert "adapter: sha256 abababababababab…, scaling 2, weight 0.7" in model_card(_model(metadata=metadata), "me/orders")
+
+
+def test_a_config_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not JSON"):
+        PushedModel.open(tmp_path)

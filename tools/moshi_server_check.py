@@ -1,0 +1,147 @@
+"""moshi-server itself on an export: start it on the CPU, stream a WAV to it over its websocket, and compare its words and `prs` with ours.
+
+    cargo install moshi-server --version 0.6.4 --locked     some minutes, once; wants cmake, a C++ compiler, Python with its headers
+    python tools/make_random_base.py --shape served --out /tmp/served
+    python tools/moshi_server_check.py /tmp/served --wav take.wav        needs msgpack (pip install msgpack)
+
+Opt-in, and no part of the tests. The model needs a Mimi of Kyutai's shape, which is fixed in moshi-server (`moshi::mimi::Config::v0_1` in
+batched_asr.rs): of the tiny model it knows the language model but not the codec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgpack  # pyright: ignore[reportMissingImports]
+import numpy as np
+import torch
+
+from stt_ft.audio.files import read_audio
+from stt_ft.core.timing import SAMPLES_PER_FRAME
+from stt_ft.export.candle import export_candle
+from stt_ft.export.server_config import delay_in_tokens
+from stt_ft.model.checkpoint_dir import ModelDir, open_model
+from stt_ft.model.mimi_codec import MimiCodec, suffix_frames
+from stt_ft.model.streaming import ClipStream, stream_codes
+from stt_ft.model.stt_lm import load_lm
+
+PORT, START_TIMEOUT_S, QUIET_S = 8998, 120.0, 5.0
+
+
+@dataclass(kw_only=True)
+class Told:
+    """What the server told: words with their start, and the probabilities of the pause heads, frame by frame."""
+
+    words: list[tuple[str, float]] = field(default_factory=list)
+    pauses: list[list[float]] = field(default_factory=list)
+
+
+def expected_words(model: ModelDir, stream: ClipStream) -> list[tuple[str, float]]:
+    """Return the words that the server makes of our tokens (`State::step_tokens` of moshi-core's asr.rs), and when it says they start."""
+    tokenizer, delay = model.load_tokenizer(), delay_in_tokens(model.text_lag_s)
+    words, pieces, start_s = [], [], 0.0
+    for step, token in enumerate(stream.text_tokens.tolist(), start=1):
+        if step < delay:
+            continue
+        if token not in (0, 3):
+            pieces.append(token)
+        elif pieces:
+            words.append((str(tokenizer.decode(pieces)), start_s))
+            pieces = []
+        if token == 0:
+            start_s = (step - delay) / 12.5
+    return words
+
+
+async def stream_wav(samples: np.ndarray, num_frames: int) -> Told:
+    """Send the sound frame by frame, and listen until the server has told of every frame or falls silent."""
+    told = Told()
+    url, headers = f"ws://127.0.0.1:{PORT}/api/asr-streaming", {"kyutai-api-key": "public_token"}
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as socket:
+
+        async def receive() -> None:
+            while len(told.pauses) < num_frames:
+                message: Any = msgpack.unpackb(await asyncio.wait_for(socket.receive_bytes(), QUIET_S))
+                if message["type"] == "Word":
+                    told.words.append((message["text"], message["start_time"]))
+                elif message["type"] == "Step":
+                    told.pauses.append(message["prs"])
+
+        receiving = asyncio.create_task(receive())
+        for frame in samples.reshape(-1, SAMPLES_PER_FRAME):
+            packed: Any = msgpack.packb({"type": "Audio", "pcm": frame.tolist()}, use_single_float=True)
+            await socket.send_bytes(packed)
+        await receiving
+    return told
+
+
+async def wait_until_up(server: subprocess.Popen[bytes]) -> None:
+    """Wait for the server to answer; fail when it ends instead."""
+    async with aiohttp.ClientSession() as session:
+        for _ in range(int(START_TIMEOUT_S * 2)):
+            if server.poll() is not None:
+                raise SystemExit(f"moshi-server ended with {server.returncode}; its words are above")
+            try:
+                async with session.get(f"http://127.0.0.1:{PORT}/api/build_info"):
+                    return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.5)
+    raise SystemExit(f"moshi-server did not come up in {START_TIMEOUT_S:.0f} s")
+
+
+def start_server(program: str, directory: Path) -> subprocess.Popen[bytes]:
+    """Start moshi-server on an exported directory, for one stream: on a CPU 64 of them, idle or not, would not keep up."""
+    config = directory / "moshi-server.toml"
+    config.write_text(re.sub(r"batch_size = \d+", "batch_size = 1", config.read_text()))
+    (directory / "static").mkdir()
+    command = [program, "worker", "--cpu", "--config", config.name, "--addr", "127.0.0.1", "--port", str(PORT)]
+    return subprocess.Popen(command, cwd=directory, env={**os.environ, "HOME": str(directory)}, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="model directory with a Mimi of Kyutai's shape")
+    parser.add_argument("--wav", type=Path, required=True)
+    parser.add_argument("--server", default="moshi-server", help="the program")
+    arguments = parser.parse_args()
+    model = open_model(arguments.model)
+    samples = read_audio(arguments.wav)
+    codes = MimiCodec.load(model).encode([samples])[0]
+    (ours,) = stream_codes(load_lm(model, device=torch.device("cpu"), dtype=torch.float32), [codes])
+    played = np.zeros(codes.shape[1] * SAMPLES_PER_FRAME, dtype=np.float32)
+    played[: len(samples)] = samples
+    print(f"{arguments.wav}: {codes.shape[1]} frames, {suffix_frames(model)} of them silence at the end")
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "export"
+        export_candle(model, directory)
+        server = start_server(arguments.server, directory)
+        try:
+            asyncio.run(wait_until_up(server))
+            told = asyncio.run(stream_wav(played, codes.shape[1]))
+        finally:
+            server.terminate()
+            server.wait()
+    report(told, ours, expected_words(model, ours))
+
+
+def report(told: Told, ours: ClipStream, words: list[tuple[str, float]]) -> None:
+    """Print how the server and ours compare; fail where they part."""
+    theirs = np.array(told.pauses, dtype=np.float32)
+    difference = float(np.abs(theirs - ours.pause_probs[: len(theirs)]).max())
+    print(f"prs: {len(theirs)} of {len(ours.pause_probs)} frames told, at most {difference:.2g} from ours")
+    print(f"words: {len(told.words)} told, {len(words)} expected, {'the same' if told.words == words else 'NOT the same'}")
+    if difference > 1e-3 or told.words != words:
+        raise SystemExit(f"they part\nserver: {told.words}\nours:   {words}")
+
+
+if __name__ == "__main__":
+    main()
