@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import soxr
 
 from stt_ft.audio.files import resample
 from stt_ft.audio.levels import rms_db
@@ -47,13 +50,15 @@ def input_devices() -> list[InputDevice]:
 class Recording:
     """One take: sound is gathered from entering the `with` block until leaving it.
 
-    The device is asked for `sample_rate_hz`; one that cannot do it runs at its own rate, and the take is resampled.
+    The device is asked for `sample_rate_hz`; one that cannot do it runs at its own rate, and the take is resampled. With `hand_on`,
+    each piece of sound is given to that function as it comes, at `device_rate_hz`, and nothing is gathered.
     """
 
-    def __init__(self, *, sample_rate_hz: int, device: int | None = None) -> None:
+    def __init__(self, *, sample_rate_hz: int, device: int | None = None, hand_on: Callable[[np.ndarray], None] | None = None) -> None:
         self.sample_rate_hz = sample_rate_hz
+        self.device_rate_hz = sample_rate_hz
         self._device = device
-        self._device_rate_hz = sample_rate_hz
+        self._hand_on = hand_on
         self._chunks: list[np.ndarray] = []
         self._lock = threading.Lock()
         self._level_db = SILENCE_DB
@@ -66,9 +71,9 @@ class Recording:
             try:
                 sounddevice.check_input_settings(device=self._device, channels=1, samplerate=self.sample_rate_hz)
             except sounddevice.PortAudioError:
-                self._device_rate_hz = round(sounddevice.query_devices(self._device, "input")["default_samplerate"])
+                self.device_rate_hz = round(sounddevice.query_devices(self._device, "input")["default_samplerate"])
             self._stream = sounddevice.InputStream(
-                device=self._device, channels=1, samplerate=self._device_rate_hz, dtype="float32", callback=self._take
+                device=self._device, channels=1, samplerate=self.device_rate_hz, dtype="float32", callback=self._take
             )
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
@@ -94,14 +99,54 @@ class Recording:
         """Return what was recorded so far, mono float32 at `sample_rate_hz`."""
         with self._lock:
             sound = np.concatenate(self._chunks) if self._chunks else np.zeros(0, dtype=np.float32)
-        return resample(sound, self._device_rate_hz, self.sample_rate_hz)
+        return resample(sound, self.device_rate_hz, self.sample_rate_hz)
 
     def _take(self, frames: np.ndarray, _count: int, _time: object, _status: object) -> None:
         chunk = frames[:, 0].copy()
+        if self._hand_on is not None:
+            self._hand_on(chunk)
+            return
         with self._lock:
             self._chunks.append(chunk)
         self._level_db = rms_db(chunk)
         self._peak = max(self._peak, float(np.abs(chunk).max(initial=0.0)))
+
+
+class LiveMicrophone:
+    """A microphone that hands sound on as it comes, in frames of equal length, from entering the `with` block until leaving it.
+
+    As with `Recording`, a device that cannot do `sample_rate_hz` runs at its own rate, and the sound is resampled on its way.
+    """
+
+    def __init__(self, *, sample_rate_hz: int, frame_samples: int, device: int | None = None) -> None:
+        self._frame_samples = frame_samples
+        self._recording = Recording(sample_rate_hz=sample_rate_hz, device=device, hand_on=self._take)
+        self._queue: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+
+    def __enter__(self) -> LiveMicrophone:
+        self._recording.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._recording.__exit__(kind, error, trace)
+
+    def _take(self, chunk: np.ndarray) -> None:
+        self._queue.put(chunk)
+
+    def frames(self, timeout_s: float = 10.0) -> Iterator[np.ndarray]:
+        """Yield frames of mono float32 without end; raises `AudioError` when the device gives nothing for `timeout_s`."""
+        rate_hz, wanted_hz = self._recording.device_rate_hz, self._recording.sample_rate_hz
+        resampler = None if rate_hz == wanted_hz else soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32")
+        waiting = np.zeros(0, np.float32)
+        while True:
+            try:
+                chunk = self._queue.get(timeout=timeout_s)
+            except queue.Empty:
+                raise AudioError(f"the microphone gave no sound for {timeout_s:g} s; see stt-ft record --list_devices") from None
+            waiting = np.concatenate([waiting, chunk if resampler is None else resampler.resample_chunk(chunk)])
+            while len(waiting) >= self._frame_samples:
+                yield waiting[: self._frame_samples]
+                waiting = waiting[self._frame_samples :]
 
 
 def play(samples: np.ndarray, sample_rate_hz: int) -> None:

@@ -59,7 +59,10 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
         positional = p.kind is not p.KEYWORD_ONLY
         is_last_word = positional and not any(later.positional for later in parameters)
         variadic = is_last_word and takes_list(hint)
-        parameters.append(Parameter(name=p.name, hint=hint, default=p.default, positional=positional, variadic=variadic))
+        default = (
+            None if p.kind is p.VAR_POSITIONAL else p.default
+        )  # none of them may be given: whether that will do is the command's affair
+        parameters.append(Parameter(name=p.name, hint=hint, default=default, positional=positional, variadic=variadic))
     return parameters[::-1]
 
 

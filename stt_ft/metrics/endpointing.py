@@ -123,6 +123,7 @@ class OperatingPoint:
     cut_off_rate: float
     missed_rate: float
     latency_p50_s: float
+    latency_p90_s: float
     latency_p95_s: float
 
 
@@ -151,16 +152,20 @@ def sweep(
         latencies_s = np.sort(  # [thresholds, turns]
             [_latencies_s(turn, level, onset, levels_above) for turn, level, onset in zip(turns, levels, onset_rows, strict=True)], axis=0
         ).T
+        quantiles_s = [sorted_quantile(latencies_s, q) for q in (0.5, 0.9, 0.95)]
+        cut_offs = (highest_before[None] > levels_above[:, None]).mean(axis=1)
+        missed = np.isinf(latencies_s).mean(axis=1)
         points += [
             OperatingPoint(
-                threshold=float(threshold),
+                threshold=float(levels_above[row]),
                 hold_frames=hold,
-                cut_off_rate=float((highest_before > threshold).mean()),
-                missed_rate=float(np.isinf(row).mean()),
-                latency_p50_s=float(sorted_quantile(row, 0.5)),
-                latency_p95_s=float(sorted_quantile(row, 0.95)),
+                cut_off_rate=float(cut_offs[row]),
+                missed_rate=float(missed[row]),
+                latency_p50_s=float(quantiles_s[0][row]),
+                latency_p90_s=float(quantiles_s[1][row]),
+                latency_p95_s=float(quantiles_s[2][row]),
             )
-            for threshold, row in zip(levels_above, latencies_s, strict=True)
+            for row in range(len(levels_above))
         ]
     return points
 
@@ -185,3 +190,37 @@ def latency_within(points: Sequence[OperatingPoint], max_cut_off_rate: float) ->
     """Return the fastest point whose cut-offs stay within the budget (eot-bench's "latency @ 5 % cut-off"); None when none does."""
     allowed = [p for p in points if p.cut_off_rate <= max_cut_off_rate + 1e-9 and math.isfinite(p.latency_p50_s)]
     return min(allowed, key=lambda p: (p.latency_p50_s, p.cut_off_rate), default=None)
+
+
+AREA_MAX_CUT_OFFS = 0.25
+"""Budgets of cut-offs over which the area is taken: nobody ships an agent that cuts off more than every fourth caller."""
+
+AREA_WAIT_S = 3.0
+"""Latency counted where no setting keeps a budget: an agent then waits out a timer instead."""
+
+
+def area_under(points: Sequence[OperatingPoint]) -> float:
+    """Return the area under the best median latency, from no cut-offs to `AREA_MAX_CUT_OFFS`, over that width: a mean latency in seconds.
+
+    At each budget of cut-offs counts the fastest point that keeps it, at most `AREA_WAIT_S`. Lower is better.
+    """
+    area_s, rate, latency_s = 0.0, 0.0, AREA_WAIT_S
+    for point in reversed(frontier(points)):  # from fewest cut-offs to most, each faster than the one before
+        if point.cut_off_rate >= AREA_MAX_CUT_OFFS:
+            break
+        area_s += (point.cut_off_rate - rate) * latency_s
+        rate, latency_s = point.cut_off_rate, min(point.latency_p50_s, AREA_WAIT_S)
+    return (area_s + (AREA_MAX_CUT_OFFS - rate) * latency_s) / AREA_MAX_CUT_OFFS
+
+
+def best_point(points: Sequence[OperatingPoint], max_cut_off_rate: float) -> OperatingPoint:
+    """Return the fastest point within the budget or, where none keeps it, of those with the fewest cut-offs the fastest.
+
+    Raises:
+        ValueError: no point ever ends half of the turns.
+    """
+    ending = [point for point in points if math.isfinite(point.latency_p50_s)]
+    if not ending:
+        raise ValueError("no threshold and hold end half of the turns")
+    within = latency_within(ending, max_cut_off_rate)
+    return within or min(ending, key=lambda p: (p.cut_off_rate, p.latency_p50_s))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +92,19 @@ class MimiCodec:
         if self._device.type == "cpu":
             return [codes for clip in clips for codes in self._encode_side_by_side([clip])]
         return self._encode_side_by_side(clips)
+
+    @contextlib.contextmanager
+    def streaming(self) -> Iterator[Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int16]]]:
+        """Give a function that takes sound frame by frame, samples [1920] in, codes [K] out; it remembers what it heard before."""
+
+        def encode_frame(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+            sound = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(self._device)[None, None]
+            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            with torch.inference_mode(), compile_only_on_gpu(self._device), exact:
+                return self._mimi.encode(sound)[0, :, 0].cpu().numpy().astype(np.int16)
+
+        with self._mimi.streaming(1):
+            yield encode_frame
 
     def _encode_side_by_side(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
         num_frames = [

@@ -3,17 +3,22 @@
 Source: `rust/moshi-core/src/asr.rs` of kyutai-labs/moshi. The server's step `t` feeds the codes of frame `t - 1` and its own last text
 token (the initial tokens at step 0), so row `t` here is what it sends after hearing frame `t`. Upstream's `LMGen` does the same when its
 first frame is fed to it twice.
+
+Clips are heard side by side in lanes. A lane that has finished a clip forgets it and starts the next one at once, as a slot of the server
+does when a caller hangs up, so no lane waits for the longest clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from moshi.models.lm import LMModel
+from moshi.modules.transformer import StreamingMultiheadAttention
 
 from stt_ft.model.device import compile_only_on_gpu
 from stt_ft.model.stt_lm import head_logits
@@ -24,7 +29,12 @@ class ClipStream:
     """What the model wrote and expected while it listened to one clip, one row a frame."""
 
     text_tokens: npt.NDArray[np.int32]  # [T]
-    pause_probs: npt.NDArray[np.float32]  # [T, H], probability of class 0 of every extra head
+    head_probs: npt.NDArray[np.float32]  # [T, H, C], softmax of every extra head
+
+    @property
+    def pause_probs(self) -> npt.NDArray[np.float32]:
+        """Probability of class 0, a pause, of every extra head [T, H]."""
+        return self.head_probs[..., 0]
 
 
 def stream_codes(
@@ -34,50 +44,114 @@ def stream_codes(
     batch_size: int = 32,
     temperature: float = 0.0,
     seed: int = 0,
-    progress: Callable[[Iterable[list[int]]], Iterable[list[int]]] | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
 ) -> list[ClipStream]:
     """Listen to clips from their codec codes.
 
     Args:
         lm: the model, in evaluation mode.
         codes: codec codes of each clip [n_q, T].
-        batch_size: clips listened to side by side; clips of like length are put together.
+        batch_size: clips listened to side by side.
         temperature: of the text tokens; 0 takes the likeliest.
         seed: of the draws when `temperature` is above 0.
-        progress: wraps the list of batches, to show how far along they are.
+        progress: wraps the range of steps, to show how far along they are.
 
     Returns:
         One stream a clip, in the order of `codes`.
     """
-    order = sorted(range(len(codes)), key=lambda index: codes[index].shape[1])
-    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    if not codes:
+        return []
+    lanes = share_out([clip.shape[1] for clip in codes], batch_size)
+    sequence, starts = _lay_out(lm, codes, lanes)
     generator = torch.Generator(device=lm.device).manual_seed(seed)
+    with _memory_for(lm, max(clip.shape[1] for clip in codes)):
+        tokens, probs = _listen(lm, sequence, starts, temperature, generator, progress)
     streams: dict[int, ClipStream] = {}
-    for batch in progress(batches) if progress else batches:
-        streams |= zip(batch, _stream_batch(lm, [codes[index] for index in batch], temperature, generator), strict=True)
+    for row, lane in enumerate(lanes):
+        for index, span in _spans(lane, codes):
+            streams[index] = ClipStream(text_tokens=tokens[row, span].copy(), head_probs=probs[row, span].copy())
     return [streams[index] for index in range(len(codes))]
 
 
+def share_out(lengths: Sequence[int], max_lanes: int) -> list[list[int]]:
+    """Share clips out over at most `max_lanes` lanes of nearly equal length: the longest first, each to the lane that is free first."""
+    lanes: list[list[int]] = [[] for _ in range(min(max_lanes, len(lengths)))]
+    loads = [0] * len(lanes)
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        lane = loads.index(min(loads))
+        lanes[lane].append(index)
+        loads[lane] += lengths[index]
+    return lanes
+
+
+def _spans(lane: Sequence[int], codes: Sequence[npt.NDArray[np.int16]]) -> Iterator[tuple[int, slice]]:
+    """Yield the clips of a lane and the steps in which each is heard."""
+    start = 0
+    for index in lane:
+        stop = start + codes[index].shape[1]
+        yield index, slice(start, stop)
+        start = stop
+
+
+def _lay_out(
+    lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], lanes: Sequence[Sequence[int]]
+) -> tuple[torch.Tensor, npt.NDArray[np.bool_]]:
+    """Return what every lane hears [B, 1 + n_q, S], its text still to be written, and where a clip begins [B, S]; a spent lane hears -1."""
+    num_steps = max(sum(codes[index].shape[1] for index in lane) for lane in lanes)
+    sequence = torch.full((len(lanes), lm.num_codebooks, num_steps), lm.zero_token_id, dtype=torch.int32)
+    starts = np.zeros((len(lanes), num_steps), dtype=bool)
+    initial = lm._get_initial_token()[0, :, 0].to("cpu", torch.int32)
+    for row, lane in enumerate(lanes):
+        for index, span in _spans(lane, codes):
+            if span.stop > span.start:
+                sequence[row, 1:, span.start + 1 : span.stop] = torch.from_numpy(codes[index][:, :-1].astype(np.int32))
+                sequence[row, :, span.start] = initial
+                starts[row, span.start] = True
+    return sequence, starts
+
+
+@contextlib.contextmanager
+def _memory_for(lm: LMModel, num_frames: int) -> Iterator[None]:
+    """Keep no more frames in memory than the longest clip has: the attention reads all that it keeps, at every step, used or not."""
+    attentions = [module for module in lm.transformer.modules() if isinstance(module, StreamingMultiheadAttention)]
+    contexts = [attention.context for attention in attentions]
+    try:
+        for attention in attentions:
+            if attention.context is not None:
+                attention.context = min(attention.context, max(num_frames, 1))
+        yield
+    finally:
+        for attention, context in zip(attentions, contexts, strict=True):
+            attention.context = context
+
+
 @torch.inference_mode()
-def _stream_batch(lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], temperature: float, generator: torch.Generator) -> list[ClipStream]:
-    """Listen to a few clips in step; a clip that has ended hears nothing (-1) until the others have."""
-    num_frames = [clip.shape[1] for clip in codes]
-    sequence = torch.full((len(codes), lm.num_codebooks, max(num_frames, default=0)), lm.zero_token_id, dtype=torch.long)
-    for row, clip in enumerate(codes):
-        sequence[row, 1:, 1 : clip.shape[1]] = torch.from_numpy(clip[:, :-1].astype(np.int64))
-    sequence = sequence.to(lm.device)
-    sequence[:, :, :1] = lm._get_initial_token()
-    text_tokens, pause_probs = [], []
-    with lm.streaming(len(codes)), compile_only_on_gpu(lm.device):
-        for t in range(sequence.shape[2]):
-            if t > 0:
-                sequence[:, 0, t] = text_tokens[-1]
-            hidden, text_logits = lm.forward_text(sequence[:, :, t : t + 1])
+def _listen(
+    lm: LMModel,
+    sequence: torch.Tensor,
+    starts: npt.NDArray[np.bool_],
+    temperature: float,
+    generator: torch.Generator,
+    progress: Callable[[Iterable[int]], Iterable[int]] | None,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Run every lane to its end; returns text tokens [B, S] and the probabilities of the heads [B, S, H, C]."""
+    num_lanes, _, num_steps = sequence.shape
+    sequence, begins = sequence.to(lm.device), torch.from_numpy(starts).to(lm.device)
+    steps_with_a_start = set(np.flatnonzero(starts.any(axis=0)).tolist())
+    text_tokens, head_probs = [], []
+    with lm.streaming(num_lanes), compile_only_on_gpu(lm.device):
+        for step in progress(range(num_steps)) if progress else range(num_steps):
+            heard = sequence[:, :, step : step + 1].long()
+            if step > 0:
+                heard[:, 0, 0] = torch.where(begins[:, step], heard[:, 0, 0], text_tokens[-1])
+                if step in steps_with_a_start:
+                    lm.reset_streaming(begins[:, step])
+            hidden, text_logits = lm.forward_text(heard)
             text_tokens.append(_choose(text_logits[:, 0, 0].float(), temperature, generator))
-            pause_probs.append(head_logits(lm, hidden)[:, 0].float().softmax(dim=-1)[..., 0])
-    all_tokens = torch.stack(text_tokens, dim=1).cpu().numpy().astype(np.int32)
-    all_probs = torch.stack(pause_probs, dim=1).cpu().numpy()
-    return [ClipStream(text_tokens=all_tokens[row, :length], pause_probs=all_probs[row, :length]) for row, length in enumerate(num_frames)]
+            head_probs.append(head_logits(lm, hidden)[:, 0].float().softmax(dim=-1))
+    if not text_tokens:
+        return np.zeros((num_lanes, 0), np.int32), np.zeros((num_lanes, 0, len(lm.extra_heads), 1), np.float32)
+    return torch.stack(text_tokens, dim=1).cpu().numpy().astype(np.int32), torch.stack(head_probs, dim=1).cpu().numpy()
 
 
 def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:

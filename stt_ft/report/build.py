@@ -8,59 +8,78 @@ from typing import Any
 
 import numpy as np
 
-from stt_ft.metrics.calibration import calibration_error, drift_nats, pause_is_coming, reliability, squared_errors
-from stt_ft.metrics.endpointing import EndpointRule, OperatingPoint, frontier, latency_within, sweep
+from stt_ft.metrics.calibration import calibration_error, drift_nats, reliability, squared_errors
+from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.intervals import estimate, paired_difference, ratio
-from stt_ft.report.figures import FIGURES, SLICES, figures_of, finite, sliced, to_json
+from stt_ft.report.curves import curves_by_slice, heads_by_slice
+from stt_ft.report.figures import FIGURES, SLICES, figures_of, sliced, to_json
 from stt_ft.report.frames import ClipFrames
-from stt_ft.report.groups import build_groups
-from stt_ft.report.scores import ClipScore, score_clip
-from stt_ft.targets.pause_targets import HORIZONS_S
+from stt_ft.report.groups import build_channels, build_groups
+from stt_ft.report.hypotheses import label_hypotheses
+from stt_ft.report.scores import ClipScore, counted_probs, counted_truth, score_clip
+from stt_ft.report.systems import System, describe, system_figures
 
 SCHEMA_VERSION = 1
 """Of report.json. It grows when a figure changes its meaning or its place, not when one is added."""
 
-CUT_OFF_BUDGETS = (0.01, 0.05, 0.10)
-"""Cut-off rates at which the best latency is told."""
-
 
 def build_report(
-    frames: Sequence[ClipFrames], *, model: str, baseline: str | None = None, rule: EndpointRule, about: dict[str, Any] | None = None
+    frames: Sequence[ClipFrames],
+    *,
+    model: str,
+    baseline: str | None = None,
+    rule: EndpointRule,
+    systems: Sequence[System] = (),
+    about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return report.json's value from the frames of one or two models.
 
     Args:
-        frames: lines of frames.jsonl, the same clips for every model.
+        frames: lines of frames.jsonl, the same clips for every model; twins of the clips and other systems' lines may be among them.
         model: name of the model that is judged.
         baseline: name of the model that it is compared with.
         rule: when an agent ends a turn.
-        about: what else the report should say: dataset, split, provenance.
+        systems: other ways to end the turn; their figures stand beside the models'.
+        about: what else the report should say: dataset, split, provenance, training.
 
     Raises:
         ValueError: the models were not measured on the same clips.
     """
     names = [model] if baseline is None else [baseline, model]
-    scores = {name: [score_clip(clip, rule) for clip in frames if clip.model == name] for name in names}
-    clips = [score.frames.clip for score in scores[model]]
-    for name in names:
-        if [score.frames.clip for score in scores[name]] != clips or not clips:
-            raise ValueError(f"{name} was not measured on the same clips as {model}")
+    channels = list(dict.fromkeys(one.channel for one in frames if one.channel is not None))
+    scores = _scores(frames, [*names, *(system.model for system in systems)], None, rule)
+    twins = {channel: _scores(frames, names, channel, rule) for channel in channels}
+    models = {name: scores[name] for name in names}
+    figures = {name: _figures_by_slice(members) for name, members in models.items()}
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
         "baseline": baseline,
         "rule": asdict(rule),
         "num_clips": {name: sum(keep(score.frames) for score in scores[model]) for name, keep in SLICES.items()},
-        "figures": {name: _figures_by_slice(scores[name]) for name in names},
+        "figures": {**figures, **{system.name: system_figures(system, scores[system.model]) for system in systems}},
+        "systems": {system.name: describe(system) for system in systems},
         "differences": {} if baseline is None else _differences_by_slice(scores[model], scores[baseline]),
-        "curves": {name: _curves_by_slice(scores[name], rule) for name in names},
-        "groups": build_groups(scores),
-        "calibration": {name: _calibration_by_slice(scores[name], rule) for name in names},
+        "curves": {name: curves_by_slice(members, rule) for name, members in models.items()},
+        "heads": {name: heads_by_slice(members, rule) for name, members in models.items()},
+        "groups": [*build_groups(models), *build_channels(models, twins)],
+        "calibration": {name: _calibration_by_slice(members, rule) for name, members in models.items()},
         "drift_nats": {} if baseline is None else _drift_by_slice(scores[model], scores[baseline], rule),
-        "digit_errors": {name: _digit_errors(scores[name]) for name in names},
-        "substitutions": {name: _substitutions(scores[name]) for name in names},
+        "label_hypotheses": {name: label_hypotheses([score.frames for score in members]) for name, members in models.items()},
+        "digit_errors": {name: _digit_errors(members) for name, members in models.items()},
+        "substitutions": {name: _substitutions(members) for name, members in models.items()},
         **(about or {}),
     }
+
+
+def _scores(frames: Sequence[ClipFrames], names: Sequence[str], channel: str | None, rule: EndpointRule) -> dict[str, list[ClipScore]]:
+    """Return name -> the scores of its clips as they came through `channel`; all have the same clips in the same order."""
+    members = {name: [one for one in frames if one.model == name and one.channel == channel] for name in names}
+    clips = [one.clip for one in members[names[0]]]
+    for name, ones in members.items():
+        if [one.clip for one in ones] != clips or not clips:
+            raise ValueError(f"{name} was not measured on the same clips as {names[0]}")
+    return {name: [score_clip(one, rule) for one in ones] for name, ones in members.items()}
 
 
 def _figures_by_slice(scores: Sequence[ClipScore]) -> dict[str, dict[str, Any]]:
@@ -84,28 +103,12 @@ def _differences_by_slice(ours: Sequence[ClipScore], theirs: Sequence[ClipScore]
     }
 
 
-def _curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Any]:
-    curves = {}
-    for slice_name, members in sliced(scores).items():
-        points = sweep([score.frames.turn for score in members], head=rule.head, ignore_frames=rule.ignore_frames)
-        curves[slice_name] = {
-            "frontier": [_point(point) for point in frontier(points)],
-            "thresholds": [_point(point) for point in points if point.hold_frames == rule.hold_frames],
-            "latency_within": {f"{budget:g}": _point(latency_within(points, budget)) for budget in CUT_OFF_BUDGETS},
-        }
-    return curves
-
-
-def _point(point: OperatingPoint | None) -> dict[str, Any] | None:
-    return None if point is None else finite(asdict(point))
-
-
 def _calibration_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Any]:
     """Return for the rule's head: Brier score, calibration error, and the bins of a reliability curve."""
     calibration = {}
     for slice_name, members in sliced(scores).items():
-        probs = [_counted_probs(score.frames, rule) for score in members]
-        truth = [_counted_truth(score.frames, rule) for score in members]
+        probs = [counted_probs(score.frames, rule) for score in members]
+        truth = [counted_truth(score.frames, rule) for score in members]
         if not sum(map(len, probs)):
             continue
         errors = [squared_errors(p, t) for p, t in zip(probs, truth, strict=True)]
@@ -123,19 +126,10 @@ def _drift_by_slice(ours: Sequence[ClipScore], theirs: Sequence[ClipScore], rule
     """Return how far the rule's head moved from the baseline's, in nats a frame."""
     base, drift = sliced(theirs), {}
     for slice_name, members in sliced(ours).items():
-        pairs = [(_counted_probs(b.frames, rule), _counted_probs(a.frames, rule)) for a, b in zip(members, base[slice_name], strict=True)]
+        pairs = [(counted_probs(b.frames, rule), counted_probs(a.frames, rule)) for a, b in zip(members, base[slice_name], strict=True)]
         nats = [drift_nats(before[: len(after)], after[: len(before)]) for before, after in pairs]
         drift |= to_json({slice_name: estimate(ratio([one.sum() for one in nats], [len(one) for one in nats]), len(members))})
     return drift
-
-
-def _counted_probs(frames: ClipFrames, rule: EndpointRule) -> np.ndarray:
-    return frames.pause[rule.ignore_frames :, rule.head]
-
-
-def _counted_truth(frames: ClipFrames, rule: EndpointRule) -> np.ndarray:
-    starts_s = [word.start_s for word in frames.reference]
-    return pause_is_coming(starts_s, len(frames.pause), HORIZONS_S[rule.head])[rule.ignore_frames :]
 
 
 def _digit_errors(scores: Sequence[ClipScore]) -> dict[str, Any]:

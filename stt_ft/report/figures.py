@@ -31,7 +31,7 @@ class Figure:
     """How a figure is computed and read.
 
     Attributes:
-        unit: "share" (of clips), "rate" (errors per unit of reference) or "s".
+        unit: "share" (of clips), "rate" (errors per unit of reference), "s" or "score" (a number without unit).
         better: "lower" or "higher".
         of: the scores of a slice -> its statistic over clip indices.
         slices: where it makes sense.
@@ -103,6 +103,12 @@ FIGURES: dict[str, Figure] = {
         better="lower",
         of=lambda scores: ratio([sum(s.word_delays_s) for s in scores], [len(s.word_delays_s) for s in scores]),
     ),
+    "brier": Figure(
+        label="Brier score of the pause head",
+        unit="score",
+        better="lower",
+        of=lambda scores: ratio([s.squared_error for s in scores], [s.num_rows for s in scores]),
+    ),
 }
 
 
@@ -128,6 +134,11 @@ HEADLINES = (
 )
 
 
+def models_of(report: dict[str, Any]) -> list[str]:
+    """Return the models of a report, baseline first; `report["figures"]` holds other systems beside them."""
+    return [name for name in (report["baseline"], report["model"]) if name is not None]
+
+
 def sliced(scores: Sequence[ClipScore]) -> dict[str, list[ClipScore]]:
     """Return the scores of every slice that has clips."""
     kept = {name: [score for score in scores if keep(score.frames)] for name, keep in SLICES.items()}
@@ -137,7 +148,7 @@ def sliced(scores: Sequence[ClipScore]) -> dict[str, list[ClipScore]]:
 def figures_of(scores: Sequence[ClipScore], names: Iterable[str]) -> dict[str, Any]:
     """Return the figures called `names` over `scores`, each with its interval, as they stand in report.json."""
     statistics = {name: FIGURES[name].of(scores) for name in names}
-    return to_json({name: estimate(one, len(scores), is_share=FIGURES[name].unit != "s") for name, one in statistics.items()})
+    return to_json({name: estimate(one, len(scores), is_share=FIGURES[name].unit in ("share", "rate")) for name, one in statistics.items()})
 
 
 def to_json(estimates: dict[str, Estimate]) -> dict[str, Any]:

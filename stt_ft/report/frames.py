@@ -7,6 +7,9 @@ One line a clip and model (times in seconds of the clip; row t of `pause` is wha
      "duration_s": 7.5, "kind": "number", "speaker": "en-gb+m2"}
 
 A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary"; `speaker` is there when the dataset knows it.
+Two more keys are there when there is something to say: `channel` ("phone", "noise 10 dB") of a twin of the clip, and `classes`, the heads'
+probabilities of the classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have
+no tokens and no words; its rows say 1 once there have been 0.5, 1 and 2 seconds of silence. `text_lag_s` is the model's.
 """
 
 from __future__ import annotations
@@ -59,9 +62,11 @@ class ClipFrames:
     """What one model said of one clip.
 
     Attributes:
-        text_tokens: one text token a frame.
+        text_tokens: one a frame; none from a voice activity detector.
         pause: the heads' pause probabilities [T, H], rounded to five decimals as on disk.
         reference: what was said; never empty.
+        channel: what the clip came through ("phone", "noise 10 dB"); None for the recording itself.
+        classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
     """
 
     model: str
@@ -73,6 +78,9 @@ class ClipFrames:
     reference: tuple[SpokenWord, ...]
     duration_s: float
     speaker: str | None = None
+    channel: str | None = None
+    text_lag_s: float | None = None
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -81,7 +89,7 @@ class ClipFrames:
             raise ValueError("the reference has no words")
         if self.pause.ndim != 2 or not np.isfinite(self.pause).all():
             raise ValueError(f"pause must be rows of finite probabilities, got shape {self.pause.shape}")
-        if len(self.text_tokens) != len(self.pause):
+        if self.text_tokens and len(self.text_tokens) != len(self.pause):
             raise ValueError(f"{len(self.text_tokens)} text tokens and {len(self.pause)} pause rows: one of each belongs to a frame")
 
     @cached_property
@@ -121,7 +129,10 @@ class ClipFrames:
             "duration_s": round(self.duration_s, 4),
             "kind": self.kind,
         }
-        return value if self.speaker is None else {**value, "speaker": self.speaker}
+        optional: dict[str, Any] = {"speaker": self.speaker, "channel": self.channel, "text_lag_s": self.text_lag_s}
+        if self.classes is not None:
+            optional["classes"] = np.round(self.classes.astype(np.float64), 4).tolist()
+        return {**value, **{key: one for key, one in optional.items() if one is not None}}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ClipFrames:
@@ -138,6 +149,9 @@ class ClipFrames:
             reference=tuple(SpokenWord(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
             speaker=value.get("speaker"),
+            channel=value.get("channel"),
+            text_lag_s=value.get("text_lag_s"),
+            classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
         )
 
 

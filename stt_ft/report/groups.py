@@ -1,4 +1,4 @@
-"""Figures of parts of a slice: by length of the number, speaker, speed, and whether the speaker paused inside the number.
+"""Figures of parts of a slice: by length of the number, speaker, speed, whether the speaker paused inside the number, and the channel.
 
 Parts are small, so they carry fewer figures, and no part of fewer than `MIN_CLIPS` clips is told.
 """
@@ -44,6 +44,24 @@ def build_groups(scores: dict[str, list[ClipScore]]) -> list[dict[str, Any]]:
                 if len(parts) > 1 and len(parts[part]) >= MIN_CLIPS:
                     by_model = {model: figures_of([members[p] for p in parts[part]], figures) for model, members in scores.items()}
                     groups.append({"kind": kind, "by": title, "part": part, "num_clips": len(parts[part]), "figures": by_model})
+    return groups
+
+
+def build_channels(scores: dict[str, list[ClipScore]], twins: dict[str, dict[str, list[ClipScore]]]) -> list[dict[str, Any]]:
+    """Return the clips as recorded and their twins through every channel, in the form of `build_groups`; nothing without twins.
+
+    Args:
+        scores: model -> its clips as recorded.
+        twins: channel -> model -> the twins of the same clips, in the same order.
+    """
+    groups = []
+    for kind, figures in GROUP_FIGURES.items() if twins else ():
+        for channel, by_model in {"as recorded": scores, **twins}.items():
+            members = {model: [one for one in ones if one.frames.kind == kind] for model, ones in by_model.items()}
+            num_clips = len(next(iter(members.values())))
+            if num_clips:
+                told = {model: figures_of(ones, figures) for model, ones in members.items()}
+                groups.append({"kind": kind, "by": "channel", "part": channel, "num_clips": num_clips, "figures": told})
     return groups
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from stt_ft.audio.channel import Channel
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Clip, Dataset
@@ -16,11 +18,13 @@ from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import inference_dtype
 from stt_ft.model.mimi_codec import MimiCodec, codec_hash
-from stt_ft.model.streaming import stream_codes
+from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.token_store import TokenStore, audio_key
 from stt_ft.model.words import words_from_tokens
 from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord, kind_of
+
+Item = TypeVar("Item")
 
 
 def references_of(data: Dataset, clips: Sequence[Clip]) -> list[tuple[SpokenWord, ...]]:
@@ -51,6 +55,8 @@ def listen(
     clips: Sequence[Clip],
     references: Sequence[tuple[SpokenWord, ...]],
     *,
+    channels: Sequence[Channel | None] = (None,),
+    all_classes: bool = False,
     batch_size: int,
     device: torch.device,
 ) -> list[ClipFrames]:
@@ -59,35 +65,56 @@ def listen(
     Args:
         name: what the report calls the model.
         references: what was said in each clip.
+        channels: what the clips come through, one after the other; None is the recording itself.
+        all_classes: keep the heads' other classes too.
         batch_size: clips listened to side by side.
     """
-    codes = codes_of(model, data, clips, batch_size=batch_size, device=device)
-    lm, tokenizer = load_lm(model, device=device, dtype=inference_dtype(device)), model.load_tokenizer()
-    streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda batches: track(batches, f"{name} listens"))
-    first_row, frames = model.num_prefix_frames, []
-    for clip, reference, stream in zip(clips, references, streams, strict=True):
+    codes = [
+        one
+        for channel in channels
+        for one in (
+            codes_of(model, data, clips, batch_size=batch_size, device=device)
+            if channel is None
+            else twin_codes(model, data, clips, channel, batch_size=batch_size, device=device)
+        )
+    ]
+    lm, hearing = load_lm(model, device=device, dtype=inference_dtype(device)), _Hearing(name, model, all_classes)
+    streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
+    heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
+    return [hearing.frames(*one, stream) for one, stream in zip(heard, streams, strict=True)]
+
+
+class _Hearing:
+    """Makes lines of frames.jsonl of what a model streamed."""
+
+    def __init__(self, name: str, model: ModelDir, all_classes: bool) -> None:
+        self._name, self._model, self._all_classes = name, model, all_classes
+        self._tokenizer = model.load_tokenizer()
+
+    def frames(self, channel: Channel | None, clip: Clip, reference: tuple[SpokenWord, ...], stream: ClipStream) -> ClipFrames:
+        model, first_row = self._model, self._model.num_prefix_frames
         words = words_from_tokens(
             stream.text_tokens,
-            tokenizer,
+            self._tokenizer,
             text_lag_s=model.text_lag_s,
             prefix_s=frame_start_s(first_row),
             padding_id=model.padding_id,
             end_padding_id=model.end_padding_id,
         )
-        frames.append(
-            ClipFrames(
-                model=name,
-                clip=clip.path,
-                kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
-                text_tokens=tuple(int(token) for token in stream.text_tokens[first_row:]),
-                words=tuple(HeardWord(text=w.text, start_s=w.start_s, end_s=w.end_s, appeared_s=w.appeared_s) for w in words),
-                pause=stream.pause_probs[first_row:],
-                reference=reference,
-                duration_s=clip.duration_s,
-                speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
-            )
+        return ClipFrames(
+            model=self._name,
+            clip=clip.path,
+            kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
+            text_tokens=tuple(int(token) for token in stream.text_tokens[first_row:]),
+            words=tuple(HeardWord(text=w.text, start_s=w.start_s, end_s=w.end_s, appeared_s=w.appeared_s) for w in words),
+            pause=stream.pause_probs[first_row:],
+            reference=reference,
+            duration_s=clip.duration_s,
+            speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
+            channel=None if channel is None else channel.name,
+            text_lag_s=model.text_lag_s,
+            classes=stream.head_probs[first_row:, :, 1:] if self._all_classes else None,
         )
-    return frames
 
 
 def codes_of(model: ModelDir, data: Dataset, clips: Sequence[Clip], *, batch_size: int, device: torch.device) -> list[np.ndarray]:
@@ -99,7 +126,22 @@ def codes_of(model: ModelDir, data: Dataset, clips: Sequence[Clip], *, batch_siz
     codes = {key: store.get(key) for key in keys if key not in set(missing)}
     if missing:
         codec = MimiCodec.load(model, device)
-        batches = [missing[first : first + batch_size] for first in range(0, len(missing), batch_size)]
-        for batch in track(batches, "encoding"):
+        for batch in track(_batches(missing, batch_size), "encoding"):
             codes |= zip(batch, codec.encode([read_audio(data.audio_path(clip_of_key[key])) for key in batch]), strict=True)
     return [codes[key] for key in keys]
+
+
+def twin_codes(
+    model: ModelDir, data: Dataset, clips: Sequence[Clip], channel: Channel, *, batch_size: int, device: torch.device
+) -> list[np.ndarray]:
+    """Return the codes of every clip's twin through `channel` [n_q, T], made now and kept nowhere."""
+    codec, codes = MimiCodec.load(model, device), {}
+    order = sorted(range(len(clips)), key=lambda index: clips[index].duration_s)
+    for batch in track(_batches(order, batch_size), f"encoding, {channel.name}"):
+        sounds = [channel.carry(read_audio(data.audio_path(clips[index])), clips[index].path) for index in batch]
+        codes |= zip(batch, codec.encode(sounds), strict=True)
+    return [codes[index] for index in range(len(clips))]
+
+
+def _batches(items: Sequence[Item], batch_size: int) -> list[Sequence[Item]]:
+    return [items[first : first + batch_size] for first in range(0, len(items), batch_size)]

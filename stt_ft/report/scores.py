@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from stt_ft.metrics.calibration import pause_is_coming, squared_errors
 from stt_ft.metrics.digit_strings import DigitScore, score_digits
 from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
 from stt_ft.metrics.word_errors import EditCounts, character_errors, scoring_form, word_errors
 from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord
+from stt_ft.targets.pause_targets import HORIZONS_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,7 @@ class ClipScore:
     Attributes:
         words: errors in scoring form; `raw_words` on the transcript as it is written, `characters` in scoring form.
         word_delays_s: for each word that agrees with the reference, the time from the end of its sound to its appearance.
+        squared_error: sum over the counted rows of the terms of the rule's head's Brier score; `num_rows` is how many rows there are.
     """
 
     frames: ClipFrames
@@ -27,11 +32,14 @@ class ClipScore:
     characters: EditCounts
     digits: DigitScore
     word_delays_s: tuple[float, ...]
+    squared_error: float
+    num_rows: int
 
 
 def score_clip(frames: ClipFrames, rule: EndpointRule) -> ClipScore:
     """Judge one clip; raises `ValueError` when the heads lack the rule's."""
     reference, transcript = scoring_form(frames.reference_texts), scoring_form(frames.word_texts)
+    probs = counted_probs(frames, rule)
     return ClipScore(
         frames=frames,
         turn=judge_turn(frames.turn, rule),
@@ -40,7 +48,20 @@ def score_clip(frames: ClipFrames, rule: EndpointRule) -> ClipScore:
         characters=character_errors(reference, transcript),
         digits=score_digits(frames.reference_texts, frames.word_texts),
         word_delays_s=_word_delays_s(frames.reference, frames.words),
+        squared_error=float(squared_errors(probs, counted_truth(frames, rule)).sum()),
+        num_rows=len(probs),
     )
+
+
+def counted_probs(frames: ClipFrames, rule: EndpointRule) -> np.ndarray:
+    """Return the pause probabilities of the rule's head, the ignored first rows left out."""
+    return frames.pause[rule.ignore_frames :, rule.head]
+
+
+def counted_truth(frames: ClipFrames, rule: EndpointRule) -> np.ndarray:
+    """Return for the same rows whether no word begins within the head's horizon, by the clock of the sound."""
+    starts_s = [word.start_s for word in frames.reference]
+    return pause_is_coming(starts_s, len(frames.pause), HORIZONS_S[min(rule.head, len(HORIZONS_S) - 1)])[rule.ignore_frames :]
 
 
 def _word_delays_s(reference: Sequence[SpokenWord], words: Sequence[HeardWord]) -> tuple[float, ...]:

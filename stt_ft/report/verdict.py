@@ -7,7 +7,7 @@ from typing import Any
 
 from stt_ft.report.figures import FIGURES, HEADLINES, Headline
 
-TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1}
+TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1, "score": 0.02}
 """By unit: how much worse a figure may get, its interval leaving no doubt that it did, and still be called slightly worse."""
 
 
@@ -67,6 +67,8 @@ def show_value(value: float | None, unit: str) -> str:
     """Return a figure as people read it: shares and rates in percent, latencies in seconds, "missed" for a latency without end."""
     if value is None:
         return "missed"
+    if unit == "score":
+        return _without_minus_zero(value, 3)
     if unit == "s":
         return f"{_without_minus_zero(value, 2)} s"
     return f"{_without_minus_zero(100 * value, 1)} %"
@@ -76,9 +78,10 @@ def show_change(value: float | None, unit: str) -> str:
     """Return a difference with its sign: percentage points or seconds."""
     if value is None:
         return "–"
-    number = _without_minus_zero(value if unit == "s" else 100 * value, 2 if unit == "s" else 1)
+    factor, places, suffix = {"s": (1, 2, " s"), "score": (1, 3, "")}.get(unit, (100, 1, " pt"))
+    number = _without_minus_zero(factor * value, places)
     sign = "" if number.startswith("−") or float(number) == 0 else "+"
-    return f"{sign}{number} {'s' if unit == 's' else 'pt'}"
+    return f"{sign}{number}{suffix}"
 
 
 def change_of(figure: str, difference: dict[str, Any] | None) -> str:

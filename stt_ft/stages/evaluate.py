@@ -14,6 +14,11 @@ def evaluate(
     head: int = 2,
     hold_frames: int = 1,
     ignore_frames: int = 12,
+    set_on: str | None = "dev",
+    silero: bool = True,
+    twins: list[str] | None = None,
+    all_classes: bool = False,
+    run_dir: str | None = None,
     batch_size: int = 32,
     device: str = "auto",
 ) -> None:
@@ -29,52 +34,28 @@ def evaluate(
         head: pause head that the agent listens to (0 to 3: within 0.5, 1, 2, 3 seconds).
         hold_frames: frames of 80 ms for which it must stay above.
         ignore_frames: first frames of a clip that do not count.
+        set_on: split on which each model's best threshold and hold are chosen, for one more line each; none leaves them out.
+        silero: compare with silence alone, as Silero VAD hears it (pip install 'stt-ft[vad]').
+        twins: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
+        all_classes: keep all classes of the heads in frames.jsonl, and tell whether they count words.
+        run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
     from pathlib import Path
 
-    from stt_ft.core.errors import ConfigError, DatasetError
-    from stt_ft.core.manifest import Dataset
-    from stt_ft.core.progress import say
-    from stt_ft.core.provenance import record
-    from stt_ft.metrics.endpointing import EndpointRule
-    from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.device import pick_device
     from stt_ft.report.build import build_report
-    from stt_ft.report.frames import read_frames, write_frames
-    from stt_ft.report.listening import listen, references_of
-    from stt_ft.report.page import write_page
-    from stt_ft.report.report_file import FRAMES_NAME, PAGE_NAME, write_report
-    from stt_ft.report.table import print_report
+    from stt_ft.report.evaluation import BASE, TUNED, Hearing, leave, rule_of
+    from stt_ft.report.report_file import FRAMES_NAME
+    from stt_ft.report.training_course import training_course
 
-    if batch_size <= 0:
-        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
-    try:
-        rule = EndpointRule(head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
-    except ValueError as error:
-        raise ConfigError("; ".join(f"--{mistake}" for mistake in error.args)) from None
-    data, directory, target = Dataset.open(dataset), Path(out), pick_device(device)
-    clips = data.clips(split)
-    if not clips:
-        raise DatasetError(f"{data.manifest_path(split)}: no clips to evaluate")
-    references = references_of(data, clips)
-    models = {name: open_model(base) for name, base in (("base", baseline), ("tuned", model_dir)) if base is not None}
-    for model in models.values():
-        if head >= model.num_heads:
-            raise ConfigError(f"--head {head}: {model.name} has {model.num_heads} pause heads, counted from 0")
+    directory, rule = Path(out), rule_of(head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
+    how = {"baseline": baseline, "twins": twins or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
+    hearing = Hearing.open(model_dir, dataset, **how)
+    about = hearing.about(split, {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how})
+    about |= {} if run_dir is None else {"training": training_course(Path(run_dir))}
 
-    frames = []
-    for name, model in models.items():
-        frames += listen(name, model, data, clips, references, batch_size=batch_size, device=target)
-    write_frames(directory / FRAMES_NAME, frames)
-    frames = read_frames(directory / FRAMES_NAME)  # as rounded on disk: a stranger with the file gets the same figures
-
-    inputs = {"manifest": data.manifest_path(split), **{name: model.lm_weights for name, model in models.items()}}
-    options = {"model_dir": model_dir, "dataset": dataset, "baseline": baseline, "split": split, "device": device, "batch_size": batch_size}
-    about = {"dataset": {"name": dataset, "split": split}, "provenance": record("evaluate", options, inputs)}
-    report = build_report(frames, model="tuned", baseline=None if baseline is None else "base", rule=rule, about=about)
-    write_report(directory, report)
-    write_page(directory / PAGE_NAME, report, frames, dataset=data.directory)
-    print_report(report)
-    say(f"{directory / PAGE_NAME}: open it in a browser; every frame is in {directory / FRAMES_NAME}")
+    frames = hearing.hear(split, rule, directory / FRAMES_NAME, with_silence=silero)
+    systems = hearing.systems(frames, rule, set_on=set_on, split=split, out=directory)
+    report = build_report(frames, model=TUNED, baseline=baseline and BASE, rule=rule, systems=systems, about=about)
+    leave(directory, report, frames, hearing.data)

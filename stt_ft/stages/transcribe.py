@@ -1,65 +1,120 @@
-"""`stt-ft transcribe`: what a model writes, and when it expects a pause, for any sound file."""
+"""`stt-ft transcribe`: what a model writes, and when it expects a pause, for any sound file or a live microphone."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-def transcribe(model_dir: str, *audio: str, pauses: bool = False, json: bool = False, batch_size: int = 16, device: str = "auto") -> None:
-    """Write down what is said in sound files, hearing them frame by frame as the production server does.
+if TYPE_CHECKING:
+    from stt_ft.model.transcriber import Transcriber, Transcript
+
+
+def transcribe(
+    model_dir: str,
+    *audio: str,
+    pauses: bool = False,
+    json: bool = False,
+    srt: bool = False,
+    mic: bool = False,
+    mic_device: int | None = None,
+    seconds: float | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+) -> None:
+    """Write down what is said in sound files or into the microphone, heard frame by frame as the production server does.
 
     Args:
         model_dir: a model directory, a hub repo id, or tiny.
-        audio: sound files.
+        audio: sound files, patterns such as 'takes/*.wav', or directories of sound files.
         pauses: also show, frame by frame, the probabilities of the pause heads (within 0.5, 1, 2 and 3 seconds).
         json: one JSON object a file: text, words as [text, start, end, appeared] in seconds, pause probabilities [frame][head].
+        srt: subtitles: printed for one file, written beside each (take.srt) for several.
+        mic: listen to the microphone, and show words and pauses as they come, until Ctrl-C; with --json a line a frame.
+        mic_device: number of the microphone, as `stt-ft record --list_devices` shows it.
+        seconds: stop listening to the microphone after so long.
         batch_size: files listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
     from stt_ft.audio.files import read_audio
+    from stt_ft.audio.sound_paths import sound_files
     from stt_ft.core.errors import ConfigError
+    from stt_ft.model.transcriber import Transcriber
+
+    if mic == bool(audio) or (mic and srt):
+        raise ConfigError("transcribe: give sound files (stt-ft transcribe MODEL_DIR AUDIO…), or --mic without --srt")
+    if batch_size <= 0:
+        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
+    if mic:
+        _listen_live(Transcriber.open(model_dir, device=device), as_json=json, mic_device=mic_device, seconds=seconds)
+        return
+    paths = sound_files(audio)
+    sounds = [read_audio(path) for path in paths]
+    transcriber = Transcriber.open(model_dir, device=device, require_extra_heads=pauses)
+    for first in range(0, len(paths), batch_size):
+        heard = transcriber.transcribe(sounds[first : first + batch_size])
+        for path, transcript in zip(paths[first:], heard, strict=False):
+            if srt:
+                _leave_subtitles(path, transcript, printed=len(paths) == 1)
+            elif json:
+                _print_json(path, transcript)
+            else:
+                print(f"{path}: {transcript.text}" if len(paths) > 1 else transcript.text)
+                if pauses:
+                    _print_pauses(transcript)
+
+
+def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
+    """Listen to the microphone until Ctrl-C or for so many seconds, then to the silence in which the last words come."""
+    from stt_ft.audio.microphone import LiveMicrophone
+    from stt_ft.core.progress import say
+    from stt_ft.core.timing import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+    from stt_ft.report.live_view import live_view
+
+    microphone = LiveMicrophone(sample_rate_hz=SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME, device=mic_device)
+    with transcriber.live() as listener, microphone:
+        say("listening; Ctrl-C ends")
+        with live_view(as_json=as_json) as view:
+            try:
+                for samples in microphone.frames():
+                    frame = listener.hear(samples)
+                    view.show(frame)
+                    if seconds is not None and frame.heard_s >= seconds:
+                        break
+            except KeyboardInterrupt:
+                pass
+            for frame in listener.finish():
+                view.show(frame)
+
+
+def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> None:
+    """Print the subtitles of a file, or write them beside it."""
+    from stt_ft.core.atomic import write_text
+    from stt_ft.core.progress import say
+    from stt_ft.text.captions import captions, to_srt
+
+    lines = captions([(word.text, word.start_s, word.end_s) for word in transcript.words])
+    if printed:
+        print(to_srt(lines), end="")
+        return
+    write_text(path.with_suffix(".srt"), to_srt(lines))
+    say(f"{path.with_suffix('.srt')}: {len(lines)} captions")
+
+
+def _print_json(path: Path, transcript: Transcript) -> None:
     from stt_ft.core.progress import emit_json
-    from stt_ft.core.timing import FRAME_S, frame_start_s
-    from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.device import inference_dtype, pick_device
-    from stt_ft.model.mimi_codec import MimiCodec
-    from stt_ft.model.streaming import stream_codes
-    from stt_ft.model.stt_lm import load_lm
-    from stt_ft.model.words import words_from_tokens
+    from stt_ft.core.timing import FRAME_S
 
-    if not audio:
-        raise ConfigError("transcribe: no sound files given; stt-ft transcribe MODEL_DIR AUDIO…")
-    model = open_model(model_dir, require_extra_heads=pauses)
-    sounds = [read_audio(path) for path in audio]
-    target = pick_device(device)
-    tokenizer = model.load_tokenizer()
-    codec = MimiCodec.load(model, target)
-    lm = load_lm(model, device=target, dtype=inference_dtype(target))
-    for first in range(0, len(sounds), batch_size):
-        codes = codec.encode(sounds[first : first + batch_size])
-        for path, stream in zip(audio[first:], stream_codes(lm, codes, batch_size=batch_size), strict=False):
-            words = words_from_tokens(
-                stream.text_tokens,
-                tokenizer,
-                text_lag_s=model.text_lag_s,
-                prefix_s=frame_start_s(codec.num_prefix_frames),
-                padding_id=model.padding_id,
-                end_padding_id=model.end_padding_id,
-            )
-            text = " ".join(word.text for word in words)
-            pause = stream.pause_probs[codec.num_prefix_frames :].round(4).tolist()
-            if json:
-                timed = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in words]
-                emit_json({"audio": path, "text": text, "frame_s": FRAME_S, "words": timed, "pause": pause})
-                continue
-            print(f"{path}: {text}" if len(audio) > 1 else text)
-            if pauses:
-                _print_pauses(pause, {round(word.appeared_s / FRAME_S) - 1: word.text for word in words})
+    timed = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in transcript.words]
+    pause = transcript.pause_probs.round(4).tolist()
+    emit_json({"audio": str(path), "text": transcript.text, "frame_s": FRAME_S, "words": timed, "pause": pause})
 
 
-def _print_pauses(pause: list[list[float]], word_at_frame: dict[int, str]) -> None:
+def _print_pauses(transcript: Transcript) -> None:
     """Print one line a frame: time heard, probabilities of a pause within 0.5, 1, 2 and 3 s, and the word that appeared."""
-    from stt_ft.core.timing import frame_heard_s
+    from stt_ft.core.timing import FRAME_S, frame_heard_s
 
+    word_at_frame = {round(word.appeared_s / FRAME_S) - 1: word.text for word in transcript.words}
     print("  heard    0.5 s    1 s    2 s    3 s  word")
-    for frame, probs in enumerate(pause):
+    for frame, probs in enumerate(transcript.pause_probs):
         row = " ".join(f"{prob:6.2f}" for prob in probs)
         print(f"{frame_heard_s(frame):6.2f} s  {row}  {word_at_frame.get(frame, '')}".rstrip())

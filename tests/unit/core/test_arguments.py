@@ -102,7 +102,7 @@ def test_what_is_meant_is_passed_on(line: str, meant: dict[str, Any]):
         (record, "--out y", "--script is missing"),
         (record, "", "--script and --out are missing"),
         (record, "words --script s --out y", "unexpected 'words'; it takes flags only"),
-        (transcribe, "model", "AUDIO... is missing"),
+        (transcribe, "", "MODEL_DIR is missing"),
         (train, "c --optim.l 3", "no such flag: --optim.l; did you mean --optim.lr?"),
         (train, "c --optim.lr", "--optim.lr needs a value"),
         (train, "c --optim.lr 1 --optim.lr 1", "--optim.lr is given twice"),
@@ -120,6 +120,7 @@ def test_what_cannot_be_meant_is_refused_in_one_line(function: Any, line: str, c
 
 def test_further_words_go_to_the_parameter_that_takes_them():
     assert arguments(transcribe, "model a.wav 02.wav --pauses") == {"model_dir": "model", "audio": ["a.wav", "02.wav"], "pauses": True}
+    assert arguments(transcribe, "model") == {"model_dir": "model"}  # whether no words will do is the command's affair
     assert arguments(transcribe, "model -- --odd.wav -x") == {"model_dir": "model", "audio": ["--odd.wav", "-x"]}
     assert arguments(ingest, "a 02 --out y") == {"sources": ["a", "02"], "out": "y"}
 

@@ -5,7 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.metrics.endpointing import EndpointRule, Turn, frontier, judge_turn, latency_within, sweep
+from stt_ft.metrics.endpointing import (
+    AREA_MAX_CUT_OFFS,
+    AREA_WAIT_S,
+    SWEEP_HOLDS,
+    SWEEP_THRESHOLDS,
+    EndpointRule,
+    Turn,
+    area_under,
+    best_point,
+    frontier,
+    judge_turn,
+    latency_within,
+    sweep,
+)
 
 
 def turn_of(levels, *, start_s, end_s, head=2):
@@ -135,3 +148,52 @@ def test_a_rule_that_cannot_be_followed_lists_all_that_is_wrong():
     with pytest.raises(ValueError, match="threshold must lie between 0 and 1, got 6") as error:
         EndpointRule(threshold=6, hold_frames=0)
     assert "hold_frames must be 1 or more, got 0" in str(error.value)
+
+
+def points_the_slow_way(turns, thresholds, holds):
+    """(cut-off rate, median latency) of every setting, turn by turn and row by row, by the definitions alone."""
+    points = []
+    for hold in holds:
+        for threshold in thresholds:
+            rule = EndpointRule(threshold=threshold, hold_frames=hold)
+            judged = [judged_by_hand(turn.pause_probs[:, 2].tolist(), turn.last_word_start_s, turn.last_word_end_s, rule) for turn in turns]
+            latencies_s = [
+                math.inf if ended_s is None else ended_s - turn.last_word_end_s for turn, (_, ended_s) in zip(turns, judged, strict=True)
+            ]
+            median_s = sorted(latencies_s)[len(turns) // 2]  # an odd number of turns
+            points.append((sum(cut_off_s is not None for cut_off_s, _ in judged) / len(turns), median_s))
+    return points
+
+
+def test_latency_at_budgets_and_area_are_what_the_slow_way_finds():
+    """The shared fixture computed two ways: by sweep and frontier, and by judging every setting by hand and integrating on a fine grid."""
+    turns = list(random_turns(21, seed=8))
+    points, by_hand = sweep(turns), points_the_slow_way(turns, SWEEP_THRESHOLDS, SWEEP_HOLDS)
+
+    def fastest_s(budget):
+        return min([s for rate, s in by_hand if rate <= budget + 1e-9], default=math.inf)
+
+    for budget in (0.01, 0.05, 0.10, 0.3):
+        point = latency_within(points, budget)
+        assert (math.inf if point is None else point.latency_p50_s) == pytest.approx(fastest_s(budget))
+    num_steps = 20_000
+    grid = [AREA_MAX_CUT_OFFS * (step + 0.5) / num_steps for step in range(num_steps)]
+    rates = sorted({rate for rate, _ in by_hand})
+    fastest_from = {rate: min(AREA_WAIT_S, fastest_s(rate)) for rate in rates}
+    steps = np.searchsorted(rates, np.array(grid) + 1e-9, side="right") - 1
+    area_s = np.mean([fastest_from[rates[step]] if step >= 0 else AREA_WAIT_S for step in steps])
+    assert area_under(points) == pytest.approx(area_s, abs=1e-3)
+    assert 0 < area_under(points) < AREA_WAIT_S
+
+
+def test_area_of_heads_that_never_end_a_turn_is_the_wait():
+    assert area_under(sweep([turn_of([0.0] * 60, start_s=2.0, end_s=2.5)])) == AREA_WAIT_S
+
+
+def test_best_point_keeps_the_budget_or_comes_nearest_to_it():
+    points = sweep(list(random_turns(30, seed=9)))
+    fewest = min(p.cut_off_rate for p in points if math.isfinite(p.latency_p50_s))
+    assert best_point(points, 1.0) == latency_within(points, 1.0)
+    assert best_point(points, fewest / 2 - 0.01).cut_off_rate == fewest
+    with pytest.raises(ValueError, match="no threshold and hold end half of the turns"):
+        best_point(sweep([turn_of([0.0] * 60, start_s=2.0, end_s=2.5)]), 0.05)

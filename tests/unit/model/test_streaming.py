@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from random_models import random_codes
 
-from stt_ft.model.streaming import stream_codes
+from stt_ft.model.streaming import share_out, stream_codes
 from stt_ft.model.stt_lm import load_lm
 
 
@@ -31,6 +31,37 @@ def test_company_changes_nothing(lm, clips):
         np.testing.assert_allclose(together.pause_probs, alone.pause_probs, atol=1e-5)
 
 
+def test_a_lane_forgets_the_clip_before(lm, clips):
+    """One lane and two lanes: clips follow each other where another has just ended."""
+    for num_lanes in (1, 2):
+        for after_another, clip in zip(stream_codes(lm, clips, batch_size=num_lanes), clips, strict=True):
+            alone = stream_codes(lm, [clip])[0]
+            assert np.array_equal(after_another.text_tokens, alone.text_tokens)
+            np.testing.assert_allclose(after_another.head_probs, alone.head_probs, atol=1e-5)
+
+
+def test_probabilities_of_a_heads_classes_add_up_and_class_0_is_the_pause(lm, clips):
+    stream = stream_codes(lm, clips[:1])[0]
+    assert stream.head_probs.shape == (30, 4, 6)
+    np.testing.assert_allclose(stream.head_probs.sum(axis=-1), 1, atol=1e-5)
+    assert np.array_equal(stream.pause_probs, stream.head_probs[:, :, 0])
+
+
+def test_lanes_hold_every_clip_once_and_are_nearly_as_long_as_each_other():
+    lengths = np.random.default_rng(0).integers(20, 200, size=101).tolist()
+    lanes = share_out(lengths, 8)
+    assert sorted(index for lane in lanes for index in lane) == list(range(101))
+    loads = [sum(lengths[index] for index in lane) for lane in lanes]
+    assert max(loads) - min(loads) <= max(lengths)
+    assert share_out([3, 1], 8) == [[0], [1]]
+
+
+def test_a_clip_without_frames_gives_a_stream_without_rows(lm, clips):
+    streams = stream_codes(lm, [clips[0][:, :0], clips[1]])
+    assert streams[0].text_tokens.shape == (0,)
+    assert streams[1].text_tokens.shape == (7,)
+
+
 def test_the_last_frame_of_a_clip_is_not_heard_before_its_row(lm, clips):
     changed = clips[0].copy()
     changed[:, 20] = (changed[:, 20] + 1) % 64
@@ -49,3 +80,13 @@ def test_a_temperature_draws_by_seed(lm, clips):
 
 def test_no_clips_give_no_streams(lm):
     assert stream_codes(lm, []) == []
+
+
+def test_the_context_is_what_it_was_after_listening(lm, clips):
+    def contexts():
+        return [module.context for module in lm.transformer.modules() if hasattr(module, "context")]
+
+    before = contexts()
+    stream_codes(lm, clips)
+    assert contexts() == before
+    assert before[0] == 250 > max(clip.shape[1] for clip in clips)

@@ -81,7 +81,7 @@ def test_a_clip_that_cannot_be_judged_is_named(data, alignments, reason):
 
 def test_evaluate_leaves_three_files_and_a_table(tmp_path, data, random_models, capsys):
     out = tmp_path / "out"
-    evaluate(random_models[1], str(data.directory), out=str(out), baseline=random_models[0], device="cpu")
+    evaluate(random_models[1], str(data.directory), out=str(out), baseline=random_models[0], silero=False, device="cpu")
     report = read_report(out)
     assert report["num_clips"] == {"numbers": 3, "ordinary": 2, "all": 5}
     assert {one.model for one in read_frames(out / "frames.jsonl")} == {"base", "tuned"}

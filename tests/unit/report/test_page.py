@@ -102,7 +102,7 @@ def test_sound_is_carried_without_delay(html, dataset):
 
 
 def test_sound_beyond_the_limit_is_linked(tmp_path, frames, dataset, report, monkeypatch):
-    monkeypatch.setattr("stt_ft.report.page_clips.EMBED_LIMIT_BYTES", 0)
+    monkeypatch.setattr("stt_ft.report.page_sound.EMBED_LIMIT_BYTES", 0)
     write_page(tmp_path / "out" / "report.html", report, frames, dataset=dataset.directory)
     sources = re.findall(r'id="audio-\d+">([^<]+)<', (tmp_path / "out" / "report.html").read_text())
     assert len(sources) == len(frames) // 2

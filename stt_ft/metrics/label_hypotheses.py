@@ -1,0 +1,104 @@
+"""What a model's pause heads were taught, told from what they say: the hypotheses of docs/vad.md held against its probabilities.
+
+Each hypothesis is a labelling of every row by the words that begin within a head's horizon. It differs from the others in its *clock*,
+where a word begins:
+
+- `sound`: where it is spoken;
+- `text`: a text lag later, where it would stand on the text stream;
+- `written`: where the model itself began to write it, late words and lumps included;
+
+and in its *classes*: `binary` says only that class 0 is a pause, `count` that class k is k words, the last class that many or more.
+
+The measure is the share of the labels' uncertainty that the head explains: 1 - (mean log loss) / (entropy of how often each label occurs),
+McFadden's R². 1 is certainty, 0 what a constant guess achieves, below 0 worse than that. For `count` it is taken over the rows in which
+words do come, among the classes 1 to 5 alone, so that it says what those classes add to class 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt_ft.targets.pause_targets import HORIZONS_S, words_ahead
+
+CLOCKS = ("sound", "text", "written")
+
+_SMALLEST_PROB = 1e-5
+_COUNT_FITS = 0.05
+"""Share explained from which the classes 1 to 5 are taken to count words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadEvidence:
+    """One clip under one model: what its heads said, and where words began by each clock.
+
+    Attributes:
+        pause: probability of class 0 [T, H].
+        word_classes: probabilities of the classes 1 and up [T, H, C - 1]; None where they were not kept.
+        onset_frames: clock -> frames in which words begin, ascending.
+    """
+
+    pause: np.ndarray
+    word_classes: np.ndarray | None
+    onset_frames: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HypothesisFit:
+    """How well one head keeps to one clock. `count_explained` is NaN where the classes were not kept or no words come."""
+
+    clock: str
+    head: int
+    binary_explained: float
+    count_explained: float
+
+
+def fit_hypotheses(clips: Sequence[HeadEvidence]) -> list[HypothesisFit]:
+    """Return a fit for every clock and head."""
+    num_heads = min(clips[0].pause.shape[1], len(HORIZONS_S))
+    return [_fit(clips, clock, head) for clock in CLOCKS for head in range(num_heads)]
+
+
+def _fit(clips: Sequence[HeadEvidence], clock: str, head: int) -> HypothesisFit:
+    ahead = np.concatenate(
+        [words_ahead(np.asarray(clip.onset_frames[clock], np.int64), len(clip.pause), HORIZONS_S[head]) for clip in clips]
+    )
+    pause = np.concatenate([clip.pause[:, head] for clip in clips])
+    word_classes = [clip.word_classes[:, head] for clip in clips if clip.word_classes is not None]
+    return HypothesisFit(
+        clock=clock,
+        head=head,
+        binary_explained=explained(np.stack([pause, 1 - pause], axis=1), (ahead > 0).astype(int)),
+        count_explained=_count_explained(np.concatenate(word_classes), ahead) if len(word_classes) == len(clips) else float("nan"),
+    )
+
+
+def _count_explained(word_classes: np.ndarray, ahead: np.ndarray) -> float:
+    """Return what the classes 1 and up explain of how many words come, where any do."""
+    probs, counts = word_classes[ahead > 0], np.minimum(ahead[ahead > 0], word_classes.shape[1]) - 1
+    total = probs.sum(axis=1, keepdims=True)
+    return explained(probs / np.maximum(total, _SMALLEST_PROB), counts)
+
+
+def explained(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of the uncertainty of `labels` [N] that `probs` [N, C] explain; NaN when all labels are alike."""
+    shares = np.bincount(labels, minlength=probs.shape[1]) / max(len(labels), 1)
+    entropy = -sum(share * np.log(share) for share in shares if share > 0)
+    if entropy <= 0:
+        return float("nan")
+    loss = -np.log(np.clip(probs[np.arange(len(labels)), labels], _SMALLEST_PROB, 1)).mean()
+    return float(1 - loss / entropy)
+
+
+def best_hypothesis(fits: Sequence[HypothesisFit]) -> tuple[str, str | None]:
+    """Return the clock that class 0 keeps to best over all heads, and "count" or "binary" for the classes (None: they were not kept)."""
+    clock = max(CLOCKS, key=lambda clock: _mean(fit.binary_explained for fit in fits if fit.clock == clock))
+    count = _mean(fit.count_explained for fit in fits if fit.clock == clock)
+    return clock, None if np.isnan(count) else "count" if count >= _COUNT_FITS else "binary"
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

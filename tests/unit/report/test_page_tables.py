@@ -1,0 +1,52 @@
+"""What the page tells beside the headline: every text is the report's."""
+
+import re
+
+import numpy as np
+import pytest
+
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
+from stt_ft.report.figures import FIGURES
+from stt_ft.report.frames import ClipFrames
+from stt_ft.report.page import write_page
+from stt_ft.report.page_tables import digit_table, head_tables, hypothesis_tables
+from stt_ft.report.systems import silence_systems, tuned_systems
+from stt_ft.report.verdict import show_value
+
+
+@pytest.fixture
+def report(frames):
+    for one in frames:
+        object.__setattr__(one, "text_lag_s", 0.5)
+    silence = []
+    for one in (one for one in frames if one.model == "tuned"):
+        known_s = (np.arange(len(one.pause)) + 1) * 0.08
+        rows = np.stack([known_s >= one.speech_end_s + rule_s for rule_s in (0.5, 1.0, 2.0)], axis=1).astype(float)
+        silence.append(ClipFrames.from_json({**one.to_json(), "model": "silero", "words": [], "text_tokens": [], "pause": rows.tolist()}))
+    systems = [*tuned_systems(frames, EndpointRule(), "dev"), *silence_systems()]
+    return build_report([*frames, *silence], model="tuned", baseline="base", rule=EndpointRule(), systems=systems)
+
+
+def test_ways_to_end_the_turn_are_drawn_as_the_report_has_them(tmp_path, frames, dataset, report):
+    write_page(tmp_path / "report.html", report, frames, dataset=dataset.directory)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    drawn = dict(re.findall(r'data-turn="([^"]+)"[^>]*>([^<]+)<', html))
+    assert {name.rsplit(".", 2)[0] for name in drawn} == set(report["figures"]) == {"base", "tuned", *report["systems"]}
+    for name, text in drawn.items():
+        system, slice_name, figure = name.rsplit(".", 2)
+        assert text == show_value(report["figures"][system][slice_name][figure]["value"], FIGURES[figure].unit)
+    assert html.count('class="diamond"') == 3
+
+
+def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
+    assert 0.5 <= report["figures"]["silero_0.5s"]["all"]["latency_p50_s"]["value"] < 0.58
+    assert report["figures"]["silero_0.5s"]["all"]["false_cut_offs"]["value"] == 0
+
+
+def test_heads_digits_and_hypotheses_are_told_for_both_models(report):
+    assert [row["head"] for row in head_tables(report, "numbers")] == [0, 1, 2, 3]
+    assert all(len(row["cells"]) == 8 for row in head_tables(report, "numbers"))
+    assert digit_table(report)["rows"][4][1][0].startswith(str(report["digit_errors"]["base"]["swapped"]))
+    assert [table["model"] for table in hypothesis_tables(report)] == ["base", "tuned"]
+    assert all(sum(row["is_best"] for row in table["rows"]) == 1 for table in hypothesis_tables(report))

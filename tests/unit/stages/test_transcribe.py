@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+from random_models import make_random_base
+
+from stt_ft.audio.files import write_wav
+from stt_ft.core.errors import AudioError, CheckpointError, ConfigError
+from stt_ft.stages.transcribe import transcribe
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(make_random_base(tmp_path_factory.mktemp("transcribe") / "random").directory)
+
+
+@pytest.fixture
+def takes(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, seconds in (("a", 1.0), ("b", 1.5), ("shorter_than_a_frame", 0.02)):
+        write_wav(tmp_path / f"{name}.wav", rng.normal(0, 0.2, round(seconds * 24_000)).astype(np.float32))
+    return tmp_path
+
+
+def test_a_pattern_gives_a_line_of_json_a_file(model, takes, capsys):
+    transcribe(model, str(takes / "*.wav"), json=True, device="cpu", batch_size=2)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["audio"] for line in lines] == [str(takes / f"{name}.wav") for name in ("a", "b", "shorter_than_a_frame")]
+    for line in lines:
+        assert line["text"] == " ".join(word[0] for word in line["words"])
+        assert len(line["pause"][0]) == 4
+    assert len(lines[2]["pause"]) == 1 + len(lines[0]["pause"]) - 13  # a thirteenth of a second is one frame
+
+
+def test_pauses_are_a_line_a_frame(model, takes, capsys):
+    transcribe(model, str(takes / "a.wav"), pauses=True, device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["heard", "0.5", "s", "1", "s", "2", "s", "3", "s", "word"]
+    assert lines[2].split()[0] == "0.08"
+
+
+def test_subtitles_are_printed_for_one_file_and_written_beside_several(model, takes, capsys):
+    transcribe(model, str(takes / "a.wav"), srt=True, device="cpu")
+    printed = capsys.readouterr().out
+    assert not (takes / "a.srt").exists()
+    transcribe(model, str(takes / "a.wav"), str(takes / "b.wav"), srt=True, device="cpu")
+    assert (takes / "a.srt").read_text() == printed
+    assert (takes / "b.srt").exists()
+
+
+@pytest.mark.parametrize("flags", [{}, {"mic": True, "srt": True}])
+def test_neither_files_nor_a_microphone_is_refused(model, flags):
+    with pytest.raises(ConfigError, match="give sound files"):
+        transcribe(model, **flags)
+
+
+def test_files_and_a_microphone_together_are_refused(model, takes):
+    with pytest.raises(ConfigError, match="give sound files"):
+        transcribe(model, str(takes / "a.wav"), mic=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "reason"),
+    [
+        ("empty", np.zeros(0, np.float32), r"empty\.wav: holds no sound"),
+        ("nan", np.array([0.1, np.nan]), r"nan\.wav: holds samples that are not"),
+    ],
+)
+def test_a_file_without_sound_is_named(model, tmp_path, name, samples, reason):
+    import soundfile
+
+    soundfile.write(str(tmp_path / f"{name}.wav"), samples, 24_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=reason):
+        transcribe(model, str(tmp_path / f"{name}.wav"))
+
+
+def test_pauses_of_a_model_without_heads_are_refused_and_its_words_are_not(tmp_path, takes, capsys):
+    headless = str(make_random_base(tmp_path / "headless", extra_heads=False).directory)
+    with pytest.raises(CheckpointError, match="no extra heads"):
+        transcribe(headless, str(takes / "a.wav"), pauses=True, device="cpu")
+    transcribe(headless, str(takes / "a.wav"), json=True, device="cpu")
+    assert json.loads(capsys.readouterr().out)["pause"][0] == []
