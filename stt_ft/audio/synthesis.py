@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stt_ft.audio.files import resample
+from stt_ft.audio.files import change_speed, resample
 from stt_ft.core import timing
 from stt_ft.core.errors import AudioError, MissingExtra
 
@@ -190,6 +190,23 @@ def insert_silence(utterance: Utterance, before_word_s: Mapping[int, float], *, 
         words.append(dataclasses.replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s))
     pieces += [utterance.samples[cut:], _silence(tail_s)]
     return Utterance(samples=np.concatenate(pieces), words=tuple(words))
+
+
+def scale_formants(utterance: Utterance, scale: float) -> Utterance:
+    """Return `utterance` from a vocal tract `scale` times as short: formants, pitch and speed times `scale`."""
+    samples = change_speed(utterance.samples, scale)
+    words = tuple(dataclasses.replace(word, start_s=word.start_s / scale, end_s=word.end_s / scale) for word in utterance.words)
+    return Utterance(samples=samples, words=words)
+
+
+def tilt_spectrum(utterance: Utterance, tilt: float) -> Utterance:
+    """Return `utterance` with its spectrum tilted as another microphone would: `tilt` in (-1, 1), positive favours low frequencies.
+
+    The filter is 1 + tilt * z^-1 over its gain for white noise.
+    """
+    samples = utterance.samples.copy()
+    samples[1:] += np.float32(tilt) * utterance.samples[:-1]
+    return dataclasses.replace(utterance, samples=samples / np.float32((1 + tilt**2) ** 0.5))
 
 
 def add_noise(samples: npt.NDArray[np.float32], *, gain: float, noise_rms: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.audio.synthesis import ACCENTS, Synthesizer, Utterance, add_noise, insert_silence
+from stt_ft.audio.synthesis import ACCENTS, Synthesizer, Utterance, add_noise, insert_silence, scale_formants, tilt_spectrum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,18 @@ class Cast:
         variants: espeak voice variants, each spoken in every accent.
         words_per_minute: speeds to draw from.
         digit_shares: which fifths of all digit strings this cast may say (`text.prompts.belongs_to`).
+        formant_scales: bounds within which a voice's formants and pitch are scaled together (a longer or shorter vocal tract), so that
+            no two clips share a speaker; None leaves the voices alone.
+        spectral_tilts: bounds of a microphone's tilt towards high (negative) or low frequencies; None for none.
+        max_peak: the loudest sample of a speaker who minds the level meter, noise apart, 0 to 1; None for one who does not.
     """
 
     variants: tuple[str, ...]
     words_per_minute: tuple[int, ...]
     digit_shares: tuple[int, ...]
+    formant_scales: tuple[float, float] | None = None
+    spectral_tilts: tuple[float, float] | None = None
+    max_peak: float | None = None
 
     @property
     def voices(self) -> tuple[str, ...]:
@@ -41,17 +48,28 @@ _BASE_VARIANTS = (
     "grandpa",
 )  # fmt: skip
 
+_FORMANT_SCALES, _SPECTRAL_TILTS = (0.87, 1.15), (-0.45, 0.45)
+
 BASE_CAST = Cast(
     variants=_BASE_VARIANTS,
     words_per_minute=_LEARNING_RATES,
     digit_shares=(0, 1, 2),
+    formant_scales=_FORMANT_SCALES,
+    spectral_tilts=_SPECTRAL_TILTS,
 )
 """Trains the tiny model."""
 
-TUNING_CAST = Cast(variants=("m7", "f1", "Andy"), words_per_minute=_LEARNING_RATES, digit_shares=(3,))
-"""Trains adapters: the user's own speakers."""
+TUNING_CAST = Cast(
+    variants=("m7", "f1", "Andy"),
+    words_per_minute=_LEARNING_RATES,
+    digit_shares=(3,),
+    formant_scales=_FORMANT_SCALES,
+    spectral_tilts=_SPECTRAL_TILTS,
+    max_peak=0.9,
+)
+"""Trains adapters: the user's own speakers, every take another one."""
 
-DEV_CAST = Cast(variants=("steph",), words_per_minute=_LEARNING_RATES, digit_shares=(3,))
+DEV_CAST = Cast(variants=("steph", "Alex", "marcelo", "Nguyen"), words_per_minute=_LEARNING_RATES, digit_shares=(3,))
 """Chooses among checkpoints and knobs. Its digit strings are kept apart from the tuning cast's by drawing without repeats."""
 
 HELDOUT_CAST = Cast(variants=("m2", "f3", "Mike", "linda"), words_per_minute=_MEASURING_RATES, digit_shares=(4,))
@@ -81,14 +99,21 @@ def perform(
         The utterance and the name of its voice.
     """
     voice = rng.choice(cast.voices)
+    scale = 1.0 if cast.formant_scales is None else rng.uniform(*cast.formant_scales)
     utterance = synthesizer.speak(
         text,
         voice=voice,
-        words_per_minute=rng.choice(cast.words_per_minute),
+        words_per_minute=round(rng.choice(cast.words_per_minute) / scale),
         pitch=rng.randrange(30, 71),
         pitch_range=rng.randrange(35, 66),
     )
+    if cast.formant_scales is not None:
+        utterance = scale_formants(utterance, scale)
+    if cast.spectral_tilts is not None:
+        utterance = tilt_spectrum(utterance, rng.uniform(*cast.spectral_tilts))
     utterance = insert_silence(utterance, pauses_s, lead_s=rng.uniform(0.1, 1.0), tail_s=rng.uniform(*tail_s))
     gain, noise_rms = rng.uniform(0.35, 1.0), 10 ** rng.uniform(-4.0, -2.3)
+    if cast.max_peak is not None:
+        gain = min(gain, cast.max_peak / float(np.abs(utterance.samples).max()))
     noise_rng = np.random.default_rng(rng.getrandbits(64))
     return Utterance(samples=add_noise(utterance.samples, gain=gain, noise_rms=noise_rms, rng=noise_rng), words=utterance.words), voice

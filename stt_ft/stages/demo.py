@@ -9,8 +9,12 @@ itself, called as the command line calls it. Speakers, speeds and numbers that t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stt_ft.stages import stage_step
+
+if TYPE_CHECKING:
+    from stt_ft.core.recipe import Recipe
 
 NUM_TRAIN, NUM_TRAIN_ORDINARY, NUM_DEV, NUM_HELDOUT, NUM_HELDOUT_ORDINARY = 160, 60, 24, 60, 40
 
@@ -25,6 +29,7 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
         seed: decides what is said, by whom, and the order of training.
     """
     from stt_ft.core.atomic import write_text
+    from stt_ft.core.config import dump_config
     from stt_ft.core.progress import say
     from stt_ft.core.steps import Step, run_steps
 
@@ -32,7 +37,8 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
     dataset, recipe, run_dir, model, export, report = (
         root / name for name in ("dataset", "recipe.yaml", "run", "model", "candle", "report")
     )
-    write_text(recipe, _recipe(dataset, run_dir, seed))
+    resolved = _recipe(dataset, run_dir, seed)
+    write_text(recipe, dump_config(resolved))
 
     run_steps(
         [
@@ -40,11 +46,19 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
             stage_step("annotate", str(dataset), aligner="sphinx"),
             stage_step("convert", str(dataset)),
             stage_step("check", str(dataset), base="tiny"),
-            stage_step("encode", str(dataset), base="tiny"),
+            stage_step("encode", str(dataset), base="tiny", speeds=list(resolved.augment.speeds)),
             stage_step("train", str(recipe), outputs=[run_dir / "checkpoints"]),
             stage_step("merge", str(run_dir), out=str(model), dtype="bfloat16", overwrite=True, outputs=[model]),
             stage_step("export", str(model), out=str(export), overwrite=True, outputs=[export]),
-            stage_step("evaluate", str(model), str(dataset), out=str(report), baseline="tiny", outputs=[report / "report.json"]),
+            stage_step(
+                "evaluate",
+                str(model),
+                str(dataset),
+                out=str(report),
+                baseline="tiny",
+                run_dir=str(run_dir),
+                outputs=[report / "report.json"],
+            ),
         ],
         records=root / ".stages",
     )
@@ -76,12 +90,12 @@ def _speak(directory: Path, seed: int) -> None:
     dataset.write_info({"name": "demo", "language": "en", "sample_rate_hz": 24_000, "made_by": f"stt-ft demo, espeak-ng, seed {seed}"})
 
 
-def _recipe(dataset: Path, run_dir: Path, seed: int) -> str:
+def _recipe(dataset: Path, run_dir: Path, seed: int) -> Recipe:
     """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
     from importlib.resources import as_file, files
 
-    from stt_ft.core.config import dump_config, load_config
+    from stt_ft.core.config import load_config
     from stt_ft.core.recipe import Recipe
 
     with as_file(files("stt_ft.assets") / "tiny_cpu.yaml") as path:
-        return dump_config(load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed}))
+        return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})

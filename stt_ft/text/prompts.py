@@ -101,6 +101,10 @@ _STATES = (
     "really nice",
     "out today",
 )
+_NUMBERED_PLACES = (
+    "i am in room", "please come to gate", "we are waiting at table", "take bus", "it is on platform", "look in aisle",
+    "bring it to counter", "they live on floor", "he is in seat", "the parcel is in locker",
+)  # fmt: skip
 _SUBJECTS = (
     "the shop",
     "the train",
@@ -207,7 +211,7 @@ def number_prompt(
 
 def ordinary_prompt(rng: random.Random) -> Prompt:
     """Make an ordinary sentence; numbers in it have one or two digits and are written as words."""
-    pattern = rng.randrange(6)
+    pattern = rng.randrange(7)
     parts: list[str]
     if pattern == 0:
         parts = [f"{rng.choice(_PEOPLE)} {rng.choice(_PAST)} {rng.choice(_THINGS)} {rng.choice(_PLACES)}"]
@@ -222,6 +226,10 @@ def ordinary_prompt(rng: random.Random) -> Prompt:
     elif pattern == 4:
         parts = [f"{rng.choice(_SUBJECTS)} was {rng.choice(_STATES)} {rng.choice(_TIMES)}"]
         parts += [rng.choice(_REASONS)] if rng.random() < 0.4 else []
+    elif pattern == 5:
+        number = _spell(_digit_string(rng, rng.choice((1, 2))), zero=rng.choice(("zero", "oh")), says_double=rng.random() < 0.5)
+        parts = [" ".join((rng.choice(_NUMBERED_PLACES), *number))]
+        parts += [rng.choice(_TIMES)] if rng.random() < 0.4 else []
     else:
         parts = [
             f"{rng.choice(_REQUESTS)} {rng.choice(_SHORT_NUMBERS)} {rng.choice(_COUNTED)}",
@@ -238,16 +246,25 @@ def ordinary_prompt(rng: random.Random) -> Prompt:
     return Prompt(words=tuple(words), kind="ordinary", breaks=frozenset(breaks))
 
 
-def hesitations(rng: random.Random, prompt: Prompt) -> dict[int, float]:
-    """Draw silences to insert before words, index -> seconds: up to 1.5 s inside numbers, mostly where the melody breaks."""
+def hesitations(
+    rng: random.Random, prompt: Prompt, *, sentence_pause_prob: float = 0.4, max_sentence_pause_s: float = 0.4
+) -> dict[int, float]:
+    """Draw silences to insert before words, index -> seconds: up to 1.5 s inside numbers, mostly where the melody breaks.
+
+    Args:
+        rng: source of all choices.
+        prompt: what is said.
+        sentence_pause_prob: how often a break outside a number gets a silence, 0 to 1.
+        max_sentence_pause_s: the longest of those, in seconds.
+    """
     pauses: dict[int, float] = {}
     for index in range(1, len(prompt.words)):
         inside_number = prompt.number_span is not None and prompt.number_span[0] < index < prompt.number_span[1]
         if index in prompt.breaks:
             if inside_number and rng.random() < 0.6:
                 pauses[index] = rng.uniform(0.1, 1.5)
-            elif not inside_number and rng.random() < 0.4:
-                pauses[index] = rng.uniform(0.05, 0.4)
+            elif not inside_number and rng.random() < sentence_pause_prob:
+                pauses[index] = rng.uniform(0.05, max_sentence_pause_s)
         elif inside_number and rng.random() < 0.04:
             pauses[index] = rng.uniform(0.2, 1.2)
     return pauses

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from stt_ft.audio.synthesis import Synthesizer, add_noise, insert_silence
+from stt_ft.audio.synthesis import SpokenWord, Synthesizer, Utterance, add_noise, insert_silence, scale_formants, tilt_spectrum
 from stt_ft.core import timing
 from stt_ft.core.errors import AudioError
 
@@ -54,6 +54,25 @@ def test_inserted_silence_is_silent_and_moves_words(synthesizer: Synthesizer) ->
     gap = paused.words[2].end_s, paused.words[3].start_s
     assert gap[1] - gap[0] >= 0.8
     assert energy(paused.samples, 0, 0.49) == 0
+
+
+def test_scaled_formants_move_every_frequency_and_every_time_by_the_same_factor() -> None:
+    seconds = np.arange(24_000) / 24_000
+    tone = Utterance(samples=np.sin(2 * np.pi * 500 * seconds).astype(np.float32), words=(SpokenWord(text="a", start_s=0.25, end_s=0.75),))
+    higher = scale_formants(tone, 1.25)
+    assert higher.duration_s == pytest.approx(0.8, abs=1e-3)
+    assert (higher.words[0].start_s, higher.words[0].end_s) == pytest.approx((0.2, 0.6))
+    frequencies_hz = np.fft.rfftfreq(len(higher.samples), 1 / 24_000)
+    assert frequencies_hz[np.abs(np.fft.rfft(higher.samples)).argmax()] == pytest.approx(625, abs=2)
+
+
+def test_a_tilt_changes_the_colour_and_not_the_loudness_of_white_noise() -> None:
+    noise = np.random.default_rng(3).standard_normal(2**16).astype(np.float32)
+    tilted = tilt_spectrum(Utterance(samples=noise, words=()), 0.4).samples
+    assert np.std(tilted) == pytest.approx(np.std(noise), rel=0.02)
+    gain = np.abs(np.fft.rfft(tilted)) / np.abs(np.fft.rfft(noise))
+    assert np.median(gain[:500]) == pytest.approx(1.4 / 1.16**0.5, rel=0.02)
+    assert np.median(gain[-500:]) == pytest.approx(0.6 / 1.16**0.5, rel=0.02)
 
 
 def test_noise_has_the_asked_level() -> None:

@@ -64,3 +64,18 @@ def test_hesitations_are_at_most_a_second_and_a_half() -> None:
     assert len(pauses) > 100
     assert min(pauses) > 0
     assert max(pauses) <= 1.5
+
+
+def test_pauses_of_sentences_are_as_often_and_as_long_as_asked() -> None:
+    rng = random.Random(4)
+    drawn = [ordinary_prompt(rng) for _ in range(400)]
+    breaks = sum(len(prompt.breaks) for prompt in drawn)
+    pauses = [pause for prompt in drawn for pause in hesitations(rng, prompt, sentence_pause_prob=0.8, max_sentence_pause_s=0.9).values()]
+    assert abs(len(pauses) / breaks - 0.8) < 0.06
+    assert 0.7 < max(pauses) <= 0.9
+
+
+def test_sentences_hold_every_digit_as_a_word() -> None:
+    rng = random.Random(5)
+    words = {word for _ in range(3000) for word in ordinary_prompt(rng).words}
+    assert {"zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "double"} <= words
