@@ -21,28 +21,6 @@ from stt_ft.core.errors import AudioError, MissingExtra
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 """espeak-ng's English accents that come with every build."""
 
-VARIANTS = (
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m7",
-    "f1",
-    "f2",
-    "f3",
-    "f4",
-    "Andy",
-    "Annie",
-    "Alicia",
-    "Michael",
-    "Mike",
-    "Gene",
-    "edward",
-    "linda",
-    "steph",
-)
-"""espeak-ng's voice variants that differ clearly and stay intelligible; a voice is named `accent+variant`."""
-
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS = 1
 _CHARS_UTF8 = 1
