@@ -68,6 +68,12 @@ class LossRecipe:
     cut_off_cost: float = 1.0
     """How much worse it is to end a turn too soon than too late: frames with a word to come weigh this much in the pause heads' loss."""
 
+    audio_weight: float = 1.0
+    """Weight of the audio loss beside the text loss, for a model that also speaks (`dep_q` above 0); speech-to-text models have none."""
+
+    first_codebook_weight: float = 100.0
+    """Weight of a code of the first codebook in the audio loss, the others' being 1; moshi-finetune's `first_codebook_weight_multiplier`."""
+
     label_smoothing: float = 0.0
     """Share of each target's probability spread over all classes, 0 to 1; text and heads."""
 
@@ -75,12 +81,15 @@ class LossRecipe:
     """Share of input text tokens replaced by padding while training, 0 to 1, so that the model leans on the sound."""
 
     def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("word_weight", "pad_weight", "end_padding_weight", "pause_weight")}
+        weights = {
+            name: getattr(self, name) for name in ("word_weight", "pad_weight", "end_padding_weight", "pause_weight", "audio_weight")
+        }
         shares = {name: getattr(self, name) for name in ("label_smoothing", "text_noise")}
         refuse(
             *((weight < 0, f"{name} must not be negative, got {weight}") for name, weight in weights.items()),
             *((not 0 <= share < 1, f"{name} must be at least 0 and below 1, got {share}") for name, share in shares.items()),
             (self.cut_off_cost <= 0, f"cut_off_cost must be positive, got {self.cut_off_cost}"),
+            (self.first_codebook_weight <= 0, f"first_codebook_weight must be positive, got {self.first_codebook_weight}"),
             (not any(weights.values()), "word_weight and all other weights are 0: there is nothing to learn"),
         )
 

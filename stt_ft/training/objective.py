@@ -13,7 +13,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.stt_lm import SttOutput, forward
 from stt_ft.training.batches import Batch
 from stt_ft.training.distillation import BaseMemory, DriftWeights, drift, replayed_frames
-from stt_ft.training.loss import LossWeights, loss_weights, stream_loss
+from stt_ft.training.loss import LossWeights, has_audio_loss, loss_weights, stream_layout, stream_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +35,22 @@ class Objective:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms, "loss" (all together) first."""
-        return ("loss", "text_loss", "pause_loss", *(("text_kl", "pause_kl") if self.memory is not None else ()))
+        spoken, held = (
+            ("audio_loss",) if has_audio_loss(self.model, self.recipe.loss) else (),
+            ("text_kl", "pause_kl") if self.memory is not None else (),
+        )
+        return ("loss", "text_loss", "pause_loss", *spoken, *held)
 
     def weigh(self, batches: Sequence[Batch]) -> StepWeights:
         """Return the weights of the batches that make one optimizer step; to be called before they go to the device."""
-        return StepWeights(loss=loss_weights(batches, self.recipe.loss, **self._ids), drift=DriftWeights.of(batches))
+        return StepWeights(loss=loss_weights(batches, self.recipe.loss, **stream_layout(self.model)), drift=DriftWeights.of(batches))
 
     def terms(self, lm: LMModel, batch: Batch, weights: StepWeights) -> dict[str, torch.Tensor]:
         """Return each term of one forward pass over `batch`, which lies on the CPU, as its share of the step; "loss" has gradients."""
         moved = batch.to(lm.device)
-        output = forward(lm, moved.inputs)
-        terms = stream_loss(output, moved, self.recipe.loss, weights.loss, **self._ids)
-        named = {"loss": terms.total, "text_loss": terms.text, "pause_loss": terms.pause}
+        output = forward(lm, moved.inputs, with_audio=has_audio_loss(self.model, self.recipe.loss))
+        terms = stream_loss(output, moved, self.recipe.loss, weights.loss, **stream_layout(self.model))
+        named = {"loss": terms.total, "text_loss": terms.text, "pause_loss": terms.pause, "audio_loss": terms.audio}
         if self.memory is not None:
             named |= self._drift(lm, batch, moved, output, weights.drift, named["loss"])
         return named
@@ -64,7 +68,3 @@ class Objective:
         tuned = SttOutput(hidden=output.hidden[rows], text_logits=output.text_logits[rows], head_logits=output.head_logits[rows])
         terms = drift(tuned, base, replayed_frames(moved)[rows], self.recipe.replay, weights)
         return {"loss": loss + terms.total, "text_kl": terms.text, "pause_kl": terms.pause}
-
-    @property
-    def _ids(self) -> dict[str, int]:
-        return {"padding_id": self.model.padding_id, "end_padding_id": self.model.end_padding_id}

@@ -19,7 +19,7 @@ from stt_ft.model.stt_lm import forward
 from stt_ft.training.batches import collate, make_stream
 from stt_ft.training.clips import SpokenClip
 from stt_ft.training.heard import Listener
-from stt_ft.training.loss import loss_weights, stream_loss
+from stt_ft.training.loss import has_audio_loss, loss_weights, stream_layout, stream_loss
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -52,14 +52,15 @@ class Validator:
     def _losses(self, lm: LMModel) -> dict[str, float]:
         """Return the losses over the whole split, without augmentation, in batches of like length."""
         recipe = self.recipe
-        ids = {"padding_id": self.model.padding_id, "end_padding_id": self.model.end_padding_id}
+        layout = stream_layout(self.model)
         ordered = sorted(self.clips, key=lambda clip: clip.num_frames)
         size = recipe.batch.batch_size
         batches = [collate([make_stream(c, self.model, recipe) for c in ordered[i : i + size]]) for i in range(0, len(ordered), size)]
-        weights = loss_weights(batches, recipe.loss, **ids)
+        weights = loss_weights(batches, recipe.loss, **layout)
         sums = {"loss": 0.0, "text_loss": 0.0, "pause_loss": 0.0}
         for batch in (batch.to(lm.device) for batch in batches):
-            terms = stream_loss(forward(lm, batch.inputs), batch, recipe.loss, weights, **ids)
+            output = forward(lm, batch.inputs, with_audio=has_audio_loss(self.model, recipe.loss))
+            terms = stream_loss(output, batch, recipe.loss, weights, **layout)
             for name, term in (("loss", terms.total), ("text_loss", terms.text), ("pause_loss", terms.pause)):
                 sums[name] += term.item()
         return sums

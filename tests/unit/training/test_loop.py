@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from random_models import make_random_base, write_dataset
 
 from stt_ft.core.config import dump_config
 from stt_ft.core.errors import ConfigError, MissingExtra, SttFtError
@@ -23,6 +24,8 @@ from stt_ft.core.recipe import (
     ReplayRecipe,
     ScheduleRecipe,
 )  # fmt: skip
+from stt_ft.stages.encode import encode
+from stt_ft.stages.merge import merge
 from stt_ft.stages.train import train
 from stt_ft.training import loop
 from stt_ft.training.objective import Objective
@@ -170,6 +173,22 @@ def test_replayed_clips_hold_the_model_to_the_base(recipe, encoded_dataset, tmp_
         assert rows[0]["text_kl"] == pytest.approx(0.0, abs=1e-6)  # a fresh adapter is the base
         ends[weight] = rows[-1]["text_kl"], rows[-1]["pause_kl"]
     assert all(held < loose / 2 for held, loose in zip(ends[30.0], ends[1e-6], strict=True))
+
+
+def test_a_model_that_speaks_learns_its_codes_too(recipe, tmp_path):
+    base, data = make_random_base(tmp_path / "speaks", dep_q=4), write_dataset(tmp_path / "data", {"train": 4, "dev": 2})
+    assert base.n_q == 4
+    encode(str(data.directory), base=str(base.directory), device="cpu")
+    evaluation = EvalRecipe(every_steps=12, listen=False)
+    run = run_train(dataclasses.replace(recipe, dataset=str(data.directory), base=str(base.directory), evaluation=evaluation))
+    rows = _rows(run, "train")
+    assert rows[-1]["audio_loss"] < rows[0]["audio_loss"]
+    merge(str(run.directory), out=str(tmp_path / "merged"), dtype="float32")
+
+
+def test_a_model_of_two_streams_is_refused(recipe, speaking_base):
+    with pytest.raises(ConfigError, match="hears 4 codebooks of two streams, of which it speaks 3"):
+        run_train(dataclasses.replace(recipe, base=str(speaking_base.directory)))
 
 
 def test_replay_of_a_kind_that_is_not_there_is_refused(recipe):
