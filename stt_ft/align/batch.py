@@ -85,6 +85,12 @@ def shard_of(items: Sequence[Item], environment: Mapping[str, str]) -> Sequence[
     return items
 
 
+def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> str:
+    """Return the device of this process: of `auto`, under `torchrun` or SLURM on a machine with GPUs, one GPU after another."""
+    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", ""))
+    return f"cuda:{int(local) % num_gpus}" if device == "auto" and num_gpus and local.isdecimal() else device
+
+
 def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -6,12 +6,13 @@ How a text is aligned is in `whisper_hearing`, a text longer than Whisper's wind
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from stt_ft.align.batch import AlignmentJob, AlignmentResult
+from stt_ft.align.batch import AlignmentJob, AlignmentResult, own_device
 from stt_ft.align.script import script_tokens, script_words
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AlignmentError, SttFtError
@@ -33,10 +34,12 @@ class WhisperWork:
     """
 
     def __init__(self, model: str, *, language: str, device: str, batch_size: int, short_windows: bool = False) -> None:
+        import torch
+
         from stt_ft.align.whisper_model import WhisperModel
         from stt_ft.model.device import pick_device
 
-        self._model = WhisperModel(model, language=language, device=pick_device(device))
+        self._model = WhisperModel(model, language=language, device=pick_device(own_device(device, os.environ, torch.cuda.device_count())))
         self._batch_size = batch_size
         self._language = language
         self._short_windows = short_windows

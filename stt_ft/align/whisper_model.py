@@ -5,8 +5,10 @@ openai-whisper gives the model, the tokenizer and beam search; the batched teach
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,20 @@ FRAMES_PER_S = 50
 """Encoder frames a second (`whisper.audio.TOKENS_PER_SECOND`)."""
 
 _RATE_HZ = 16_000
+
+_DOWNLOAD_PATIENCE_S = 30.0
+"""Seconds of silence after which a download is given up; openai-whisper itself would wait for ever behind a closed firewall."""
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let new connections give up after `seconds` without an answer."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +187,8 @@ class WhisperModel:
             names = ", ".join(whisper.available_models())
             raise ConfigError(f"--model {name}: neither a Whisper model nor a .pt file here; models are {names}")
         try:
-            return whisper.load_model(name, device=self.device).eval()
+            with _patience(_DOWNLOAD_PATIENCE_S):
+                return whisper.load_model(name, device=self.device).eval()
         except (URLError, OSError, TimeoutError) as error:
             raise CheckpointError(f"Whisper model {name} could not be downloaded ({error}); give --model the path of a .pt file") from None
         except Exception as error:  # torch.load raises what it likes on a broken file

@@ -98,8 +98,30 @@ def probe(path: str | Path) -> AudioInfo:
         header = soundfile.info(str(path))
     except soundfile.LibsndfileError as error:
         return _probe_with_ffmpeg(path, error)
-    duration_s = samples_to_s(header.frames, header.samplerate)
+    num_frames = header.frames if header.format != "MP3" or _counts_frames(path) else _count_frames(path)
+    duration_s = samples_to_s(num_frames, header.samplerate)
     return AudioInfo(duration_s=duration_s, sample_rate_hz=header.samplerate, channels=header.channels)
+
+
+def _counts_frames(mp3: Path) -> bool:
+    """Whether an MP3 says how long it is; of one that does not, libsndfile guesses from the first frame's bit rate, wrong by far."""
+    with mp3.open("rb") as file:
+        tag = file.read(10)
+        if tag[:3] == b"ID3":  # its size is four times seven bits
+            file.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True)))
+        else:
+            file.seek(0)
+        first_frame = file.read(64)
+    return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _count_frames(path: Path) -> int:
+    """Return the number of frames by decoding, a block at a time."""
+    num_frames = 0
+    with soundfile.SoundFile(str(path)) as sound:
+        while len(block := sound.read(1 << 18, dtype="float32")):  # `blocks` would fill up to the guess
+            num_frames += len(block)
+    return num_frames
 
 
 def _existing(path: Path) -> Path:

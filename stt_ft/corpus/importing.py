@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from stt_ft.audio.files import probe, read_audio, write_wav
+from stt_ft.audio.files import AudioInfo, probe, read_audio, write_wav
 from stt_ft.audio.levels import SILENT_PEAK, peak
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError, DatasetError
@@ -24,13 +25,17 @@ from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import num_samples, samples_to_s
 from stt_ft.corpus.source import SourceClip
 
+_WHOLE_TOLERANCE_S = 0.1
+"""A manifest's duration this near to the file's, or beyond it, means the whole file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of a clip: it is in the dataset as `clip`, or was left out because of `fault`."""
+    """What became of a clip: it is in the dataset as `clip`, new or changed (`is_new`), or was left out because of `fault`."""
 
     source: SourceClip
     clip: Clip | None = None
+    is_new: bool = True
     fault: str = ""
 
 
@@ -55,38 +60,51 @@ def import_clips(data: Dataset, sources: Iterable[SourceClip], options: ImportOp
     seen: dict[str, str] = {}
     for source in sources:
         try:
-            yield Imported(source=source, clip=_import(data, source, options, names, seen))
+            clip, is_new = _import(data, source, options, names, seen)
+            yield Imported(source=source, clip=clip, is_new=is_new)
         except (AudioError, DatasetError, OSError) as error:
             yield Imported(source=source, fault=str(error))
 
 
-def _import(data: Dataset, source: SourceClip, options: ImportOptions, names: dict[str, str], seen: dict[str, str]) -> Clip:
+def _import(data: Dataset, source: SourceClip, options: ImportOptions, names: dict[str, str], seen: dict[str, str]) -> tuple[Clip, bool]:
+    """Return the clip as it now is in `data`, and whether it is new there or another than it was."""
     if source.fault:
         raise DatasetError(source.fault)
-    if options.channel is not None:
-        source = dataclasses.replace(source, channel=options.channel)
     info = probe(source.audio)
+    if options.channel is not None:
+        source = dataclasses.replace(source, channel=options.channel if info.channels > 1 else None)
+    if source.start_s == 0 and source.duration_s is not None and source.duration_s > info.duration_s - _WHOLE_TOLERANCE_S:
+        source = dataclasses.replace(source, duration_s=None)
     duration_s = info.duration_s - source.start_s if source.duration_s is None else source.duration_s
     if duration_s > options.max_duration_s:
         raise AudioError(
             f"{source.audio}: {duration_s:.0f} s long, more than {options.max_duration_s:.0f} s (cut it, or raise --max_duration)"
         )
-    samples = _cut(read_audio(source.audio, info.sample_rate_hz, source.channel), source, info.sample_rate_hz)
+    samples = _cut(_read_whole(source, info), source, info.sample_rate_hz)
     if peak(samples) < SILENT_PEAK:
         raise AudioError(f"{source.audio}: silent (its loudest sample is {peak(samples):.5f} of full scale)")
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     if digest in seen:
         raise DatasetError(f"{source.audio}: the same sound as {seen[digest]}")
     usable = source.is_whole_file and info.channels == 1 and _libsndfile_reads(source.audio)
-    path = f"audio/{_name(source.clip_id, names)}{source.audio.suffix.lower() if usable else '.wav'}"
+    path = f"audio/{_name(data, source, samples, names)}{source.audio.suffix.lower() if usable else '.wav'}"
     clip = Clip(path=path, duration_s=samples_to_s(len(samples), info.sample_rate_hz), extra=_manifest_keys(source))
     if usable:
         _link(source.audio, data.audio_path(clip), copy=options.copy)
     else:
         write_wav(data.audio_path(clip), samples, info.sample_rate_hz)
-    _write_sidecar(data, clip, source)
+    _drop_other_sound(data, clip)
     seen[digest] = source.clip_id
-    return clip
+    return clip, _write_sidecar(data, clip, source)
+
+
+def _read_whole(source: SourceClip, info: AudioInfo) -> np.ndarray:
+    """Return the sound of the file; raises `AudioError` where it is cut off: less can be decoded than its header promises."""
+    samples = read_audio(source.audio, info.sample_rate_hz, source.channel)
+    length_s = samples_to_s(len(samples), info.sample_rate_hz)
+    if length_s < 0.98 * info.duration_s - _WHOLE_TOLERANCE_S and _libsndfile_reads(source.audio):  # ffprobe may only estimate
+        raise AudioError(f"{source.audio}: cut off: its header promises {info.duration_s:.2f} s, {length_s:.2f} s can be read")
+    return samples
 
 
 def _cut(samples: np.ndarray, source: SourceClip, rate_hz: int) -> np.ndarray:
@@ -106,17 +124,57 @@ def _libsndfile_reads(path: Path) -> bool:
     return True
 
 
-def _name(clip_id: str, names: dict[str, str]) -> str:
-    """Return a file name for a clip: its id without directory marks, suffix and anything that a file system may dislike; unique."""
+def _name(data: Dataset, source: SourceClip, samples: np.ndarray, names: dict[str, str]) -> str:
+    """Return a file name for a clip: its id without directory marks, suffix and anything that a file system may dislike; unique.
+
+    A clip that was ingested before keeps its name; one that only shares it with another of the dataset gets its own.
+    """
+    clip_id = source.clip_id
     stem = str(Path(clip_id).with_suffix("")) if Path(clip_id).suffix.lower() != "" and "." in Path(clip_id).name else clip_id
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     base = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_")[:100] or "clip"
     name, count = base, 1
-    while names.get(name.lower(), clip_id) != clip_id:
+    while names.get(name.lower(), clip_id) != clip_id or _is_anothers(data, name, source, samples):
         count += 1
         name = f"{base}_{count}"
     names[name.lower()] = clip_id
     return name
+
+
+def _is_anothers(data: Dataset, name: str, source: SourceClip, samples: np.ndarray) -> bool:
+    """Whether `name` stands in the dataset for a clip of another corpus, or for a recording made here."""
+    clip = Clip(path=f"audio/{name}.wav", duration_s=0.0)
+    try:
+        sidecar = data.read_sidecar(clip)
+    except DatasetError:
+        return False  # none, or a malformed one, which is replaced
+    made = sidecar.provenance.get("ingest")
+    if isinstance(made, dict):
+        if made.get("clip_id") != source.clip_id:
+            return True
+        if made.get("source", str(source.audio.resolve())) == str(source.audio.resolve()):
+            return False
+    for sound in _sounds_named(data.audio_path(clip)):
+        try:
+            known = read_audio(sound, probe(sound).sample_rate_hz)
+        except AudioError:
+            continue  # a link to where the corpus no longer is
+        return not (len(known) == len(samples) and np.allclose(known, samples, atol=1 / 16384))  # the same: the corpus has moved
+    return False
+
+
+def _sounds_named(path: Path) -> list[Path]:
+    """Return the sound files that differ from `path` in their suffix at most."""
+    return [
+        other for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if other.stem == path.stem and other.suffix != ".json"
+    ]
+
+
+def _drop_other_sound(data: Dataset, clip: Clip) -> None:
+    """Remove what an earlier run took for this clip under another suffix: it was linked, and is now converted, or the reverse."""
+    for sound in _sounds_named(data.audio_path(clip)):
+        if sound != data.audio_path(clip):
+            sound.unlink()
 
 
 def _manifest_keys(source: SourceClip) -> dict[str, object]:
@@ -137,9 +195,10 @@ def _link(audio: Path, target: Path, *, copy: bool) -> None:
             temporary.symlink_to(audio)
 
 
-def _write_sidecar(data: Dataset, clip: Clip, source: SourceClip) -> None:
-    """Write the sidecar, unless the one there was made from the same clip: what later stages added to it is kept."""
+def _write_sidecar(data: Dataset, clip: Clip, source: SourceClip) -> bool:
+    """Write the sidecar and return True, unless the one there was made from the same clip: what later stages added to it is kept."""
     facts = {"clip_id": source.clip_id, "audio_sha256": file_sha256(data.audio_path(clip))[:16]}
+    facts |= {"source": str(source.audio.resolve())}
     facts |= {"start_s": source.start_s} if source.start_s else {}
     facts |= {"script_sha256": hashlib.sha256(source.script.encode()).hexdigest()[:16]} if source.script else {}
     known = source.sidecar or Sidecar()
@@ -147,8 +206,10 @@ def _write_sidecar(data: Dataset, clip: Clip, source: SourceClip) -> None:
     sidecar = dataclasses.replace(known, alignments=words, script=source.script).with_provenance("ingest", facts)
     if data.sidecar_path(clip).exists():
         try:
-            if data.read_sidecar(clip).provenance.get("ingest") == facts:
-                return
+            made = data.read_sidecar(clip).provenance.get("ingest")
+            if not isinstance(made, dict) or {**made, "source": facts["source"]} == facts:
+                return False  # without a record another program wrote it for this sound
         except DatasetError:
             pass  # a malformed sidecar is replaced
     data.write_sidecar(clip, sidecar)
+    return True

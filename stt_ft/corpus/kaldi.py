@@ -45,9 +45,11 @@ def _table(path: Path, *, optional: bool = False) -> dict[str, str]:
         raise DatasetError(f"{path}: no such file; a Kaldi directory has one")
     table = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        key, _, value = line.strip().partition(" ")
+        if not line.strip():
+            continue
+        key, *rest = line.split(maxsplit=1)
+        value = rest[0] if rest else ""
         if key in table:
             raise DatasetError(f"{path}, line {number}: {key} stands here twice")
-        if key:
-            table[key] = value.strip()
+        table[key] = value.strip()
     return table

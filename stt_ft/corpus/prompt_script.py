@@ -51,6 +51,12 @@ class PromptScript:
     language: str
     prompts: tuple[PromptLine, ...]
 
+    def numbered(self, start_at: int = 1) -> list[tuple[int, PromptLine]]:
+        """Return (number, prompt) from number `start_at` on; raises `DatasetError` when there is no such number."""
+        if not 1 <= start_at <= len(self.prompts):
+            raise DatasetError(f"--start_at {start_at}: the script has prompts 1 to {len(self.prompts)}")
+        return list(enumerate(self.prompts, start=1))[start_at - 1 :]
+
 
 def load_prompt_script(path: Path) -> PromptScript:
     """Read a script; raises `DatasetError` naming the file and the prompt when it is malformed."""

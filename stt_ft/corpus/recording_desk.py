@@ -81,6 +81,13 @@ class Desk:
             if answer in ("s", "q"):
                 return answer == "s"
             samples = self._take(number, prompt)
+            self._show(number, prompt)
+            if len(samples) == 0:
+                self._console.print(Text("  ! the device gave no sound at all: wait for the level meter to move", style="bold yellow"))
+                answer = self._ask("Enter tries again, s skips, q quits")
+                if answer in ("s", "q"):
+                    return answer == "s"
+                continue
             for warning in take_warnings(
                 samples, self._session.sample_rate_hz, num_words=_num_words(prompt, self._session.script.language)
             ):
@@ -106,12 +113,13 @@ class Desk:
 
     def _take(self, number: int, prompt: PromptLine) -> np.ndarray:
         """Record until Enter is pressed, with a live level meter."""
+        self._show(number, prompt)
         with self._record() as take, Live(console=self._console, refresh_per_second=1 / _REDRAW_S, transient=True) as live:
             stopped = threading.Event()
             threading.Thread(target=self._wait_for_enter, args=(stopped,), daemon=True).start()
             begin_s = time.monotonic()
             while not stopped.wait(_REDRAW_S):
-                live.update(Group(_panel(prompt, f"{number}"), _meter_line(take, time.monotonic() - begin_s)))
+                live.update(_meter_line(take, time.monotonic() - begin_s))
             return take.samples()
 
     def _wait_for_enter(self, stopped: threading.Event) -> None:
@@ -124,7 +132,7 @@ class Desk:
 
     def _show(self, number: int, prompt: PromptLine) -> None:
         self._console.clear()
-        self._console.print(_panel(prompt, f"{number} of {len(self._session.script.prompts)}"))
+        self._console.print(_panel(prompt, f"{number} of {len(self._session.script.prompts)}", speaker=self._session.speaker))
 
     def _ask(self, question: str) -> str:
         self._console.print(Text(f"  {question} ", style="dim"), end="")
@@ -137,11 +145,11 @@ class Desk:
             self._console.print(Text(f"  {error}", style="yellow"))
 
 
-def _panel(prompt: PromptLine, title: str) -> Panel:
+def _panel(prompt: PromptLine, title: str, *, speaker: str) -> Panel:
     lines = [Text(""), Align.center(Text(prompt.say, style="bold bright_white", justify="center")), Text("")]
     if prompt.direction:
         lines += [Align.center(Text(prompt.direction, style="italic cyan", justify="center")), Text("")]
-    return Panel(Group(*lines), title=f"{title}  {prompt.prompt_id}", border_style="blue", padding=(1, 4))
+    return Panel(Group(*lines), title=f"{title}  {prompt.prompt_id}", subtitle=speaker, border_style="blue", padding=(1, 4))
 
 
 def _meter_line(take: Take, elapsed_s: float) -> Text:

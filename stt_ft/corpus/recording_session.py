@@ -7,6 +7,7 @@ line (the session died in between) is taken up when the session is opened again.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,8 +25,9 @@ METADATA = ("speaker", "microphone", "room", "accent")
 
 
 def speaker_id(name: str) -> str:
-    """Return `name` as a part of a file name; raises `DatasetError` when nothing of it is left."""
-    plain = re.sub(r"[^A-Za-z0-9-]+", "-", name.strip()).strip("-").lower()
+    """Return `name` as a part of a file name ("Zoé Müller" is zoe-muller); raises `DatasetError` when nothing of it is left."""
+    letters = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    plain = re.sub(r"[^A-Za-z0-9-]+", "-", letters).strip("-").lower()
     if not plain:
         raise DatasetError(f"the speaker {name!r} becomes part of file names and needs a letter or digit from a-z, 0-9")
     return plain
@@ -51,13 +53,21 @@ class Session:
 
     @classmethod
     def open(cls, data: Dataset, script: PromptScript, metadata: Mapping[str, str], *, sample_rate_hz: int) -> Session:
-        """Begin a session, or go on with one: its metadata is kept in dataset.yaml, takes without manifest line are taken up."""
+        """Begin a session, or go on with one: its metadata is kept in dataset.yaml, takes without manifest line are taken up.
+
+        Raises:
+            DatasetError: the speaker cannot name files, or the dataset is in another language; nothing is written then.
+        """
         sessions = known_sessions(data)
+        speaker = speaker_id(metadata["speaker"])
+        language = str(data.info().get("language") or script.language)
+        if language.partition("-")[0] != script.language.partition("-")[0]:
+            raise DatasetError(f"{data.directory}: its language is {language}, the script's is {script.language}; give another --out")
         session = {key: metadata[key] for key in METADATA if metadata.get(key)}
         if session not in sessions:
             info = data.info() or {"name": data.directory.name, "language": script.language, "made_by": "stt-ft record"}
             data.write_info({**info, "sample_rate_hz": sample_rate_hz, "sessions": [*sessions, session]})
-        opened = cls(data=data, script=script, speaker=speaker_id(metadata["speaker"]), sample_rate_hz=sample_rate_hz)
+        opened = cls(data=data, script=script, speaker=speaker, sample_rate_hz=sample_rate_hz)
         present = {clip.path for clip in data.clips()}
         for prompt in script.prompts:
             clip = opened._clip(prompt, duration_s=0.0)
@@ -69,12 +79,9 @@ class Session:
 
     def missing(self, start_at: int | None = None) -> list[tuple[int, PromptLine]]:
         """Return (number, prompt) of what is still to be read, in order; from number `start_at` on every prompt, read or not."""
-        numbered = list(enumerate(self.script.prompts, start=1))
-        if start_at is None:
-            return [(number, prompt) for number, prompt in numbered if prompt.prompt_id not in self.clips]
-        if not 1 <= start_at <= len(numbered):
-            raise DatasetError(f"--start_at {start_at}: the script has prompts 1 to {len(numbered)}")
-        return numbered[start_at - 1 :]
+        if start_at is not None:
+            return self.script.numbered(start_at)
+        return [(number, prompt) for number, prompt in self.script.numbered() if prompt.prompt_id not in self.clips]
 
     def keep(self, prompt: PromptLine, samples: np.ndarray) -> Clip:
         """Write a take; an earlier take of the same prompt is replaced, and what was made of it is forgotten."""

@@ -16,7 +16,7 @@ def annotate(
     *,
     aligner: Literal["whisper", "sphinx"] = "whisper",
     model: str = "large-v3",
-    language: str = "en",
+    language: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
     fast: bool = False,
@@ -29,7 +29,7 @@ def annotate(
         dataset: dataset directory.
         aligner: whisper transcribes, or aligns the script where there is one; sphinx aligns known English scripts without any download.
         model: Whisper model: a name such as large-v3, or a local .pt file.
-        language: language of the recordings.
+        language: language of the recordings; by default that of dataset.yaml.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips heard side by side (whisper).
         fast: hear clips with a script in windows as short as they are, not in the 30 s that Whisper was trained on (whisper); several times
@@ -42,8 +42,10 @@ def annotate(
     from stt_ft.core.errors import CheckFailed, DatasetError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say, track
+    from stt_ft.corpus.dataset_language import language_of
 
     data = Dataset.open_for_writing(dataset)
+    language = language_of(data, language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ)}
     work = _aligner(aligner, model=model, language=language, device=device, batch_size=batch_size, fast=fast)
     faults: dict[str, str] = {}
@@ -92,5 +94,5 @@ def _aligner(name: str, *, model: str, language: str, device: str, batch_size: i
 
         return WhisperWork(model, language=language, device=device, batch_size=batch_size, short_windows=fast)
     if language != "en":
-        raise ConfigError(f"--aligner sphinx knows English only, got --language {language}; use --aligner whisper")
+        raise ConfigError(f"--aligner sphinx knows English only, these recordings are in {language!r}; use --aligner whisper")
     return SphinxWork()

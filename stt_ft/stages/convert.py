@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def convert(
     dataset: str,
     *,
-    language: Literal["en", "fr", "fr-be", "fr-ch"] = "en",
+    language: Literal["en", "fr", "fr-be", "fr-ch"] | None = None,
     style: Literal["digits", "auto"] = "digits",
     dry_run: bool = False,
     realign: bool = True,
@@ -28,7 +28,7 @@ def convert(
 
     Args:
         dataset: dataset directory, annotated.
-        language: language of the number words; fr-be and fr-ch say septante and nonante.
+        language: language of the number words, by default that of dataset.yaml; fr-be and fr-ch say septante and nonante.
         style: digits reads every number digit by digit; auto reads codes so and quantities as amounts, years, times, by context and by ear.
         dry_run: show the changes and write nothing.
         realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
@@ -38,10 +38,14 @@ def convert(
     from stt_ft.core.errors import CheckFailed, DatasetError, SttFtError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
+    from stt_ft.corpus.dataset_language import language_of
+    from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
     data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
+    speech = language_of(data, language, choices=LANGUAGES)
+    language_named(speech)  # one that cannot be read aloud is refused here, once
     clips = data.clips()
-    aligner = _span_aligner() if realign and language == "en" else None
+    aligner = _span_aligner() if realign and speech == "en" else None
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
     num_changed = 0
@@ -52,7 +56,7 @@ def convert(
                 raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
             result = spoken_sidecar(
                 sidecar,
-                language=language,
+                language=speech,
                 style=style,
                 duration_s=clip.duration_s,
                 sound=lambda clip=clip: read_audio(data.audio_path(clip)),
@@ -62,7 +66,7 @@ def convert(
             faults[clip.path] = str(error)
             continue
         sources += result.sources
-        converted = result.sidecar.with_provenance("convert", _provenance(language, style, result.sources))
+        converted = result.sidecar.with_provenance("convert", _provenance(speech, style, result.sources))
         if converted == sidecar:
             continue
         num_changed += 1

@@ -69,6 +69,9 @@ def record(
 
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
+    prompts.numbered(1 if start_at is None else start_at)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"--out {out}: expected a directory, this is a file")
     data = Dataset(Path(out))
     remove_leftovers(data.directory)
     session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
@@ -95,14 +98,29 @@ def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str,
             return {key: str(value) for key, value in session.items()}
     if speaker is not None and not console.is_terminal:
         return {"speaker": speaker}
-    answers = {"speaker": speaker or ""}
     try:
-        for key in METADATA:
-            required = " (a name or initials)" if key == "speaker" else " (may stay empty)"
-            answers[key] = answers.get(key) or console.input(f"{key}{required}: ").strip()
+        answers = {"speaker": speaker or _ask_speaker(console)}
+        for key in METADATA[1:]:
+            answers[key] = console.input(f"{key} (may stay empty): ").strip()
     except EOFError:
+        console.print()
         raise ConfigError("who speaks? give --speaker NAME") from None
     return answers
+
+
+def _ask_speaker(console: Console) -> str:
+    """Ask until the answer can stand in a file name."""
+    from stt_ft.core.errors import DatasetError
+    from stt_ft.corpus.recording_session import speaker_id
+
+    while True:
+        name = console.input("speaker (a name or initials): ").strip()
+        try:
+            speaker_id(name)
+        except DatasetError as error:
+            console.print(f"  {error}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            return name
 
 
 def _list_devices() -> None:
@@ -122,12 +140,15 @@ def _make_script(path: str | None, *, count: int, seed: int, language: str) -> N
     from pathlib import Path
 
     from stt_ft.core.atomic import write_text
+    from stt_ft.core.errors import ConfigError
     from stt_ft.core.progress import say
     from stt_ft.corpus.prompt_script import make_digits_script
 
     text = make_digits_script(count=count, seed=seed, language=language)
     if path is None:
         sys.stdout.write(text)
+    elif Path(path).exists() and Path(path).read_bytes() != text.encode():
+        raise ConfigError(f"{path}: there is another file of this name; give --script the name of a new one")
     else:
         write_text(Path(path), text)
         say(f"{path}: {count} prompts, seed {seed}")

@@ -115,6 +115,10 @@ def language(dialect: str = "fr") -> Language:
 def cardinals_of(number: int, *, dialect: str) -> Ways:
     """Return the ways of saying how many; "un" is "une" before a feminine noun."""
     words = _split(num2words(number, lang=_DIALECTS[dialect]))
+    words = tuple(  # "deux cents", but "deux cent cinq": num2words forgets it in Belgium and Switzerland
+        "cent" if word == "cents" and following and not following.startswith(("million", "milliard")) else word
+        for word, following in zip(words, (*words[1:], ""), strict=True)
+    )
     return [words, (*words[:-1], "une")] if words[-1] == "un" else [words]
 
 

@@ -30,8 +30,10 @@ _CLOSING = "\"'\u201d\u2019\u00bb)]}.,;:!?\u2026*_~-\u2013\u2014"
 _SPACES = "\u00a0\u202f\u2009"
 _SILENT_IN_CODES = "-\u2010\u2011\u2012\u2013\u2014\u2212./,()[]{}:;'\u2019\u00b7_|\\!?\"\u201c\u201d\u2026~" + _SPACES + " "
 _GLUED = re.compile(r"^[-\u2013./,:']\d")
+_AMOUNT = re.compile(r"[+(-]?\d[\d.,]*")
 _SPACED_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?: \d{3})+(?: \D|$)")
 _MAGNITUDES = frozenset(["hundred", "thousand", "million", "billion", "trillion", "mille", "million", "millions", "milliard", "milliards"])
+_UNITS_THAT_ARE_WORDS = frozenset({"in", "mi", "go", "mo"})
 _BREAKS = frozenset({"and", "or", "et", "ou", "with", "avec"})
 _FRACTION_SIGN = "\u2044"  # what NFKC makes of "½"
 _CODE_WINDOW = 3  # words before a number in which a context word counts: "order number is"
@@ -95,18 +97,31 @@ def _group_end(tokens: Sequence[str], start: int, language: Language) -> int:
     if language.code == "fr" and _SPACED_THOUSANDS.match(" ".join(tokens[start : start + 5])):
         while stop < len(tokens) and re.fullmatch(r"\d{3}", tokens[stop]):
             stop += 1
-        return stop
+        return stop + _is_sign(tokens, stop, language)
     bare_sign = tokens[start].lower() in language.currencies
     if not holds_digits(tokens[start]) and not (bare_sign and stop < len(tokens) and tokens[stop][:1].isdigit()):
         return stop
     if bare_sign:
         stop += 1
-    while stop < len(tokens) and tokens[stop - 1][-1:].isdigit() and (_GLUED.match(tokens[stop]) or tokens[stop] in "%\u2030"):
+    while stop < len(tokens) and tokens[stop - 1][-1:].isdigit() and _GLUED.match(tokens[stop]):
         stop += 1
+    stop += tokens[stop - 1][-1:].isdigit() and _is_sign(tokens, stop, language)
     is_money = any(sign in "".join(tokens[start:stop]) for sign in "$£€")
     if is_money and stop < len(tokens) and tokens[stop].strip(_CLOSING).lower() in _MAGNITUDES:
         stop += 1
     return stop
+
+
+def _is_sign(tokens: Sequence[str], position: int, language: Language) -> bool:
+    """Whether the token after a number is its sign or unit: "93 €", "75 %.", "5 kg"; "12 in" may be any twelve in a box."""
+    sign = tokens[position].strip(_CLOSING) if position < len(tokens) else ""
+    if not sign or sign in "%\u2030":
+        return bool(sign)
+    if not _AMOUNT.fullmatch(tokens[position - 1]):
+        return False
+    if sign.lower() in language.currencies:
+        return not sign.isalpha() or sign.isupper()
+    return sign.lower() in language.units and sign.lower() not in _UNITS_THAT_ARE_WORDS and not (len(sign) == 1 and sign.isalpha())
 
 
 def _read_group(tokens: Sequence[str], start: int, stop: int, language: Language, style: str) -> Lattice:
@@ -115,7 +130,7 @@ def _read_group(tokens: Sequence[str], start: int, stop: int, language: Language
         parts = _DASHED.split(written[0].strip(_OPENING + _CLOSING))
         dashed_digits = len(parts) > 1 and all(part and is_digit_word(part) for part in parts)
         return fixed(parts if dashed_digits else written)
-    magnitude = written[-1].strip(_CLOSING) if stop - start > 1 and not holds_digits(written[-1]) and written[-1] != "%" else ""
+    magnitude = written[-1].strip(_CLOSING) if stop - start > 1 and written[-1].strip(_CLOSING).lower() in _MAGNITUDES else ""
     between = " " if all(token.isdigit() for token in written) else ""
     core = _plain(between.join(written[:-1] if magnitude else written))
     lattice = _read(core, magnitude, _Context.of(tokens, start, stop, language), language, style)

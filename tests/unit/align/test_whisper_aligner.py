@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,19 @@ def test_what_is_no_model_is_refused_plainly(tmp_path: Path) -> None:
 def test_an_unknown_language_is_refused(small_whisper: Path) -> None:
     with pytest.raises(ConfigError, match="--language xx"):
         WhisperWork(str(small_whisper), language="xx", device="cpu", batch_size=1)
+
+
+def test_a_download_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    whisper = pytest.importorskip("whisper")
+    patience_s: list[float | None] = []
+
+    def never_answers(*_: object, **__: object) -> None:
+        patience_s.append(socket.getdefaulttimeout())
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(whisper, "load_model", never_answers)
+    with pytest.raises(CheckpointError, match=r"Whisper model tiny could not be downloaded \(timed out\); give --model the path of a .pt"):
+        WhisperModel("tiny", language="en", device=torch.device("cpu"))
+    assert patience_s[0] is not None
+    assert patience_s[0] <= 60
+    assert socket.getdefaulttimeout() is None

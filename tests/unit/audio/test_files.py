@@ -90,3 +90,27 @@ def test_ffmpeg_reads_what_libsndfile_cannot(tmp_path: Path) -> None:
     assert abs(len(samples) - 24000) < 2500
     assert 0.3 < np.abs(samples[6000:18000]).max() < 0.7
     assert probe(tmp_path / "a.m4a").channels == 1
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@pytest.mark.parametrize("xing", ["0", "1"])
+def test_an_mp3_is_as_long_as_it_sounds_whether_it_says_so_or_not(tmp_path: Path, xing: str) -> None:
+    """Without a Xing header libsndfile multiplies the first frame's bit rate, and a silent beginning makes 5 s into half a minute."""
+    write_wav(tmp_path / "a.wav", np.concatenate([np.zeros(24000), tone(24000, 4.0)]))
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        tmp_path / "a.wav",
+        "-c:a",
+        "libmp3lame",
+        "-q:a",
+        "5",
+        "-write_xing",
+        xing,
+        tmp_path / "a.mp3",
+    ]
+    if subprocess.run(command, check=False).returncode != 0:
+        pytest.skip("this ffmpeg writes no MP3")
+    assert probe(tmp_path / "a.mp3").duration_s == pytest.approx(5.0, abs=0.2)

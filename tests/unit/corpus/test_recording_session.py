@@ -15,7 +15,7 @@ from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.prompt_script import PromptLine, PromptScript
 from stt_ft.corpus.recording_desk import Desk
-from stt_ft.corpus.recording_session import Session, known_sessions
+from stt_ft.corpus.recording_session import Session, known_sessions, speaker_id
 
 RATE_HZ = 24_000
 SCRIPT = PromptScript(language="en", prompts=tuple(PromptLine(prompt_id=f"p{number}", say=f"order {number}") for number in (1, 2, 3)))
@@ -130,3 +130,35 @@ def test_metadata_is_kept_once_a_session(tmp_path: Path) -> None:
 def test_a_speaker_without_letters_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="'!!'"):
         session(tmp_path, "!!")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "!!"])
+def test_a_speaker_that_names_no_file_leaves_the_dataset_as_it_was(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match="needs a letter"):
+        session(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "plain"), [("Anna Müller", "anna-muller"), ("Zoé", "zoe"), ("  B. O. ", "b-o"), ("Łukasz 2", "ukasz-2")])
+def test_speakers_keep_their_letters_in_file_names(name: str, plain: str) -> None:
+    assert speaker_id(name) == plain
+
+
+def test_a_script_in_another_language_is_refused(tmp_path: Path) -> None:
+    opened = session(tmp_path)
+    opened.data.write_info({**opened.data.info(), "language": "fr"})
+    with pytest.raises(DatasetError, match="its language is fr, the script's is en"):
+        session(tmp_path)
+
+
+def test_a_take_without_a_single_sample_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeTake, "samples", lambda take: np.zeros(0 if take.number == 1 else RATE_HZ, dtype=np.float32))
+    opened, person, shown = run(tmp_path, "", "", "", "", "", "", "q")
+    assert "no sound at all" in shown
+    assert (person.num_takes, person.num_played) == (2, 1)
+    assert [clip.duration_s for clip in opened.data.clips()] == [1.0]
+
+
+def test_the_speaker_stands_under_every_prompt(tmp_path: Path) -> None:
+    _, _, shown = run(tmp_path, "q")
+    assert "anna" in shown

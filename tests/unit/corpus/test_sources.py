@@ -55,10 +55,25 @@ def test_nemo_manifest(tmp_path: Path) -> None:
     )
     assert detect_format(manifest) == "nemo"
     whole, part = read_source(manifest, "auto")
-    assert whole.is_whole_file
+    assert (whole.start_s, whole.duration_s) == (0.0, 2.0)
     assert (part.start_s, part.duration_s, part.script, part.extra) == (1.5, 2.0, "two", {"speaker": "s1"})
     assert whole.clip_id != part.clip_id
     assert whole.split == "train"
+
+
+def test_nemo_speakers_may_be_numbers_and_a_file_may_stand_twice(tmp_path: Path) -> None:
+    entry = {"audio_filepath": "a.wav", "duration": 2.0, "text": "one", "speaker": 7}
+    first, second = read_source(write_lines(tmp_path / "train.json", entry, {**entry, "duration": 1.0}), "nemo")
+    assert first.extra == {"speaker": "7"}
+    assert first.clip_id != second.clip_id
+
+
+def test_kaldi_tables_may_be_parted_by_tabs(tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text("rec1\ta.wav\n\nrec2  b c.wav\n")
+    (tmp_path / "text").write_text("rec1\thello there\n")
+    first, second = read_source(tmp_path, "kaldi")
+    assert (first.clip_id, first.audio, first.script) == ("rec1", tmp_path / "a.wav", "hello there")
+    assert second.audio == tmp_path / "b c.wav"
 
 
 def test_kaldi_directory_with_segments(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stt_ft.align.batch import AlignmentJob, SphinxWork, shard_of
+from stt_ft.align.batch import AlignmentJob, SphinxWork, own_device, shard_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.stages.annotate import annotate
@@ -106,9 +106,20 @@ def test_shards_are_disjoint_and_complete() -> None:
     assert shard_of(items, {}) == items
 
 
+def test_each_process_of_a_machine_takes_its_own_gpu() -> None:
+    assert [own_device("auto", {"LOCAL_RANK": str(rank)}, 4) for rank in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
+    assert own_device("auto", {"SLURM_LOCALID": "1"}, 2) == "cuda:1"
+    assert own_device("auto", {"LOCAL_RANK": "3"}, 0) == "auto"
+    assert own_device("cpu", {"LOCAL_RANK": "3"}, 4) == "cpu"
+    assert own_device("auto", {}, 4) == "auto"
+
+
 def test_sphinx_refuses_other_languages_and_whisper_unknown_models(recorded: Path) -> None:
-    with pytest.raises(ConfigError, match="--aligner sphinx knows English only, got --language fr"):
+    with pytest.raises(ConfigError, match="--aligner sphinx knows English only, these recordings are in 'fr'"):
         annotate(str(recorded), aligner="sphinx", language="fr")
+    Dataset.open(recorded).write_info({"language": "fr-BE"})
+    with pytest.raises(ConfigError, match="--aligner sphinx knows English only, these recordings are in 'fr'"):
+        annotate(str(recorded), aligner="sphinx")
     with pytest.raises(ConfigError, match="--model tiny-ish"):
         annotate(str(recorded), model="tiny-ish", device="cpu")
     with pytest.raises(ConfigError, match="--batch_size"):

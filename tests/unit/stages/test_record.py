@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.stages.record import record
+from stt_ft.core.manifest import Dataset
+from stt_ft.stages.record import _metadata, record
 
 
 def test_make_script_writes_a_script(tmp_path: Path) -> None:
@@ -27,3 +30,31 @@ def test_what_is_missing_is_named_and_nothing_is_written(tmp_path: Path) -> None
     with pytest.raises(DatasetError, match=r"missing\.yaml: no such prompt script"):
         record(script=str(tmp_path / "missing.yaml"), out=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prompt_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    record(make_script="digits", count=3, script=str(tmp_path / "new.yaml"))
+    for start_at in (0, 4):
+        with pytest.raises(DatasetError, match=f"--start_at {start_at}: the script has prompts 1 to 3"):
+            record(script=str(tmp_path / "new.yaml"), out=str(tmp_path / "out"), speaker="Anna", start_at=start_at)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_script_takes_no_other_files_place(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    record(make_script="digits", count=3, seed=1, script=str(path))
+    record(make_script="digits", count=3, seed=1, script=str(path))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="another file of this name"):
+        record(make_script="digits", count=3, seed=2, script=str(path))
+    assert path.read_bytes() == before
+
+
+def test_the_speaker_is_asked_for_until_the_answer_can_name_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["", "?", "Zoé", "headset", "", ""])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    shown = io.StringIO()
+    assert _metadata(Dataset(Path("none")), None, Console(file=shown)) == {
+        "speaker": "Zoé", "microphone": "headset", "room": "", "accent": ""
+    }  # fmt: skip
+    assert shown.getvalue().count("needs a letter") == 2

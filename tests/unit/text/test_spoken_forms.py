@@ -70,6 +70,10 @@ def test_style_auto_reads_by_context(text: str, spoken: str) -> None:
         ("10 000 personnes à 14h30", "fr", "dix mille personnes à quatorze heures trente"),
         ("1er et 21e", "fr", "premier et vingt et unième"),
         ("3,14 et 5,50€", "fr", "trois virgule un quatre et cinq euros cinquante centimes"),
+        ("93 €, 12,50 €. et 75 %.", "fr", "quatre vingt treize euros douze euros cinquante centimes et soixante quinze pour cent"),
+        ("1 250 € et 5 kg,", "fr", "mille deux cent cinquante euros et cinq kilogrammes"),
+        ("en 1998 pour 300 et 285", "fr-be", "en mille neuf cent nonante huit pour trois cents et deux cent quatre vingt cinq"),
+        ("200 000 000", "fr-ch", "deux cents millions"),
     ],
 )
 def test_french_auto(text: str, language: str, spoken: str) -> None:
@@ -142,3 +146,15 @@ def test_refuses_by_token_what_it_cannot_read() -> None:
 def test_unknown_language_or_style_is_refused_with_the_choices(language: str, style: str) -> None:
     with pytest.raises(TextError, match=r"are (en, fr|digits, auto)"):
         spoken_words("5", language=language, style=style)
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("it costs 5 $ now", "it costs five dollars now"),
+        ("5 EUR, 12 %, 20 °C and 3 kg.", "five euros one two percent two zero degrees celsius and three kilograms"),
+        ("12 in the box, 3 s and 1-2 kg", "one two in the box, three s and one two kg"),
+    ],
+)
+def test_a_sign_that_stands_apart_is_spoken_where_it_can_be_nothing_else(text: str, spoken: str) -> None:
+    assert " ".join(spoken_words(text)) == spoken
