@@ -59,6 +59,34 @@ def quantile(values: Sequence[float], q: float) -> Statistic:
     return statistic
 
 
+def pooled_quantile(values_by_clip: Sequence[Sequence[float]], q: float) -> Statistic:
+    """Return the statistic "quantile `q` of the values of all clips together", linear between neighbours; NaN where no clip has any.
+
+    A clip that is drawn twice brings its values twice, so words of one clip stay together and the interval is one by clip.
+    """
+    num_clips, lengths = len(values_by_clip), [len(values) for values in values_by_clip]
+    values = np.fromiter((value for values in values_by_clip for value in values), dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    values, clip_of_value = values[order], np.repeat(np.arange(num_clips), lengths)[order]
+
+    def statistic(indices: np.ndarray) -> np.ndarray:
+        draws = (np.bincount(row, minlength=num_clips) for row in indices)
+        return np.array([_quantile_of_draw(values, times[clip_of_value], q) for times in draws])
+
+    return statistic
+
+
+def _quantile_of_draw(ordered: np.ndarray, times: np.ndarray, q: float) -> float:
+    """Return quantile `q` of `ordered` [N], each value drawn so many `times` [N]; NaN where none was."""
+    last_places = np.cumsum(times) - 1  # of each value's copies, among all that were drawn
+    if len(ordered) == 0 or last_places[-1] < 0:
+        return math.nan
+    position = q * last_places[-1]
+    below = math.floor(position)
+    low, high = ordered[np.searchsorted(last_places, (below, min(below + 1, last_places[-1])))]
+    return float(low + (position - below) * (high - low))
+
+
 def sorted_quantile(ordered: np.ndarray, q: float) -> np.ndarray:
     """Return quantile `q` along the last axis of `ordered` [..., N], as `np.quantile` does, but without NaN beside infinity."""
     position = q * (ordered.shape[-1] - 1)

@@ -26,8 +26,8 @@ from stt_ft.targets.pause_targets import HORIZONS_S, words_ahead
 CLOCKS = ("sound", "text", "written")
 
 _SMALLEST_PROB = 1e-5
-_COUNT_FITS = 0.05
-"""Share explained from which the classes 1 to 5 are taken to count words."""
+_FITS = 0.05
+"""Share explained from which heads are taken to keep to a clock, and the classes 1 to 5 to count words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +92,17 @@ def explained(probs: np.ndarray, labels: np.ndarray) -> float:
     return float(1 - loss / entropy)
 
 
-def best_hypothesis(fits: Sequence[HypothesisFit]) -> tuple[str, str | None]:
-    """Return the clock that class 0 keeps to best over all heads, and "count" or "binary" for the classes (None: they were not kept)."""
-    clock = max(CLOCKS, key=lambda clock: _mean(fit.binary_explained for fit in fits if fit.clock == clock))
+def best_hypothesis(fits: Sequence[HypothesisFit]) -> tuple[str | None, str | None]:
+    """Return the clock that class 0 keeps to best over all heads, and what the other classes do: "count" or "binary".
+
+    Without a clock that explains anything both are None; without the other classes' probabilities the second is.
+    """
+    explained_by = {clock: _mean(fit.binary_explained for fit in fits if fit.clock == clock) for clock in CLOCKS}
+    clock = max(CLOCKS, key=lambda clock: explained_by[clock])
+    if not explained_by[clock] >= _FITS:
+        return None, None
     count = _mean(fit.count_explained for fit in fits if fit.clock == clock)
-    return clock, None if np.isnan(count) else "count" if count >= _COUNT_FITS else "binary"
+    return clock, None if np.isnan(count) else "count" if count >= _FITS else "binary"
 
 
 def _mean(values: Iterable[float]) -> float:

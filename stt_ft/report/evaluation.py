@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from stt_ft.audio import silero_vad
@@ -19,16 +20,17 @@ from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.device import pick_device
+from stt_ft.model.mimi_codec import codec_hash
 from stt_ft.report.frames import ClipFrames, read_frames, write_frames
-from stt_ft.report.listening import listen, references_of
+from stt_ft.report.listening import codes_through, listen, references_of
 from stt_ft.report.page import write_page
 from stt_ft.report.report_file import FRAMES_NAME, PAGE_NAME, write_report
 from stt_ft.report.silero import silero_frames
 from stt_ft.report.systems import System, silence_systems, tuned_systems
 from stt_ft.report.table import print_report
 
-BASE, TUNED = "base", "tuned"
-"""What a report calls the baseline and the model that is judged."""
+BASE, TUNED, ALONE = "base", "tuned", "model"
+"""What a report calls the baseline, the model that is judged beside it, and one that is judged alone: it may be a base itself."""
 
 
 def rule_of(*, head: int, threshold: float, hold_frames: int, ignore_frames: int) -> EndpointRule:
@@ -44,7 +46,7 @@ class Hearing:
     """Who hears what, and how.
 
     Attributes:
-        models: `base` (where there is one) and `tuned`, in this order.
+        models: `base` and `tuned`, in this order, or `model` alone.
         channels: what twins of the clips come through.
         all_classes: keep all classes of the heads, not the pause alone.
         batch_size: clips listened to side by side.
@@ -69,13 +71,18 @@ class Hearing:
         except ValueError as error:
             raise ConfigError("; ".join(f"--twins: {mistake}" for mistake in error.args)) from None
         return cls(
-            models={name: open_model(base) for name, base in ((BASE, baseline), (TUNED, model_dir)) if base is not None},
+            models={ALONE: open_model(model_dir)} if baseline is None else {BASE: open_model(baseline), TUNED: open_model(model_dir)},
             data=Dataset.open(dataset),
             channels=channels,
             all_classes=all_classes,
             batch_size=batch_size,
             device=pick_device(device),
         )
+
+    @property
+    def judged(self) -> str:
+        """What the report calls the model that is judged."""
+        return list(self.models)[-1]
 
     def hear(self, split: str, rule: EndpointRule, path: Path, *, with_silence: bool) -> list[ClipFrames]:
         """Let every model, and silence alone where asked for, hear `split`; return the frames as they then stand in the file `path`.
@@ -91,11 +98,14 @@ class Hearing:
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
         references, frames = references_of(self.data, clips), []
-        how: dict[str, Any] = {"all_classes": self.all_classes, "batch_size": self.batch_size, "device": self.device}
+        channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
+        codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning leaves it alone, so the models as a rule hear the same
         for name, model in self.models.items():
-            frames += listen(name, model, self.data, clips, references, channels=(None, *self.channels), **how)
+            codec = codec_hash(model)
+            codes[codec] = codes.get(codec) or codes_through(channels, model, self.data, clips, **how)
+            frames += listen(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
         if with_silence and silero_vad.is_installed():
-            frames += silero_frames(self.data, [one for one in frames if one.model == TUNED and one.channel is None])
+            frames += silero_frames(self.data, [one for one in frames if one.model == self.judged and one.channel is None])
         elif with_silence:
             say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
         write_frames(path, frames)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stt_ft.metrics.intervals import Estimate, Statistic, estimate, quantile, ratio
+from stt_ft.metrics.intervals import Estimate, Statistic, estimate, pooled_quantile, quantile, ratio
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.scores import ClipScore
 
@@ -54,6 +54,10 @@ def _rate(errors: Callable[[ClipScore], int], units: Callable[[ClipScore], int])
 
 def _latency(q: float) -> Callable[[Sequence[ClipScore]], Statistic]:
     return lambda scores: quantile([score.turn.latency_s for score in scores], q)
+
+
+def _word_delay(q: float) -> Callable[[Sequence[ClipScore]], Statistic]:
+    return lambda scores: pooled_quantile([score.word_delays_s for score in scores], q)
 
 
 FIGURES: dict[str, Figure] = {
@@ -103,6 +107,9 @@ FIGURES: dict[str, Figure] = {
         better="lower",
         of=lambda scores: ratio([sum(s.word_delays_s) for s in scores], [len(s.word_delays_s) for s in scores]),
     ),
+    "word_delay_p50_s": Figure(label="Word delay p50", unit="s", better="lower", of=_word_delay(0.5)),
+    "word_delay_p90_s": Figure(label="Word delay p90", unit="s", better="lower", of=_word_delay(0.9)),
+    "word_delay_p95_s": Figure(label="Word delay p95", unit="s", better="lower", of=_word_delay(0.95)),
     "brier": Figure(
         label="Brier score of the pause head",
         unit="score",

@@ -10,6 +10,16 @@ from stt_ft.core.timing import frame_at
 from stt_ft.metrics.label_hypotheses import HeadEvidence, best_hypothesis, fit_hypotheses
 from stt_ft.report.frames import ClipFrames
 
+CLOCK_TITLES = {"sound": "where it is spoken", "text": "a text lag later", "written": "where the model writes it"}
+
+
+def taught(found: dict[str, Any]) -> str:
+    """Say what the heads keep to: `found` is one model's part of report.json."""
+    if found["clock"] is None:
+        return "none of these labels"
+    classes = {None: "", "count": "; the other classes count words", "binary": "; the other classes do not count words"}[found["classes"]]
+    return f"a word begins {CLOCK_TITLES[found['clock']]}{classes}"
+
 
 def label_hypotheses(frames: Sequence[ClipFrames]) -> dict[str, Any] | None:
     """Return the fit of every clock and head, and the best; None for frames that do not know their text lag."""

@@ -51,9 +51,9 @@ def references_of(data: Dataset, clips: Sequence[Clip]) -> list[tuple[SpokenWord
 def listen(
     name: str,
     model: ModelDir,
-    data: Dataset,
     clips: Sequence[Clip],
     references: Sequence[tuple[SpokenWord, ...]],
+    codes: Sequence[np.ndarray],
     *,
     channels: Sequence[Channel | None] = (None,),
     all_classes: bool = False,
@@ -65,23 +65,28 @@ def listen(
     Args:
         name: what the report calls the model.
         references: what was said in each clip.
+        codes: of every clip through every channel, as `codes_through` returns them.
         channels: what the clips come through, one after the other; None is the recording itself.
         all_classes: keep the heads' other classes too.
         batch_size: clips listened to side by side.
     """
-    codes = [
-        one
-        for channel in channels
-        for one in (
-            codes_of(model, data, clips, batch_size=batch_size, device=device)
-            if channel is None
-            else twin_codes(model, data, clips, channel, batch_size=batch_size, device=device)
-        )
-    ]
     lm, hearing = load_lm(model, device=device, dtype=inference_dtype(device)), _Hearing(name, model, all_classes)
     streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
     heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
     return [hearing.frames(*one, stream) for one, stream in zip(heard, streams, strict=True)]
+
+
+def codes_through(
+    channels: Sequence[Channel | None], model: ModelDir, data: Dataset, clips: Sequence[Clip], *, batch_size: int, device: torch.device
+) -> list[np.ndarray]:
+    """Return the codes of every clip [n_q, T] through every channel, one channel after the other; None is the recording itself."""
+    codes = []
+    for channel in channels:
+        if channel is None:
+            codes += codes_of(model, data, clips, batch_size=batch_size, device=device)
+        else:
+            codes += twin_codes(model, data, clips, channel, batch_size=batch_size, device=device)
+    return codes
 
 
 class _Hearing:

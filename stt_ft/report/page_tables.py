@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from stt_ft.report.diagrams import reliability_diagram, training_diagram
 from stt_ft.report.figures import FIGURES, SLICE_TITLES, models_of
+from stt_ft.report.hypotheses import CLOCK_TITLES, taught
 from stt_ft.report.table import show_interval
 from stt_ft.report.training_course import LOSSES
 from stt_ft.report.verdict import show_value
@@ -24,7 +25,6 @@ TURN_COLUMNS = (
 )
 """Slice, figure and its short name, of the table of ways to end the turn."""
 
-CLOCK_TITLES = {"sound": "where it is spoken", "text": "a text lag later", "written": "where the model writes it"}
 LOSS_TITLES = dict(zip(LOSSES, ("text loss", "pause-head loss"), strict=True))
 
 
@@ -83,15 +83,15 @@ def hypothesis_tables(report: dict[str, Any]) -> list[dict[str, Any]]:
         if found is None:
             continue
         clocks = dict.fromkeys(fit["clock"] for fit in found["fits"])
+        has_classes = any(fit["count_explained"] is not None for fit in found["fits"])
+        keys = ("binary_explained", "count_explained") if has_classes else ("binary_explained",)
         rows = []
         for clock in clocks:
             fits = [fit for fit in found["fits"] if fit["clock"] == clock]
-            cells = [_explained(fit[key]) for key in ("binary_explained", "count_explained") for fit in fits]
+            cells = [_explained(fit[key]) for key in keys for fit in fits]
             rows.append({"clock": CLOCK_TITLES[clock], "is_best": clock == found["clock"], "cells": cells})
-        num_heads = len(rows[0]["cells"]) // 2
-        tables.append(
-            {"model": model, "classes": found["classes"], "clock": CLOCK_TITLES[found["clock"]], "heads": num_heads, "rows": rows}
-        )
+        num_heads = len(rows[0]["cells"]) // len(keys)
+        tables.append({"model": model, "taught": taught(found), "heads": num_heads, "has_classes": has_classes, "rows": rows})
     return tables
 
 

@@ -13,6 +13,7 @@ from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
 from stt_ft.metrics.word_errors import EditCounts, character_errors, scoring_form, word_errors
 from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord
 from stt_ft.targets.pause_targets import HORIZONS_S
+from stt_ft.text.digit_words import digits_of_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,8 @@ class ClipScore:
 
     Attributes:
         words: errors in scoring form; `raw_words` on the transcript as it is written, `characters` in scoring form.
-        word_delays_s: for each word that agrees with the reference, the time from the end of its sound to its appearance.
+        word_delays_s: for each word that agrees with the reference, the time from the end of its sound to its appearance; a number in
+            glyphs agrees digit by digit, each digit appearing with the whole.
         squared_error: sum over the counted rows of the terms of the rule's head's Brier score; `num_rows` is how many rows there are.
     """
 
@@ -65,8 +67,13 @@ def counted_truth(frames: ClipFrames, rule: EndpointRule) -> np.ndarray:
 
 
 def _word_delays_s(reference: Sequence[SpokenWord], words: Sequence[HeardWord]) -> tuple[float, ...]:
-    """Return the delays of the words that agree, told by each word's scoring form; what has none (a lone dash) is passed over."""
-    said = [(form, word) for word in reference if (form := " ".join(scoring_form([word.text])))]
-    heard = [(form, word) for word in words if (form := " ".join(scoring_form([word.text])))]
-    matched = word_errors([form for form, _ in said], [form for form, _ in heard]).matched
+    """Return the delays of the words that agree, in the order of the reference."""
+    said = [(unit, word) for word in reference for unit in _units(word.text)]
+    heard = [(unit, word) for word in words for unit in _units(word.text)]
+    matched = word_errors([unit for unit, _ in said], [unit for unit, _ in heard]).matched
     return tuple(heard[right][1].appeared_s - said[left][1].end_s for left, right in matched)
+
+
+def _units(text: str) -> Sequence[str]:
+    """Return what a word has to agree in: its digits, in words or in glyphs, or its scoring form; nothing for a lone dash."""
+    return digits_of_words([text]) or [form for form in [" ".join(scoring_form([text]))] if form]

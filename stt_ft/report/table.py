@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stt_ft.report.figures import FIGURES, HEADLINES, SLICE_TITLES, Headline, models_of
+from stt_ft.report.hypotheses import taught
 from stt_ft.report.verdict import change_of, show_change, show_value, verdict_of
 
 _STYLES = {"better": "green", "worse": "red", "same": ""}
@@ -23,6 +24,9 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
     console.print(_table(report))
     if report["systems"]:
         console.print(_systems_table(report))
+    for model, found in report["label_hypotheses"].items():
+        if found is not None and any(fit["count_explained"] is not None for fit in found["fits"]):  # asked for with --all_classes
+            console.print(Text(f"What the heads of {model} seem to have been taught: {taught(found)}."), highlight=False)
     console.print(Text(verdict.sentence, style="bold"), highlight=False)
 
 

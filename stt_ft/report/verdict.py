@@ -46,14 +46,14 @@ def _claim(report: dict[str, Any], main: Headline, by_change: dict[str, list[Hea
     before, after = _value(report, report["baseline"], main), _value(report, report["model"], main)
     verb = "fell" if main in by_change["better"] else "rose" if main in by_change["worse"] else "went"
     claim = f"{main.label} {verb} from {before} to {after}"
-    others = [_lower_first(row.label) for row in by_change["worse"] if row is not main]
+    others = [row for row in by_change["worse"] if row is not main]
     if others:
         claim += f", {'and worse too' if main in by_change['worse'] else 'but worse'} in {_listed(others)}"
     elif main in by_change["better"]:
         claim += f", and nothing else got {'much ' if by_change['slightly worse'] else ''}worse"
         unsure = [row for row in by_change["same"] if _may_be_worse(report, row)]
         if unsure:
-            claim += f" beyond chance; with so few clips it stays open for {_listed([_lower_first(row.label) for row in unsure])}"
+            claim += f" beyond chance; with so few clips it stays open for {_listed(unsure)}"
     return f"{claim}."
 
 
@@ -115,7 +115,16 @@ def _measured(report: dict[str, Any]) -> str:
     return f"{row.label} {_value(report, report['model'], row)}."
 
 
-def _listed(names: list[str]) -> str:
+def _listed(rows: list[Headline]) -> str:
+    """Name the figures, those that differ in their quantile alone as one: "latency after numbers (p50 and p95)"."""
+    quantiles: dict[str, list[str]] = {}
+    for row in rows:
+        name, _, quantile = _lower_first(row.label).partition(", ")
+        quantiles.setdefault(name, []).append(quantile)
+    return _joined([f"{name} ({_joined(ones)})" if any(ones) else name for name, ones in quantiles.items()])
+
+
+def _joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -45,7 +45,7 @@ def evaluate(
     from pathlib import Path
 
     from stt_ft.report.build import build_report
-    from stt_ft.report.evaluation import BASE, TUNED, Hearing, leave, rule_of
+    from stt_ft.report.evaluation import BASE, Hearing, leave, rule_of
     from stt_ft.report.report_file import FRAMES_NAME
     from stt_ft.report.training_course import training_course
 
@@ -57,5 +57,5 @@ def evaluate(
 
     frames = hearing.hear(split, rule, directory / FRAMES_NAME, with_silence=silero)
     systems = hearing.systems(frames, rule, set_on=set_on, split=split, out=directory)
-    report = build_report(frames, model=TUNED, baseline=baseline and BASE, rule=rule, systems=systems, about=about)
+    report = build_report(frames, model=hearing.judged, baseline=baseline and BASE, rule=rule, systems=systems, about=about)
     leave(directory, report, frames, hearing.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -79,8 +80,8 @@ def opened_page() -> type[OpenedPage]:
 def driver() -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver")
     chromedriver = shutil.which("chromedriver")
-    if chromedriver is None:
-        pytest.skip("needs chromedriver")
+    if chromedriver is None or subprocess.run([chromedriver, "--version"], capture_output=True).returncode:
+        pytest.skip("needs a chromedriver that runs (Ubuntu's asks for a snap)")
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1400"):
         options.add_argument(argument)

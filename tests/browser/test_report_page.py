@@ -83,6 +83,16 @@ def test_keyboard_alone_reaches_everything(page):
     assert page.run("return document.activeElement.id") == "search"
 
 
+def test_a_narrow_window_scrolls_tables_and_not_the_page(page):
+    page.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    size = {"width": 420, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.run("return document.documentElement.scrollWidth") <= 420
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_dark_and_light_are_a_switch(page):
     background = "return getComputedStyle(document.body).backgroundColor"
     before = page.run(background)

@@ -1,19 +1,11 @@
 import pytest
+from edit_distance import levenshtein
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stt_ft.metrics.digit_strings import digit_edits, number_runs, score_digits, written_form
 
 DIGITS = st.text(alphabet="0123", max_size=9)
-
-
-def levenshtein(left, right):
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, start=1):
-        before, row[0] = row[0], i
-        for j, b in enumerate(right, start=1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
 
 
 @given(reference=DIGITS, transcript=DIGITS)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.metrics.intervals import estimate, paired_difference, quantile, ratio, sorted_quantile, wilson
+from stt_ft.metrics.intervals import estimate, paired_difference, pooled_quantile, quantile, ratio, sorted_quantile, wilson
 
 
 def test_bootstrap_interval_of_a_mean_is_the_normal_one():
@@ -60,6 +60,28 @@ def test_quantile_beside_infinity_is_infinite_and_never_nan():
     assert sorted_quantile(ordered, 1 / 3) == 2.0
     assert sorted_quantile(ordered, 0.5) == math.inf
     assert sorted_quantile(ordered, 1.0) == math.inf
+
+
+@given(
+    values=st.lists(st.lists(st.sampled_from([-0.5, 0.0, 0.1, 0.1, 2.0, 7.0]), max_size=5), min_size=1, max_size=6),
+    q=st.floats(0, 1),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=100)
+def test_pooled_quantile_is_numpys_of_the_words_of_the_clips_drawn(values, q, data):
+    row = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=len(values), max_size=len(values)))
+    words = [value for clip in row for value in values[clip]]
+    (got,) = pooled_quantile(values, q)(np.array([row]))
+    assert got == pytest.approx(np.quantile(words, q), abs=1e-9) if words else math.isnan(got)
+
+
+def test_a_pooled_quantile_resamples_clips_and_not_words():
+    """Ten clips that are each all early or all late: as uncertain as ten values, however many words they have."""
+    clips = [[float(index >= 5)] * 50 for index in range(10)]
+    got = estimate(pooled_quantile(clips, 0.5), 10)
+    assert (got.low, got.high) == (0.0, 1.0)
+    words = estimate(quantile([value for clip in clips[:6] for value in clip], 0.5), 300)
+    assert (words.low, words.high) == (0.0, 0.0)
 
 
 def test_paired_difference_is_tighter_than_the_two_apart():

@@ -38,6 +38,10 @@ def test_without_the_other_classes_only_the_clock_is_told():
     assert best_hypothesis(fit_hypotheses(clips_taught("text", "count", keep_classes=False))) == ("text", None)
 
 
+def test_heads_that_say_the_same_in_every_frame_keep_to_no_clock():
+    assert best_hypothesis(fit_hypotheses(clips_taught("text", "count", certainty=1 / 6))) == (None, None)
+
+
 def test_share_explained_is_one_minus_torchs_loss_over_the_entropy_of_the_labels():
     rng = np.random.default_rng(1)
     logits, labels = rng.normal(size=(400, 5)), rng.integers(0, 5, size=400)

@@ -1,18 +1,10 @@
+from edit_distance import levenshtein
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stt_ft.metrics.word_errors import character_errors, scoring_form, word_errors
 
 WORDS = st.lists(st.sampled_from(["one", "two", "three", "it is", "a"]), max_size=8)
-
-
-def levenshtein(left, right):
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, start=1):
-        before, row[0] = row[0], i
-        for j, b in enumerate(right, start=1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
 
 
 @given(reference=WORDS, transcript=WORDS)

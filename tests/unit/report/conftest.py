@@ -9,6 +9,8 @@ import pytest
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.report.build import build_report
 from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord
 
 SUFFIX_FRAMES = 38
@@ -102,6 +104,11 @@ def make_dataset(directory, frames):
 @pytest.fixture
 def frames():
     return make_frames()
+
+
+@pytest.fixture
+def report(frames):
+    return build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
 
 
 @pytest.fixture

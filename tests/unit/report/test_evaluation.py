@@ -107,7 +107,12 @@ def test_all_classes_are_kept_and_add_up(out):
 def test_hypotheses_of_the_labels_are_told_for_every_model_clock_and_head(out):
     for found in read_report(out)["label_hypotheses"].values():
         assert {(fit["clock"], fit["head"]) for fit in found["fits"]} == {(c, h) for c in ("sound", "text", "written") for h in range(4)}
-        assert found["classes"] in ("binary", "count")
+        assert (found["clock"], found["classes"]) == (None, None)  # heads of random weights
+
+
+def test_who_asks_for_all_classes_is_told_on_the_terminal(tmp_path, models, data, capsys):
+    evaluate(models[0], str(data.directory), out=str(tmp_path), all_classes=True, set_on=None, silero=False, device="cpu")
+    assert "What the heads of model seem to have been taught: none of these labels." in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_every_head_has_its_line_and_the_rules_head_has_the_figures_of_the_rule(out):
@@ -177,7 +182,7 @@ def test_a_clip_shorter_than_a_frame_is_heard(tmp_path, models):
     data = Dataset(tmp_path / "data")
     write_clip(data, "short", np.full(700, 0.1, np.float32))
     evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), twins=["phone"], device="cpu")
-    (line,) = (one for one in read_frames(tmp_path / "out" / "frames.jsonl") if (one.model, one.channel) == ("tuned", None))
+    (line,) = (one for one in read_frames(tmp_path / "out" / "frames.jsonl") if (one.model, one.channel) == ("model", None))
     assert len(line.pause) == 1 + math.ceil(3.0 / 0.08)
     assert len(read_audio(data.directory / line.clip)) == 700
 

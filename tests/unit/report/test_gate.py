@@ -10,11 +10,6 @@ from stt_ft.report.report_file import read_report, write_report
 from stt_ft.stages.gate import gate
 
 
-@pytest.fixture
-def report(frames):
-    return build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
-
-
 def failing(report, **checks):
     named = {name.replace("__", "."): limits for name, limits in checks.items()}
     return [result.name for result in check_report(report, GateConfig(checks=named)) if not result.passed]

@@ -3,7 +3,6 @@ from itertools import pairwise
 import pytest
 
 from stt_ft.metrics.endpointing import EndpointRule
-from stt_ft.report.build import build_report
 from stt_ft.report.groups import MIN_CLIPS, build_groups
 from stt_ft.report.scores import score_clip
 
@@ -46,8 +45,7 @@ def test_one_speaker_alone_is_no_part(frames, scores):
     assert not any(group["by"] == "speaker" for group in build_groups(scores))
 
 
-def test_calibration_and_drift_stand_in_the_report(frames):
-    report = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+def test_calibration_and_drift_stand_in_the_report(frames, report):
     brier = {model: slices["numbers"]["brier"]["value"] for model, slices in report["calibration"].items()}
     assert 0 < brier["tuned"] < brier["base"] < 0.5
     assert report["drift_nats"]["numbers"]["value"] > report["drift_nats"]["ordinary"]["value"] > 0

@@ -1,11 +1,9 @@
 """Listening through the real model room, on a model of random weights."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from random_models import make_random_base
 
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
@@ -20,16 +18,11 @@ from stt_ft.report.report_file import read_report
 from stt_ft.stages.evaluate import evaluate
 from stt_ft.stages.gate import gate
 
-TOOL = Path(__file__).parents[3] / "tools" / "make_random_base.py"
-
 
 @pytest.fixture(scope="module")
 def random_models(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("make_random_base", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     root = tmp_path_factory.mktemp("models")
-    return [str(tool.make_random_base(root / str(seed), seed=seed)) for seed in (0, 1)]
+    return [str(make_random_base(root / str(seed), seed=seed).directory) for seed in (0, 1)]
 
 
 @pytest.fixture
@@ -45,8 +38,8 @@ def data(dataset, frames):
 
 def test_frames_are_the_streams_of_the_model(data, random_models):
     model, clips = open_model(random_models[0]), data.clips("heldout")
-    frames = listen("tuned", model, data, clips, references_of(data, clips), batch_size=2, device=torch.device("cpu"))
     codes = codes_of(model, data, clips, batch_size=3, device=torch.device("cpu"))
+    frames = listen("tuned", model, clips, references_of(data, clips), codes, batch_size=2, device=torch.device("cpu"))
     lm = load_lm(model, device="cpu", dtype=torch.float32)
     for one, clip, clip_codes in zip(frames, clips, codes, strict=True):
         stream = stream_codes(lm, [clip_codes])[0]

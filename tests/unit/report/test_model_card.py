@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.errors import CheckpointError
-from stt_ft.metrics.endpointing import EndpointRule
-from stt_ft.report.build import build_report
 from stt_ft.report.figures import models_of
 from stt_ft.report.model_card import RUNS_WITH, PushedModel, model_card
 
-TUNED, BASE = "tuned", "base"
 CONFIG = {"stt_config": {"audio_delay_seconds": 0.5}, "extra_heads_num_heads": 4}
 
 
@@ -23,8 +20,7 @@ def _model(**changes) -> PushedModel:
     return dataclasses.replace(model, **changes)
 
 
-def test_every_headline_of_the_report_is_in_the_card(frames):
-    report = build_report(frames, model=TUNED, baseline=BASE, rule=EndpointRule())
+def test_every_headline_of_the_report_is_in_the_card(report):
     card = model_card(_model(), "me/orders", report=report)
     assert "False cut-offs" in card
     assert all(name in card for name in models_of(report))

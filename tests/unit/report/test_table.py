@@ -7,9 +7,9 @@ from stt_ft.report.build import build_report
 from stt_ft.report.table import print_report
 
 
-def test_table_fits_eighty_columns_and_holds_both_models(frames):
+def test_table_fits_eighty_columns_and_holds_both_models(report):
     out = io.StringIO()
-    print_report(build_report(frames, model="tuned", baseline="base", rule=EndpointRule()), Console(file=out, width=80, color_system=None))
+    print_report(report, Console(file=out, width=80, color_system=None))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     row = next(line for line in lines if "Written as words" in line)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from stt_ft.metrics.endpointing import EndpointRule
@@ -35,6 +36,13 @@ def test_calm_heads_bought_with_ordinary_words_are_mixed(frames):
     got = verdict(frames)
     assert got.word == "mixed"
     assert "but worse in word error rate on ordinary sentences" in got.sentence
+
+
+def test_a_latency_that_got_worse_at_two_quantiles_is_named_once(frames):
+    for one in frames:
+        if one.model == "tuned" and one.kind == "number":
+            one.pause[:] = np.concatenate([np.zeros((20, 4)), one.pause[:-20]])  # every answer 1.6 s later
+    assert "but worse in end-of-turn latency after numbers (p50 and p95)." in verdict(frames).sentence
 
 
 def test_a_little_worse_is_not_hidden(frames):
