@@ -72,7 +72,7 @@ class LossRecipe:
     """Weight of the audio loss beside the text loss, for a model that also speaks (`dep_q` above 0); speech-to-text models have none."""
 
     first_codebook_weight: float = 100.0
-    """Weight of a code of the first codebook in the audio loss, the others' being 1; moshi-finetune's `first_codebook_weight_multiplier`."""
+    """Weight of the first codebook in the audio loss, the others' being 1; moshi-finetune's `first_codebook_weight_multiplier`."""
 
     label_smoothing: float = 0.0
     """Share of each target's probability spread over all classes, 0 to 1; text and heads."""
