@@ -1,7 +1,7 @@
 """Write a model directory of the right shape and random weights, to test what does not need a model that hears.
 
     python tools/make_random_base.py --shape tiny --out /tmp/random_tiny        a fraction of a second, under 1 MB
-    python tools/make_random_base.py --shape served --out /tmp/served          a tiny language model behind a Mimi of the true shape, 320 MB
+    python tools/make_random_base.py --shape served --out /tmp/served          a tiny language model behind a Mimi of the true shape, 400 MB
     python tools/make_random_base.py --shape 1b   --out /tmp/random_1b          half a minute, 2.4 GB
 
 The files, their names, config keys and tensor names are those of `kyutai/stt-1b-en_fr-candle`; the same seed writes the same bytes.
@@ -30,9 +30,12 @@ from stt_ft.model.tensor_names import candle_name
 CORPUS = "zero one two three four five six seven eight nine oh double order number is my phone location code the it please check yes hello"
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"dim": 64, "num_heads": 2, "num_layers": 2, "n_q": 4, "card": 64, "text_card": 96, "context": 250, "max_period": 1e4},
-    "served": {"dim": 64, "num_heads": 2, "num_layers": 2, "n_q": 8, "card": 2048, "text_card": 96, "context": 250, "max_period": 1e4},
+    "served": {"dim": 64, "num_heads": 2, "num_layers": 2, "n_q": 32, "card": 2048, "text_card": 96, "context": 250, "max_period": 1e4},
     "1b": {"dim": 2048, "num_heads": 16, "num_layers": 16, "n_q": 32, "card": 2048, "text_card": 8000, "context": 750, "max_period": 1e5},
 }
+PADDING_SCALE = {"served": 3.0}
+"""By how much the rows of text_linear for end-of-padding and padding exceed others: without, next to no word ends."""
+
 TINY_MIMI = {
     "seanet": {"n_filters": 4, "dimension": 32},
     "quantizer": {"dimension": 16, "n_q": 4, "bins": 64, "input_dimension": 32, "output_dimension": 32},
@@ -51,7 +54,7 @@ def make_random_base(
     config = _config(shape, dep_q=dep_q, extra_heads=extra_heads, text_lag_s=text_lag_s)
     with atomic_directory(out) as directory:
         (directory / config["tokenizer_name"]).write_bytes(_tokenizer(config["text_card"]))
-        _write_lm(directory / config["moshi_name"], config, generator)
+        _write_lm(directory / config["moshi_name"], config, generator, padding_scale=PADDING_SCALE.get(shape, 1.0))
         mimi_config = loaders._mimi_config if shape != "tiny" else {**loaders._mimi_config, **_tiny_mimi_sections()}
         if shape == "tiny":
             config["mimi_config_name"] = "mimi_config.json"
@@ -104,7 +107,7 @@ def _tokenizer(text_card: int) -> bytes:
     return model.getvalue()
 
 
-def _write_lm(path: Path, config: dict[str, Any], generator: torch.Generator) -> None:
+def _write_lm(path: Path, config: dict[str, Any], generator: torch.Generator, *, padding_scale: float) -> None:
     """Write random bfloat16 weights tensor by tensor; shapes come from upstream's own model built on the meta device."""
     others = (*NOT_FOR_THE_LM, "lora", "conditioners")
     lm = LMModel(device=torch.device("meta"), dtype=torch.bfloat16, **{k: v for k, v in config.items() if k not in others})
@@ -114,6 +117,8 @@ def _write_lm(path: Path, config: dict[str, Any], generator: torch.Generator) ->
         for name, shape in shapes.items():
             std = 0.5 if name.startswith(("emb.", "text_emb.")) else 1 / math.sqrt(shape[-1])
             weight = torch.ones(shape) if name.endswith("alpha") else torch.empty(shape).normal_(0, std, generator=generator)
+            if name == "text_linear.weight":
+                weight[[0, config["existing_text_padding_id"]]] *= padding_scale
             writer.write(name, weight.bfloat16().view(torch.uint8).flatten().numpy())
 
 

@@ -1,6 +1,6 @@
 """moshi-server itself on an export: start it on the CPU, stream a WAV to it over its websocket, and compare its words and `prs` with ours.
 
-    cargo install moshi-server --version 0.6.4 --locked     some minutes, once; wants cmake, a C++ compiler, Python with its headers
+    cargo install moshi-server --version 0.6.4 --locked     some minutes, once; what it wants is in docs/serving.md
     python tools/make_random_base.py --shape served --out /tmp/served
     python tools/moshi_server_check.py /tmp/served --wav take.wav        needs msgpack (pip install msgpack)
 
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from stt_ft.model.mimi_codec import MimiCodec, suffix_frames
 from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
 
-PORT, START_TIMEOUT_S, QUIET_S = 8998, 120.0, 5.0
+PORT, START_TIMEOUT_S, ANSWER_TIMEOUT_S = 8998, 120.0, 60.0
 
 
 @dataclass(kw_only=True)
@@ -62,25 +63,41 @@ def expected_words(model: ModelDir, stream: ClipStream) -> list[tuple[str, float
     return words
 
 
-async def stream_wav(samples: np.ndarray, num_frames: int) -> Told:
-    """Send the sound frame by frame, and listen until the server has told of every frame or falls silent."""
+def codes_as_the_server(model: ModelDir, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes [n_q, T] that the server makes of a stream's sound, and ours.
+
+    Mimi's downsampling repeats a stream's first value before its beginning. The server warms up on silence and then clears each stream's
+    state to zeros (`StreamableConv1d::reset_batch_idx` in conv.rs of the crate), so there are zeros before its streams. It is the first
+    frame that hears it.
+    """
+    codec = MimiCodec.load(model)
+    ours = codec.encode([samples])[0]
+    downsample: Any = codec._mimi.downsample
+    downsample.conv.pad_mode = "constant"
+    return codec.encode([samples])[0], ours
+
+
+async def stream_wav(samples: np.ndarray) -> Told:
+    """Send the sound frame by frame, each when the server has told of the one before, and a frame of silence that tells when all is told.
+
+    Sent at once, a long clip would be cut off on a slow machine: the server closes a stream that has sent nothing for two minutes, and what
+    it had not come to is lost.
+    """
     told = Told()
     url, headers = f"ws://127.0.0.1:{PORT}/api/asr-streaming", {"kyutai-api-key": "public_token"}
     async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as socket:
-
-        async def receive() -> None:
-            while len(told.pauses) < num_frames:
-                message: Any = msgpack.unpackb(await asyncio.wait_for(socket.receive_bytes(), QUIET_S))
-                if message["type"] == "Word":
-                    told.words.append((message["text"], message["start_time"]))
-                elif message["type"] == "Step":
-                    told.pauses.append(message["prs"])
-
-        receiving = asyncio.create_task(receive())
-        for frame in samples.reshape(-1, SAMPLES_PER_FRAME):
+        for frame in (*samples.reshape(-1, SAMPLES_PER_FRAME), np.zeros(SAMPLES_PER_FRAME, dtype=np.float32)):
             packed: Any = msgpack.packb({"type": "Audio", "pcm": frame.tolist()}, use_single_float=True)
             await socket.send_bytes(packed)
-        await receiving
+            message: Any = {}
+            while message.get("type") != "Step":
+                message = msgpack.unpackb(await asyncio.wait_for(socket.receive_bytes(), ANSWER_TIMEOUT_S))
+                if message["type"] == "Word":
+                    told.words.append((message["text"], message["start_time"]))
+                elif message["type"] == "Error":
+                    raise SystemExit(f"moshi-server: {message['message']}")
+            told.pauses.append(message["prs"])
+    told.pauses.pop()
     return told
 
 
@@ -102,7 +119,6 @@ def start_server(program: str, directory: Path) -> subprocess.Popen[bytes]:
     """Start moshi-server on an exported directory, for one stream: on a CPU 64 of them, idle or not, would not keep up."""
     config = directory / "moshi-server.toml"
     config.write_text(re.sub(r"batch_size = \d+", "batch_size = 1", config.read_text()))
-    (directory / "static").mkdir()
     command = [program, "worker", "--cpu", "--config", config.name, "--addr", "127.0.0.1", "--port", str(PORT)]
     return subprocess.Popen(command, cwd=directory, env={**os.environ, "HOME": str(directory)}, stdout=subprocess.DEVNULL)
 
@@ -113,20 +129,26 @@ def main() -> None:
     parser.add_argument("--wav", type=Path, required=True)
     parser.add_argument("--server", default="moshi-server", help="the program")
     arguments = parser.parse_args()
+    program = shutil.which(arguments.server)
+    if program is None:
+        raise SystemExit(f"{arguments.server}: no such program; cargo install moshi-server --version 0.6.4 --locked")
     model = open_model(arguments.model)
     samples = read_audio(arguments.wav)
-    codes = MimiCodec.load(model).encode([samples])[0]
+    codes, our_codes = codes_as_the_server(model, samples)
+    other = np.flatnonzero((codes != our_codes).any(axis=0)).tolist()
+    print(f"frames of which the server, clearing Mimi to zeros, makes other codes than we do: {other}")
     (ours,) = stream_codes(load_lm(model, device=torch.device("cpu"), dtype=torch.float32), [codes])
     played = np.zeros(codes.shape[1] * SAMPLES_PER_FRAME, dtype=np.float32)
-    played[: len(samples)] = samples
+    start = model.num_prefix_frames * SAMPLES_PER_FRAME
+    played[start : start + len(samples)] = samples
     print(f"{arguments.wav}: {codes.shape[1]} frames, {suffix_frames(model)} of them silence at the end")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "export"
         export_candle(model, directory)
-        server = start_server(arguments.server, directory)
+        server = start_server(str(Path(program).absolute()), directory)
         try:
             asyncio.run(wait_until_up(server))
-            told = asyncio.run(stream_wav(played, codes.shape[1]))
+            told = asyncio.run(stream_wav(played))
         finally:
             server.terminate()
             server.wait()

@@ -27,9 +27,7 @@ def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, o
     Raises:
         CheckpointError: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
-    check_supported(model)
-    header, codec = model.lm_header(), read_header(model.mimi_weights)
-    check_tensors(model, header)
+    header, codec = checked_header(model), read_header(model.mimi_weights)
     files = (model.lm_weights, model.mimi_weights, model.tokenizer_path)
     check_output(out, overwrite=overwrite, num_bytes=sum(path.stat().st_size for path in files))
     with whole_directory(out) as directory:
@@ -50,8 +48,20 @@ def write_candle_named(header: SafetensorsHeader, path: Path) -> None:
             writer.write(name, header.read_bytes(source))
 
 
-def check_supported(model: ModelDir) -> None:
-    """Refuse a model that the engine's speech-to-text code has no place for, naming every reason."""
+def checked_header(model: ModelDir) -> SafetensorsHeader:
+    """Return the table of contents of a language model that the engines can build; every exporter begins here.
+
+    Raises:
+        CheckpointError: one that they cannot build, tensors missing or left over, or of another shape than config.json's.
+    """
+    _check_supported(model)
+    header = model.lm_header()
+    _check_tensors(model, header)
+    return header
+
+
+def _check_supported(model: ModelDir) -> None:
+    """Refuse a model that the engines' speech-to-text code has no place for, naming every reason."""
     config = model.config
     reasons = [f"{key} is {config[key]!r} where it takes {value!r}" for key, value in FIXED.items() if config.get(key, value) != value]
     if model.dep_q:
@@ -61,10 +71,10 @@ def check_supported(model: ModelDir) -> None:
     if config.get("conditioners"):
         reasons.append("it has conditioners")
     if reasons:
-        raise CheckpointError(f"{model.directory}: moshi-server cannot run this model: {'; '.join(reasons)}")
+        raise CheckpointError(f"{model.directory}: the engines cannot run this model: {'; '.join(reasons)}")
 
 
-def expected_shapes(model: ModelDir) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(model: ModelDir) -> dict[str, tuple[int, ...]]:
     """Return the tensors that the engine asks for, with their shapes (`LmModel::new` of moshi-core)."""
     config, dim, gate = model.config, int(model.config["dim"]), gate_width(model)
     text_in, text_out = int(config["text_card"]) + 1, int(config.get("text_card_out") or config["text_card"])
@@ -83,10 +93,10 @@ def expected_shapes(model: ModelDir) -> dict[str, tuple[int, ...]]:
     return shapes | {f"transformer.layers.{layer}.{name}": shape for layer in layers for name, shape in of_a_layer.items()}
 
 
-def check_tensors(model: ModelDir, header: SafetensorsHeader) -> None:
+def _check_tensors(model: ModelDir, header: SafetensorsHeader) -> None:
     """Make sure that the engine will find every tensor it asks for, of the shape that config.json gives it, and that none is left over."""
     found = {candle_name(name): spec.shape for name, spec in header.tensors.items()}
-    expected = expected_shapes(model)
+    expected = _expected_shapes(model)
     faults = [f"lacks {', '.join(sorted(missing)[:4])}" for missing in [expected.keys() - found.keys()] if missing]
     faults += [
         f"holds {', '.join(sorted(extra)[:4])}, which the engine does not know" for extra in [found.keys() - expected.keys()] if extra

@@ -13,7 +13,7 @@ import numpy as np
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import MissingExtra
-from stt_ft.export.candle import check_supported, check_tensors, write_candle_named
+from stt_ft.export.candle import checked_header, write_candle_named
 from stt_ft.export.server_config import server_toml
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.merge import read_float32, write_config_and_companions
@@ -42,9 +42,7 @@ def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, ove
         import gguf  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("the gguf package", "gguf", "--format gguf") from None
-    check_supported(model)
-    header, codec = model.lm_header(), read_header(model.mimi_weights)
-    check_tensors(model, header)
+    header, codec = checked_header(model), read_header(model.mimi_weights)
     companions = model.mimi_weights.stat().st_size + model.tokenizer_path.stat().st_size
     check_output(out, overwrite=overwrite, num_bytes=companions + sum(_num_bytes(*entry) for entry in header.tensors.items()))
     with whole_directory(out) as directory:

@@ -18,7 +18,7 @@ import torch
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckpointError, MissingExtra
-from stt_ft.export.candle import check_supported, check_tensors
+from stt_ft.export.candle import checked_header
 from stt_ft.export.hf_config import generation_config, processor_of, stt_config
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.merge import FORMAT_NAMES, as_buffer, read_float32
@@ -64,10 +64,7 @@ def export_transformers(model: ModelDir, out: Path, *, overwrite: bool = False) 
         from transformers import KyutaiSpeechToTextForConditionalGeneration
     except ImportError:
         raise MissingExtra("transformers 4.53 or newer", "transformers", "--format transformers") from None
-    check_supported(model)
-    header = model.lm_header()
-    check_tensors(model, header)
-    config = stt_config(model)
+    header, config = checked_header(model), stt_config(model)
     codec = _codec(read_header(model.mimi_weights), num_heads=config.codec_config.num_attention_heads, n_q=model.n_q)
     tensors = dict(_language_model(model, header)) | dict(codec)
     with torch.device("meta"):

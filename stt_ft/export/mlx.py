@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import CheckpointError
-from stt_ft.export.candle import check_supported, check_tensors, write_candle_named
+from stt_ft.export.candle import checked_header, write_candle_named
 from stt_ft.export.server_config import feedforward_dim
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
 from stt_ft.model.merge import write_config_and_companions
@@ -40,13 +40,11 @@ def export_mlx(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[s
     Raises:
         CheckpointError: a model that moshi_mlx cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
-    check_supported(model)
+    header, codec = checked_header(model), read_header(model.mimi_weights)
     if feedforward_dim(model) != 4 * int(model.config["dim"]):
         raise CheckpointError(
             f"{model.directory}: moshi_mlx builds models of hidden_scale 4.125 alone, not {model.config.get('hidden_scale')}"
         )
-    header, codec = model.lm_header(), read_header(model.mimi_weights)
-    check_tensors(model, header)
     files = (model.lm_weights, model.mimi_weights, model.tokenizer_path)
     check_output(out, overwrite=overwrite, num_bytes=sum(path.stat().st_size for path in files))
     with whole_directory(out) as directory:

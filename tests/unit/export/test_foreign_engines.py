@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from random_models import make_random_base, random_codes
 
-from stt_ft.audio.files import read_audio
+from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import CheckFailed, MissingExtra
 from stt_ft.core.manifest import Dataset
 from stt_ft.export.candle_engine import CargoMissing, build_probe, run_on_codes, run_probe
@@ -79,21 +79,38 @@ def test_candle_notices_other_weights(candle, tiny_model, heldout, tmp_path):
         verify_export(engine_of("candle"), tiny_model, tmp_path / "out", heldout)
 
 
+def hear_wav(candle: Path, model: ModelDir, directory: Path) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Forty frames of noise that swells and fades: the codes [n_q, T] that our Mimi makes of it, and what the engine tells of the WAV."""
+    write_format("candle", model, directory / "out")
+    loudness = np.sin(np.linspace(0, 3 * np.pi, 40 * 1920)) ** 2
+    write_wav(directory / "noise.wav", (np.random.default_rng(1).normal(0, 0.1, len(loudness)) * loudness).astype(np.float32))
+    rows = run_probe(candle, directory / "out", "--wav", str(directory / "noise.wav"))
+    codes = MimiCodec.load(model).encode([read_audio(directory / "noise.wav")])[0][:, : len(rows)]
+    assert codes.shape == (model.n_q, 40)
+    return codes, rows
+
+
 def test_candle_hears_a_wav_through_its_own_mimi(candle, tiny_model, tmp_path):
     """The codec too: the crate's Mimi, streaming, makes the codes that ours makes."""
-    write_format("candle", tiny_model, tmp_path / "out")
-    rng = np.random.default_rng(1)
-    samples = (rng.normal(0, 0.1, 40 * 1920) * 32767).astype(np.int16)
-    with wave.open(str(tmp_path / "noise.wav"), "wb") as file:
-        file.setparams((1, 2, 24_000, len(samples), "NONE", "not compressed"))
-        file.writeframes(samples.tobytes())
-    rows = run_probe(candle, tmp_path / "out", "--wav", str(tmp_path / "noise.wav"))
-    ours = MimiCodec.load(tiny_model).encode([samples.astype(np.float32) / 32768])[0][:, : len(rows)]
+    ours, rows = hear_wav(candle, tiny_model, tmp_path)
     theirs = np.array([row["codes"] for row in rows]).T
-    assert theirs.shape == ours.shape == (tiny_model.n_q, 40)
     # A residual quantizer that is torn at one codebook goes another way from there on; the first ones decide what is heard.
     assert (theirs[0] == ours[0]).mean() > 0.99
     assert (theirs == ours).mean() > 0.95
+
+
+@pytest.mark.slow
+def test_candle_hears_a_wav_through_a_mimi_of_kyutais_own_shape(candle, tmp_path):
+    """The only shape that moshi-server takes, all 32 codebooks: the same codes, and of them the same tokens and pauses."""
+    model = make_random_base(tmp_path / "served", shape="served")
+    assert model.mimi_config is None
+    ours, rows = hear_wav(candle, model, tmp_path)
+    theirs = np.array([row["codes"] for row in rows]).T
+    assert all(len(np.unique(codebook)) > 10 for codebook in ours)
+    assert (theirs == ours).mean() > 0.95
+    heard = heard_by_pytorch(model, {"theirs": theirs.astype(np.int16)})["theirs"]
+    assert [row["text_token"] for row in rows] == heard.text_tokens.tolist()
+    np.testing.assert_allclose([row["pause"] for row in rows], heard.pause_probs, atol=1e-3)
 
 
 def test_the_engine_reads_weights_that_were_saved_under_pytorchs_names(candle, tmp_path):
