@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from stt_ft.core.config import to_dict
 from stt_ft.core.errors import MissingExtra
 from stt_ft.core.recipe import Recipe
+
+_STEP = "optimizer_step"
 
 
 @dataclass(kw_only=True)
@@ -62,10 +65,15 @@ class _WeightsAndBiases:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise MissingExtra("wandb", "wandb", "log.wandb") from None
-        self._run = wandb.init(project=project, name=directory.name, dir=str(directory), config=config, resume="allow", id=directory.name)
+        place = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]  # the same for a run that is taken up again, and no other
+        self._run = wandb.init(
+            project=project, name=directory.name, dir=str(directory), config=config, resume="allow", id=f"{directory.name}-{place}"
+        )
+        # Rows of training come a few steps after the dev split's, and W&B drops what comes late by its own count of steps.
+        self._run.define_metric("*", step_metric=_STEP)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
-        self._run.log(figures, step=step)
+        self._run.log({**figures, _STEP: step})
 
     def close(self) -> None:
         self._run.finish()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,27 @@ def test_trackers_get_every_row_of_both_kinds(recipe, tmp_path):
 
     Trackers(writers=[Writer()]).log([{"step": 3, "loss": 1.5, "skipped": False, "grad_norm": None}], prefix="train/")
     assert written == [(3, {"train/loss": 1.5, "train/skipped": 0.0})]
+
+
+def test_weights_and_biases_get_late_rows_by_a_step_of_their_own_and_one_run_a_directory(recipe, tmp_path, monkeypatch):
+    opened, logged = [], []
+
+    class Run:
+        def define_metric(self, name, *, step_metric):
+            assert (name, step_metric) == ("*", "optimizer_step")
+
+        def log(self, figures):  # without W&B's own step, which may not go back
+            logged.append(figures)
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=lambda **options: opened.append(options) or Run()))
+    wanted = dataclasses.replace(recipe, log=LogRecipe(wandb="orders"))
+    for directory in (tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "a" / "run"):
+        trackers = Trackers.open(wanted, directory)
+    trackers.log([{"step": 3, "loss": 1.0}], prefix="dev/")
+    trackers.log([{"step": 1, "loss": 2.0}])
+    assert logged == [{"dev/loss": 1.0, "optimizer_step": 3}, {"train/loss": 2.0, "optimizer_step": 1}]
+    first, other, again = (options["id"] for options in opened)
+    assert first == again != other
 
 
 @pytest.mark.parametrize(
