@@ -7,10 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from random_models import random_codes
 
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, ReplayRecipe
+from stt_ft.core.timing import FRAME_S
+from stt_ft.targets.interleave import TokenWord
 from stt_ft.training.batches import IGNORE, TrainingBatches, collate, make_stream
-from stt_ft.training.clips import load_clips
+from stt_ft.training.clips import SpokenClip, load_clips
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,22 @@ def test_padding_is_marked_in_codes_and_targets(clips, random_base):
         assert (batch.codes[row, :, length:] == -1).all()
         assert (batch.pause_targets[row, length:] == IGNORE).all()
     assert batch.num_frames == sum(stream.codes.shape[1] for stream in streams)
+
+
+def test_padding_is_below_a_tenth_on_takes_of_3_to_10_s_with_the_recipes_changes_of_length(random_base):
+    rng = np.random.default_rng(0)
+    takes = []
+    for index, num_frames in enumerate(rng.integers(38, 126, 220)):  # 3 to 10 s, and 3 s of silence after
+        starts_s = np.arange(0.4, num_frames * FRAME_S - 0.4, 0.4)
+        words = tuple(TokenWord(tokens=(9,), start_s=start_s, end_s=start_s + 0.3) for start_s in starts_s)
+        codes = random_codes(random_base, int(num_frames) + 38, index)
+        in_number = (True,) * len(words)
+        takes.append(SpokenClip(clip_id=str(index), codes=codes, words=words, in_number=in_number, num_recorded_frames=int(num_frames)))
+    recipe = dataclasses.replace(
+        _recipe(augment=AugmentRecipe(pause_prob=0.25, crop_prob=0.25, join_prob=0.1)), batch=BatchRecipe(batch_size=8)
+    )
+    batches = list(itertools.islice(TrainingBatches(takes, random_base, recipe).starting_at(0), 84))  # three epochs
+    assert sum(batch.num_frames for batch in batches) / sum(batch.codes[:, 0].numel() for batch in batches) > 0.9
 
 
 def test_text_noise_touches_the_input_and_never_the_target(clips, random_base):
