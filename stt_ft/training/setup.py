@@ -10,6 +10,7 @@ from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
+from stt_ft.metrics.intervals import wilson
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.device import pick_device, pick_dtype
 from stt_ft.model.stt_lm import load_lm
@@ -106,7 +107,7 @@ class TrainingInputs:
             return
         record = calibrate(run, self.model, self.recipe, train=self.train_clips, dev=self.dev_clips)
         if record is not None:
-            before, after = (_shares_in_words(record[when]) for when in ("before", "after"))
+            before, after = (_shares_in_words(record[when], len(record["dev_clips"])) for when in ("before", "after"))
             say(f"{run.directory}/calibrated: pause heads of step {record['step']} on dev: {before} before, {after} after")
 
     def describe(self, trainer: Trainer) -> str:
@@ -144,10 +145,12 @@ def prepare(recipe: Recipe) -> TrainingInputs:
     )
 
 
-def _shares_in_words(shares: dict[str, float | None]) -> str:
-    latency_s = shares["latency_p50_s"]
+def _shares_in_words(shares: dict[str, float | None], num_turns: int) -> str:
+    """Say what calibration reached on dev, with what so many turns leave open."""
+    cut_offs, latency_s = shares["cut_offs"] or 0.0, shares["latency_p50_s"]
+    low, high = wilson(round(cut_offs * num_turns), num_turns)
     ends = "no median latency" if latency_s is None else f"p50 {latency_s:.2f} s"
-    return f"cut-offs {100 * (shares['cut_offs'] or 0.0):.1f} %, {ends}"
+    return f"cut-offs {100 * cut_offs:.1f} % ({100 * low:.1f} to {100 * high:.1f} on {num_turns} turns), {ends}"
 
 
 def frozen_dtype(recipe: Recipe) -> torch.dtype:
