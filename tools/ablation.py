@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
 from stt_ft.metrics.endpointing import EndpointRule, latency_within, sweep
-from stt_ft.metrics.intervals import Estimate, Statistic, estimate
+from stt_ft.metrics.intervals import Estimate, estimate
 from stt_ft.report.evaluation import Hearing
 from stt_ft.report.figures import FIGURES
 from stt_ft.report.frames import ClipFrames, read_frames
@@ -134,6 +135,11 @@ def listen(takes: Takes, model: str, directory: Path) -> None:
         hearing.hear("heldout", EndpointRule(), directory / f"{name}.jsonl", with_silence=False)
 
 
+def tune_and_listen(takes: Takes, arm: str, seed: int, directory: Path) -> None:
+    tune(takes, arm, seed, directory)
+    listen(takes, str(directory / "model"), directory)
+
+
 def scores_of(directory: Path) -> dict[str, list[ClipScore]]:
     """Return the scores of one run by slice."""
 
@@ -152,8 +158,7 @@ def over_seeds(figure: str, runs: Sequence[Sequence[ClipScore]]) -> Estimate:
     def together(indices: np.ndarray) -> np.ndarray:
         return statistic(np.concatenate([indices + run * num_clips for run in range(len(runs))], axis=1))
 
-    pooled: Statistic = together
-    return estimate(pooled, num_clips, is_share=FIGURES[figure].unit in ("share", "rate"))
+    return estimate(together, num_clips, is_share=FIGURES[figure].unit in ("share", "rate"))
 
 
 def shown(value: float, figure: str) -> str:
@@ -218,12 +223,8 @@ def main() -> None:
     run_steps([recorded, heard], records=workdir / ".stages")
     for arm, directories in places.items():
         for run, directory in enumerate(directories):
-
-            def work(arm: str = arm, run: int = run, directory: Path = directory) -> None:
-                tune(takes, arm, run, directory)
-                listen(takes, str(directory / "model"), directory)
-
-            step = Step(name=f"{arm}, seed {run}", action=work, options=ARMS[arm], outputs=[directory / "known.jsonl"])
+            action = functools.partial(tune_and_listen, takes, arm, run, directory)
+            step = Step(name=f"{arm}, seed {run}", action=action, options=ARMS[arm], outputs=[directory / "known.jsonl"])
             run_steps([step], records=directory / ".stages")
     results = {"the base": [scores_of(base)], **{arm: [scores_of(one) for one in directories] for arm, directories in places.items()}}
     if arguments.runs > 1:
@@ -232,7 +233,7 @@ def main() -> None:
         listen(takes, str(merged / "model"), merged)
         results[MERGED] = [scores_of(merged)]
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    command = f"python tools/ablation.py --seed {arguments.seed} --runs {arguments.runs}"
+    command = f"python tools/ablation.py --workdir DIR --seed {arguments.seed} --runs {arguments.runs}"
     path = arguments.out or RESULTS / f"{today}-ablation.md"
     write_text(path, page(results, command))
     print(path.read_text())
