@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stt_ft.core.recipe_checks import refuse
-from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, ReplayRecipe
+from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, ReplayRecipe
 from stt_ft.core.recipe_learning import LoraRecipe, LossRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.core.recipe_stages import AnnotateRecipe, ConvertRecipe, EvaluateRecipe, MergeRecipe
 from stt_ft.core.recipe_watching import CalibrationRecipe, CheckpointRecipe, EvalRecipe, LogRecipe
@@ -23,6 +23,7 @@ __all__ = [
     "CalibrationRecipe",
     "CheckpointRecipe",
     "ConvertRecipe",
+    "Copy",
     "EvalRecipe",
     "EvaluateRecipe",
     "LogRecipe",

@@ -47,6 +47,19 @@ class BatchRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Copy:
+    """How a training clip is heard one more time: faster or slower, or through a channel; as it was recorded, where neither is said."""
+
+    speed: float = 1.0
+    channel: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells the copy from others of its clip; nothing for the recording itself."""
+        return self.channel or ("" if self.speed == 1.0 else f"{self.speed:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentRecipe:
     """Variety made from stored codes, new in every epoch, so that a few dozen recordings go further."""
 
@@ -71,8 +84,17 @@ class AugmentRecipe:
     speeds: tuple[float, ...] = (1.0,)
     """Copies of every training clip, played this many times as fast, pitch and formants included; `encode --speeds` makes their codes."""
 
+    channels: tuple[str, ...] = ()
+    """Copies of every training clip through a telephone line (phone) or in noise so far below the speech (20dB), beside those of `speeds`;
+    `encode --channels` makes their codes."""
+
     code_dropout: float = 0.0
     """Share of codes that are not heard while training, 0 to 1."""
+
+    @property
+    def copies(self) -> tuple[Copy, ...]:
+        """Every way in which a training clip is heard."""
+        return (*(Copy(speed=speed) for speed in self.speeds), *(Copy(channel=channel) for channel in self.channels))
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in ("pause_prob", "crop_prob", "join_prob", "renumber_prob", "code_dropout")}

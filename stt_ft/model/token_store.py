@@ -33,9 +33,9 @@ def audio_key(path: Path) -> str:
         raise AudioError(f"{path}: {error.strerror or error}") from None
 
 
-def copy_key(key: str, speed: float) -> str:
-    """Return the key under which the codes of a sound played `speed` times as fast are kept."""
-    return key if speed == 1.0 else f"{key}@{speed:g}"
+def copy_key(key: str, copy: str) -> str:
+    """Return the key under which the codes of a sound's copy of this name are kept (`core.recipe.Copy`)."""
+    return f"{key}@{copy}" if copy else key
 
 
 class TokenStore:

@@ -43,12 +43,13 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
     manifests = [dataset.manifest_path(split) for split in dataset.splits()]
 
     aligner: dict[str, Any] = {"aligner": recipe.annotate.aligner, "model": recipe.annotate.model, "language": recipe.annotate.language}
+    copies = {"speeds": list(recipe.augment.speeds), "channels": list(recipe.augment.channels)}
     run_steps(
         [
             stage_step("annotate", recipe.dataset, **aligner, inputs=manifests),
             stage_step("convert", recipe.dataset, language=recipe.convert.language, style=recipe.convert.style),
             stage_step("check", recipe.dataset, base=recipe.base),
-            stage_step("encode", recipe.dataset, base=recipe.base, speeds=list(recipe.augment.speeds)),
+            stage_step("encode", recipe.dataset, base=recipe.base, **copies),
             stage_step("train", config, overrides=overrides or {}, inputs=[Path(config)], outputs=[run_dir / "checkpoints"]),
             stage_step("merge", recipe.run_dir, out=str(merged), dtype=recipe.merge.dtype, overwrite=True, outputs=[merged]),
             stage_step("export", str(merged), out=str(export), overwrite=True, outputs=[export]),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Word
-from stt_ft.core.recipe import BatchRecipe
+from stt_ft.core.recipe import BatchRecipe, Copy
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.mimi_codec import codec_hash
@@ -61,9 +61,9 @@ class SpokenClip:
 
 
 def load_clips(
-    data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe, *, replay_kinds: Sequence[str] = (), speeds: Sequence[float] = (1.0,)
+    data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe, *, replay_kinds: Sequence[str] = (), copies: Sequence[Copy] = (Copy(),)
 ) -> list[SpokenClip]:
-    """Load a split for training, every clip at each of `speeds`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
+    """Load a split for training, every clip in each of `copies`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
 
     Raises:
         DatasetError: the split is empty, or clips have no codes, no words, words that do not fit, or are too long; named by id.
@@ -71,23 +71,22 @@ def load_clips(
     clips = data.clips(split)
     store = TokenStore.open(data.directory, codec_hash(model))
     keys = [audio_key(data.audio_path(clip)) for clip in clips]
-    copies = [(clip, copy_key(key, speed), speed) for speed in speeds for clip, key in zip(clips, keys, strict=True)]
-    missing = set(store.missing(key for _, key, _ in copies))
+    heard = [(clip, copy_key(key, copy.name), copy) for copy in copies for clip, key in zip(clips, keys, strict=True)]
+    missing = set(store.missing(key for _, key, _ in heard))
     if missing:
-        first, at_speed = next((clip.path, f" at speed {speed:g}" if speed != 1 else "") for clip, key, speed in copies if key in missing)
-        speed_flag = f" --speeds {','.join(f'{speed:g}' for speed in speeds)}" if tuple(speeds) != (1.0,) else ""
+        first, which = next((clip.path, f" at {copy.name}" if copy.name else "") for clip, key, copy in heard if key in missing)
         raise DatasetError(
-            f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{at_speed}); "
-            f"run `stt-ft encode {data.directory} --base {model.name}{speed_flag}`"
+            f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{which}); "
+            f"run `stt-ft encode {data.directory} --base {model.name}{_copy_flags(copies)}`"
         )
     tokenizer = model.load_tokenizer()
     loaded, faults = [], []
-    for clip, key, speed in copies:
+    for clip, key, copy in heard:
         try:
-            words = [_faster(word, speed) for word in data.read_sidecar(clip).alignments if word.speaker == MAIN_SPEAKER]
+            words = [_faster(word, copy.speed) for word in data.read_sidecar(clip).alignments if word.speaker == MAIN_SPEAKER]
             tokens = [tuple(tokenizer.encode(word.text.strip())) for word in words]
-            copy = dataclasses.replace(clip, duration_s=clip.duration_s / speed)
-            spoken = _load_clip(copy, store.get(key), words, tokens, model, recipe)
+            played = dataclasses.replace(clip, duration_s=clip.duration_s / copy.speed)
+            spoken = _load_clip(played, store.get(key), words, tokens, model, recipe)
             loaded.append(dataclasses.replace(spoken, is_replay=clip.extra.get("kind") in replay_kinds))
         except (AlignmentError, DatasetError) as error:
             faults.append(f"clip {clip.path}: {error}")
@@ -100,6 +99,13 @@ def load_clips(
     if not loaded:
         raise DatasetError(f"{data.manifest_path(split)}: no clips to train on")
     return loaded
+
+
+def _copy_flags(copies: Sequence[Copy]) -> str:
+    """Return the flags of `encode` that make the codes of these copies."""
+    speeds = [f"{copy.speed:g}" for copy in copies if copy.channel is None]
+    channels = [copy.channel for copy in copies if copy.channel is not None]
+    return (f" --speeds {','.join(speeds)}" if speeds != ["1"] else "") + (f" --channels {','.join(channels)}" if channels else "")
 
 
 def _faster(word: Word, speed: float) -> Word:

@@ -16,11 +16,11 @@ from stt_ft.training.cutting import cut_to_fit
 def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[SpokenClip]:
     """Return the clips to learn from, and after them those of a dataset that is replayed."""
     clips = _cut(
-        load_clips(data, "train", model, recipe.batch, replay_kinds=recipe.replay.kinds, speeds=recipe.augment.speeds), model, recipe
+        load_clips(data, "train", model, recipe.batch, replay_kinds=recipe.replay.kinds, copies=recipe.augment.copies), model, recipe
     )
     if recipe.replay.dataset is not None:
         replay = _cut(
-            load_clips(Dataset.open(recipe.replay.dataset), "train", model, recipe.batch, speeds=recipe.augment.speeds), model, recipe
+            load_clips(Dataset.open(recipe.replay.dataset), "train", model, recipe.batch, copies=recipe.augment.copies), model, recipe
         )
         clips += [dataclasses.replace(clip, clip_id=f"{recipe.replay.dataset}/{clip.clip_id}", is_replay=True) for clip in replay]
     num_replayed = sum(clip.is_replay for clip in clips)

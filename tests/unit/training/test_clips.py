@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from random_models import write_dataset
 
-from stt_ft.core.errors import DatasetError
+from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
-from stt_ft.core.recipe import BatchRecipe
+from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
 from stt_ft.stages.encode import encode
 from stt_ft.training.clips import fingerprint, load_clips
 
@@ -68,12 +69,30 @@ def test_the_fingerprint_follows_the_words(data, random_base):
 
 
 def test_copies_at_other_speeds_have_their_own_codes_and_times(data, random_base):
-    with pytest.raises(DatasetError, match=r"4 clips of train have no codes .*train_0\.wav at speed 0\.8.*--speeds 1,0\.8"):
-        load_clips(data, "train", random_base, BatchRecipe(), speeds=(1.0, 0.8))
+    with pytest.raises(DatasetError, match=r"4 clips of train have no codes .*train_0\.wav at 0\.8.*--speeds 1,0\.8"):
+        load_clips(data, "train", random_base, BatchRecipe(), copies=AugmentRecipe(speeds=(1.0, 0.8)).copies)
     encode(str(data.directory), base=str(random_base.directory), device="cpu", speeds=[0.8])
-    clips = load_clips(data, "train", random_base, BatchRecipe(), speeds=(1.0, 0.8))
+    clips = load_clips(data, "train", random_base, BatchRecipe(), copies=AugmentRecipe(speeds=(1.0, 0.8)).copies)
     assert len(clips) == 8
     for clip, slower in zip(clips[:4], clips[4:], strict=True):
         assert [word.start_s for word in slower.words] == pytest.approx([word.start_s / 0.8 for word in clip.words])
         assert slower.num_recorded_frames == pytest.approx(clip.num_recorded_frames / 0.8, abs=2)
         assert slower.codes.shape[1] > clip.codes.shape[1]
+
+
+def test_copies_through_a_channel_have_their_own_codes_and_the_clips_times(data, random_base):
+    copies = AugmentRecipe(channels=("phone", "10dB")).copies
+    with pytest.raises(DatasetError, match=r"8 clips of train have no codes .*train_0\.wav at phone.*--channels phone,10dB`"):
+        load_clips(data, "train", random_base, BatchRecipe(), copies=copies)
+    encode(str(data.directory), base=str(random_base.directory), device="cpu", channels=["phone", "10dB"])
+    clips = load_clips(data, "train", random_base, BatchRecipe(), copies=copies)
+    for clip, by_phone, in_noise in zip(clips[:4], clips[4:8], clips[8:], strict=True):
+        assert clip.words == by_phone.words == in_noise.words
+        assert clip.codes.shape == by_phone.codes.shape == in_noise.codes.shape
+        assert not np.array_equal(clip.codes, by_phone.codes)
+        assert not np.array_equal(clip.codes, in_noise.codes)
+
+
+def test_a_channel_that_is_none_is_refused_before_anything_is_encoded(data, random_base):
+    with pytest.raises(ConfigError, match="--channels: 'fax' is no channel; give phone, or noise as 20dB"):
+        encode(str(data.directory), base=str(random_base.directory), device="cpu", channels=["fax"])
