@@ -11,6 +11,7 @@ then measures the result on voices, speeds and numbers never trained on and writ
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -47,9 +48,10 @@ def train_tokenizer(path: Path) -> None:
     """A unigram sentencepiece model with the ids of Kyutai's: 0 end of padding, 1, 2, 3 padding. Digits are pieces of their own."""
     rng = random.Random(SEED)
     lines = [(prompts.number_prompt(rng) if i % 2 else prompts.ordinary_prompt(rng)) for i in range(20_000)]
+    written = io.BytesIO()  # given a path, sentencepiece would keep it in the model
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([text for prompt in lines for text in (prompt.written, " ".join(prompt.words))]),
-        model_prefix=str(path.with_suffix("")),
+        model_writer=written,
         vocab_size=NUM_TEXT_PIECES,
         model_type="unigram",
         split_digits=True,
@@ -61,6 +63,7 @@ def train_tokenizer(path: Path) -> None:
         minloglevel=2,
         num_threads=1,
     )
+    path.write_bytes(written.getvalue())
 
 
 def lm_config(num_text_pieces: int) -> dict[str, Any]:
