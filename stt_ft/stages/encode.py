@@ -47,9 +47,11 @@ def encode(
     data = Dataset.open(dataset)
     model = open_model(base, require_extra_heads=False)
     store = TokenStore.open(data.directory, codec_hash(model))
-    keys = {clip.path: audio_key(data.audio_path(clip)) for clip in data.clips()}
-    heard = {keys[clip.path]: (clip, Copy()) for clip in data.clips()}
-    heard |= {copy_key(keys[clip.path], copy.name): (clip, copy) for clip in data.clips("train") for copy in copies}
+    clips = data.clips()
+    keys = {clip.path: audio_key(data.audio_path(clip)) for clip in clips}
+    heard = {keys[clip.path]: (clip, Copy()) for clip in clips}
+    if copies:
+        heard |= {copy_key(keys[clip.path], copy.name): (clip, copy) for clip in data.clips("train") for copy in copies}
     missing = sorted(store.missing(heard), key=lambda key: heard[key][0].duration_s / heard[key][1].speed)
     if missing:
         codec = MimiCodec.load(model, pick_device(device))
@@ -60,7 +62,7 @@ def encode(
 
 
 def _copies(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Copy, ...]:
-    """Return the copies that the flags ask for; raises `ConfigError` for what cannot be one."""
+    """Return the copies that the flags ask for beside the recordings themselves; raises `ConfigError` for what cannot be one."""
     from stt_ft.audio.channel import channels_named
     from stt_ft.core.errors import ConfigError
 
@@ -70,7 +72,8 @@ def _copies(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Copy, ...
         channels_named(channels)
     except ValueError as error:
         raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
-    return AugmentRecipe(speeds=tuple(speeds) or (1.0,), channels=tuple(channels)).copies
+    asked = AugmentRecipe(speeds=(1.0, *speeds), channels=tuple(channels)).copies
+    return tuple(copy for copy in asked if copy.name)
 
 
 def _sound(data: Dataset, clip: Clip, copy: Copy) -> np.ndarray:

@@ -96,3 +96,9 @@ def test_copies_through_a_channel_have_their_own_codes_and_the_clips_times(data,
 def test_a_channel_that_is_none_is_refused_before_anything_is_encoded(data, random_base):
     with pytest.raises(ConfigError, match="--channels: 'fax' is no channel; give phone, or noise as 20dB"):
         encode(str(data.directory), base=str(random_base.directory), device="cpu", channels=["fax"])
+
+
+def test_a_dataset_without_a_train_split_is_encoded(random_base, tmp_path):
+    data = write_dataset(tmp_path / "measured", {"heldout": 2}, seed=4)
+    encode(str(data.directory), base=str(random_base.directory), device="cpu")
+    assert len(load_clips(data, "heldout", random_base, BatchRecipe())) == 2
