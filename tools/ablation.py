@@ -55,7 +55,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "and other takes": {**PLAIN, **REPLAY, "augment.speeds": (1.0, *SPEEDS), "augment.pause_prob": 0.4, "augment.renumber_prob": 0.3},
     "and a price on cutting off": {"replay.kinds": (), **REPLAY},
 }
-"""What each arm changes of the recipe; the last is the recipe itself."""
+"""What each arm changes of the recipe; the last is the recipe itself, which also joins a tenth of the clips with another (`join_prob`)."""
 
 MERGED = "its seeds, merged into one"
 """One more row: the adapters of the last arm's seeds with equal weights (`merge --adapter`)."""
@@ -201,6 +201,8 @@ def page(results: dict[str, list[dict[str, list[ClipScore]]]], command: str) -> 
         cells = [cell(figure, [run[slice_name] for run in runs]) for slice_name, figure, _ in COLUMNS]
         cells += [at_budget([run["numbers"] for run in runs], budget) for budget in BUDGETS]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    last = "The last is the recipe of configs/tiny_cpu.yaml, which also joins a tenth of the clips with another."
+    lines += ["", f"Each arm adds to the one above it. {last}"]
     return "\n".join(lines) + "\n"
 
 
