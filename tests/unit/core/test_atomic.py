@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,29 +20,42 @@ WRITER = """
 import itertools, sys
 from pathlib import Path
 from stt_ft.core.atomic import write_json
-print("ready", flush=True)
 for version in itertools.count(1):
     write_json(Path(sys.argv[1]), {"version": version, "values": [version] * 20000})
 """
 
 
 def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path):
+    """Every writer is killed after it has put a whole version in place and while it is seen to write the next one."""
     path = tmp_path / "value.json"
     atomic.write_json(path, {"version": 0, "values": [0] * 20_000})
     rng = random.Random(7)
-    versions = []
+    num_cut_short = 0
     for _ in range(12):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0, 0.05))
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
+        before = _identity(path)
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) as writer:
+            _wait_until(lambda before=before: _identity(path) != before, "a new version in place")
+            _wait_until(lambda: any(tmp_path.glob(".value.*.tmp.json")), "the next version being written")
+            time.sleep(rng.uniform(0, 0.003))  # where in the write the kill falls; nothing below depends on it
+            writer.send_signal(signal.SIGKILL)
         value = json.loads(path.read_bytes())
+        assert value["version"] > 0
         assert value["values"] == [value["version"]] * 20_000
-        versions.append(value["version"])
-    assert max(versions) > 1, "no writer lived long enough to write: the test shows nothing"
+        num_cut_short += atomic.remove_leftovers(tmp_path)
+    assert num_cut_short > 0, "every writer was killed between two writes: the test shows nothing"
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells one version of a file that is replaced from the next."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def _wait_until(seen: Callable[[], bool], what: str) -> None:
+    """Return as soon as `seen` is true; a machine may be as slow as it likes, short of a minute."""
+    deadline = time.monotonic() + 60
+    while not seen():
+        assert time.monotonic() < deadline, f"not seen within a minute: {what}"
 
 
 def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path: Path):
