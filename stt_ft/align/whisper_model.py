@@ -29,6 +29,21 @@ WINDOW_S = 30.0
 FRAMES_PER_S = 50
 """Encoder frames a second (`whisper.audio.TOKENS_PER_SECOND`)."""
 
+MODEL_OF_SHAPE = {
+    (4, 6, 51864): "tiny.en",
+    (4, 6, 51865): "tiny",
+    (6, 8, 51864): "base.en",
+    (6, 8, 51865): "base",
+    (12, 12, 51864): "small.en",
+    (12, 12, 51865): "small",
+    (24, 16, 51864): "medium.en",
+    (24, 16, 51865): "medium",
+    (32, 20, 51865): "large-v2",  # large-v1 has the same shape
+    (32, 20, 51866): "large-v3",
+    (4, 20, 51866): "large-v3-turbo",
+}
+"""OpenAI's models by the decoder's layers, its heads a layer, and the vocabulary."""
+
 _RATE_HZ = 16_000
 
 _DOWNLOAD_PATIENCE_S = 30.0
@@ -51,7 +66,7 @@ class Reading:
     """What the decoder made of one clip's text.
 
     Attributes:
-        scores: attention scores of the alignment heads for the text tokens and the end [H, L + 1, F].
+        scores: attention scores of the alignment heads while each text token, and then the end, is expected [H, L + 1, F].
         log_probs: log probabilities of what comes at each text token's place and behind the last [L + 1, V].
     """
 
@@ -78,6 +93,8 @@ class WhisperModel:
         self.device = device
         self.language = language
         self.model = self._load(name)
+        if name not in whisper.available_models():
+            self._take_known_heads()
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         if device.type == "cuda":
             self.model = self.model.half()
@@ -140,9 +157,9 @@ class WhisperModel:
         together = torch.cat([scores[layer] for layer in heads], dim=1)  # [B, H, T, F]
         readings = []
         for row, text in enumerate(texts):
-            first, last = len(start), len(start) + len(text)
-            log_probs = logits[row, first - 1 : last].float().log_softmax(dim=-1)
-            readings.append(Reading(scores=together[row, :, first : last + 1], log_probs=log_probs))
+            expecting = slice(len(start) - 1, len(start) + len(text))  # what expects a token is the place before it
+            log_probs = logits[row, expecting].float().log_softmax(dim=-1)
+            readings.append(Reading(scores=together[row, :, expecting], log_probs=log_probs))
         return readings
 
     def transcribe(self, features: torch.Tensor, *, beam_size: int = 5) -> list[Any]:
@@ -173,6 +190,16 @@ class WhisperModel:
         audio = self._whisper.audio
         samples = audio.pad_or_trim(torch.from_numpy(resample(sound, SAMPLE_RATE_HZ, _RATE_HZ)))
         return audio.log_mel_spectrogram(samples, self.model.dims.n_mels).to(self.device, self.dtype)
+
+    def _take_known_heads(self) -> None:
+        """Give a checkpoint from a file, which names no alignment heads, those of OpenAI's model of its shape; fine-tuning keeps a shape.
+
+        Without them openai-whisper takes every head of the upper half, most of which follow no sound.
+        """
+        dims = self.model.dims
+        name = MODEL_OF_SHAPE.get((dims.n_text_layer, dims.n_text_head, dims.n_vocab))
+        if name is not None:
+            self.model.set_alignment_heads(self._whisper._ALIGNMENT_HEADS[name])
 
     def _alignment_heads(self) -> dict[int, torch.Tensor]:
         """Return layer -> heads that are known to follow the sound."""

@@ -1,0 +1,73 @@
+"""Numbers in real people's voices with known word times: single digits that people spoke, put one after the other.
+
+The digits are those of the Free Spoken Digit Dataset (`DIGIT_SPEAKER_INDEX.wav`, 8 kHz, trimmed to the word; Zohar Jackson and others,
+CC BY-SA 4.0), or of any folder that names its files so. Glued digits lack the melody of dictation; their times and voices are real.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stt_ft.audio.files import read_audio
+from stt_ft.audio.synthesis import SpokenWord, Utterance, add_noise
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.timing import num_samples, samples_to_s
+from stt_ft.text.digit_words import ENGLISH_DIGITS
+
+LEAD_S, TAIL_S = 0.6, 1.0
+"""Silence before the first digit and behind the last."""
+
+FLOOR_RMS = 3e-4
+"""Noise under the whole number, -70 dB of full scale: no microphone delivers digital silence."""
+
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+\.wav")
+_LOUDEST = 0.5
+
+
+class SpokenDigits:
+    """Single digits as people spoke them, by speaker.
+
+    Raises:
+        DatasetError: the folder lacks a digit by one of its speakers, or holds none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths: dict[tuple[str, str], list[Path]] = {}
+        for path in sorted(folder.glob("*.wav")) if folder.is_dir() else []:
+            if match := _NAME.fullmatch(path.name):
+                self._paths.setdefault((match["speaker"], match["digit"]), []).append(path)
+        self.speakers = sorted({speaker for speaker, _ in self._paths})
+        if not self.speakers:
+            raise DatasetError(f"{folder}: no file is named DIGIT_SPEAKER_INDEX.wav")
+        missing = [f"{digit}_{speaker}" for speaker in self.speakers for digit in "0123456789" if (speaker, digit) not in self._paths]
+        if missing:
+            raise DatasetError(f"{folder}: nobody says {', '.join(missing)}")
+
+    def number(self, speaker: str, digits: str, gaps_s: Sequence[float], rng: random.Random) -> Utterance:
+        """Return `digits` said by `speaker`, with `gaps_s` of silence between neighbours (one fewer than digits).
+
+        Each digit is one of the speaker's takes, drawn by `rng`; the loudest sample of the whole is `_LOUDEST`.
+        """
+        pieces = [np.zeros(num_samples(LEAD_S), dtype=np.float32)]
+        words = []
+        begin = len(pieces[0])
+        for digit, gap_s in zip(digits, (*gaps_s, TAIL_S), strict=True):
+            take = read_audio(rng.choice(self._paths[speaker, digit]))
+            start_s, end_s = samples_to_s(begin), samples_to_s(begin + len(take))
+            words.append(SpokenWord(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=end_s))
+            pieces += [take, np.zeros(num_samples(gap_s), dtype=np.float32)]
+            begin += len(take) + len(pieces[-1])
+        samples = np.concatenate(pieces)
+        gain = _LOUDEST / float(np.abs(samples).max())
+        noise = np.random.default_rng(rng.getrandbits(64))
+        return Utterance(samples=add_noise(samples, gain=gain, noise_rms=FLOOR_RMS, rng=noise), words=tuple(words))
+
+
+def mixed_gaps(rng: random.Random, count: int) -> list[float]:
+    """Return gaps as between glued digits in the project's measurements: 0.02 to 0.2 s, one in eight 0.3 to 0.8 s."""
+    return [rng.uniform(0.3, 0.8) if rng.random() < 1 / 8 else rng.uniform(0.02, 0.2) for _ in range(count)]
