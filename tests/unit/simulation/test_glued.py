@@ -1,0 +1,54 @@
+"""Numbers glued from digits that people spoke: the words lie where the takes were put."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stt_ft.audio.files import write_wav
+from stt_ft.core.errors import DatasetError
+from stt_ft.simulation.glued import LEAD_S, TAIL_S, SpokenDigits
+
+RATE_HZ = 24_000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two people; the digit d is a tone of 0.1 + d / 100 s."""
+    for speaker in ("ann", "bob"):
+        for digit in range(10):
+            time_s = np.arange(round((0.1 + digit / 100) * RATE_HZ)) / RATE_HZ
+            write_wav(tmp_path / f"{digit}_{speaker}_0.wav", 0.3 * np.sin(2000 * time_s).astype(np.float32), RATE_HZ)
+    return tmp_path
+
+
+def test_words_lie_where_their_takes_were_put(folder: Path):
+    number = SpokenDigits(folder).number("bob", "305", [0.25, 0.05], random.Random(1))
+    assert [word.text for word in number.words] == ["three", "zero", "five"]
+    edges = [edge for word in number.words for edge in (word.start_s, word.end_s)]
+    np.testing.assert_allclose(edges, np.cumsum([LEAD_S, 0.13, 0.25, 0.10, 0.05, 0.15]), atol=1e-4)
+    assert number.duration_s == pytest.approx(edges[-1] + TAIL_S, abs=1e-4)
+    loud = np.abs(number.samples) > 0.05
+    for word in number.words:
+        inside = loud[round(word.start_s * RATE_HZ) : round(word.end_s * RATE_HZ)]
+        assert inside.mean() > 0.5
+        loud[round(word.start_s * RATE_HZ) : round(word.end_s * RATE_HZ)] = False
+    assert not loud.any()
+
+
+def test_a_folder_that_lacks_a_digit_is_named_with_it(folder: Path):
+    (folder / "7_ann_0.wav").unlink()
+    with pytest.raises(DatasetError, match="nobody says 7_ann"):
+        SpokenDigits(folder)
+    with pytest.raises(DatasetError, match=r"no file is named DIGIT_SPEAKER_INDEX\.wav"):
+        SpokenDigits(folder / "none")
+
+
+def test_people_speak_every_digit(spoken_digits: SpokenDigits):
+    assert len(spoken_digits.speakers) == 6
+    number = spoken_digits.number("theo", "0123456789", [0.1] * 9, random.Random(0))
+    lengths_s = [word.end_s - word.start_s for word in number.words]
+    assert 0.1 < min(lengths_s) < max(lengths_s) < 1.2
