@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stt_ft.align.aligned_word import AlignedWord
+from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
 from stt_ft.align.pronunciations import LETTERS, by_rule
-from stt_ft.align.silence import trim_silence
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import AlignmentError, MissingExtra
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
@@ -73,13 +73,14 @@ class SphinxAligner:
         self._teach({piece for arc in grammar.arcs for piece in arc.pieces})
         if not any(arc.pieces for arc in grammar.arcs):
             return [[] for _ in lattices]
-        heard = self._decode(samples, grammar)
+        explained = grammar.explain(self._decode(samples, grammar))
+        shares = shares_of_spans([(pieces[0].start_s, pieces[-1].end_s) for _, _, pieces in explained], samples_to_s(len(samples)))
+        spans = place_words(samples, shares, [1] * len(explained), shares_per_s=1 / STEP_S)
         aligned: list[list[AlignedWord]] = [[] for _ in lattices]
-        for lattice_index, word, pieces in grammar.explain(heard):
-            start_s, end_s = pieces[0].start_s, pieces[-1].end_s
+        for (lattice_index, word, pieces), (start_s, end_s) in zip(explained, spans, strict=True):
             confidence = min(piece.confidence for piece in pieces)
-            aligned[lattice_index].append(AlignedWord(text=word, start_s=start_s, end_s=end_s, confidence=confidence))
-        return trim_silence(aligned, samples)
+            aligned[lattice_index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
+        return aligned
 
     def _decode(self, samples: np.ndarray, grammar: _Grammar) -> list[AlignedWord]:
         """Return the pieces of the best path through the grammar."""

@@ -14,9 +14,7 @@ import numpy as np
 import torch
 
 from stt_ft.align.aligned_word import AlignedWord
-from stt_ft.align.attention import attention_map, monotonic_path
-from stt_ft.align.retime import Timed, fit_into_span
-from stt_ft.align.silence import trim_silence
+from stt_ft.align.placing import place_words
 from stt_ft.align.whisper_model import FRAMES_PER_S, Reading, WhisperModel
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import samples_to_s
@@ -88,13 +86,8 @@ def listen(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Heari
     return [heard[row] for row in range(len(hearings))]
 
 
-def tokens_of(model: WhisperModel, word: str) -> list[int]:
-    """Return the text tokens of a word that follows others."""
-    return model.tokenizer.encode(f" {word}")
-
-
 def _encode(model: WhisperModel, hearing: Hearing) -> list[int]:
-    return [token for _, word in hearing.words() for token in tokens_of(model, word)]
+    return [token for _, word in hearing.words() for token in model.tokens_of(word)]
 
 
 def _read(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearing], rows: Sequence[int]) -> list[Reading]:
@@ -110,7 +103,7 @@ def _reword(model: WhisperModel, hearing: Hearing, reading: Reading) -> bool:
         if token.lattice.is_open:
             expected = _expected_path(model, token, reading, place)
             changed, hearing.said[index] = changed or expected != words, expected
-        place += sum(len(tokens_of(model, word)) for word in words)
+        place += sum(len(model.tokens_of(word)) for word in words)
     return changed
 
 
@@ -120,14 +113,14 @@ def _expected_path(model: WhisperModel, token: SpokenToken, reading: Reading, pl
     place_of_node = {0: place}
     for arc in lattice.arcs:  # the first arc out of a node is the plain way, along which the text was read
         if arc.start in place_of_node and arc.stop not in place_of_node:
-            place_of_node[arc.stop] = place_of_node[arc.start] + sum(len(tokens_of(model, word)) for word in arc.words)
+            place_of_node[arc.stop] = place_of_node[arc.start] + sum(len(model.tokens_of(word)) for word in arc.words)
     node, said = 0, ()
     while node != lattice.last:
         arcs = [arc for arc in lattice.arcs if arc.start == node and arc.words]
         if not arcs:
             return lattice.words
         at = reading.log_probs[min(place_of_node[node], len(reading.log_probs) - 1)]
-        arc = max(arcs, key=lambda arc: float(at[tokens_of(model, arc.words[0])[0]]) + float(np.log(arc.prior)) / 10)
+        arc = max(arcs, key=lambda arc: float(at[model.tokens_of(arc.words[0])[0]]) + float(np.log(arc.prior)) / 10)
         said, node = said + arc.words, arc.stop
     return said
 
@@ -138,28 +131,31 @@ def _timed(model: WhisperModel, hearing: Hearing, reading: Reading) -> list[list
         raise AlignmentError("the Whisper model's output is not finite: a broken checkpoint, or numbers too large for float16")
     duration_s = samples_to_s(len(hearing.samples))
     num_frames = max(1, min(reading.scores.shape[-1], int(np.ceil(duration_s * FRAMES_PER_S))))
-    onsets = monotonic_path(attention_map(reading.scores, num_frames))
+    shares = model.attention.log_shares(reading.scores[:, :-1], num_frames)  # [L, F]
     text = _encode(model, hearing)
     probs = [float(reading.log_probs[place, token].exp()) for place, token in enumerate(text)]
-    words, owners, confidences = [], [], []
+    said: list[tuple[int, str, slice]] = []
     place = 0
     for index, word in hearing.words():
-        stop = place + len(tokens_of(model, word))
+        stop = place + len(model.tokens_of(word))
         if any(glyph.isalnum() for glyph in word):
-            words.append(Timed(word, onsets[place] / FRAMES_PER_S, onsets[stop] / FRAMES_PER_S))
-            owners.append(index)
-            confidences.append(float(np.mean(probs[place:stop])))
+            said.append((index, word, slice(place, stop)))
         place = stop
+    with_sound = np.concatenate([np.arange(tokens.start, tokens.stop) for _, _, tokens in said])
+    spans = place_words(
+        hearing.samples, shares[with_sound], [tokens.stop - tokens.start for _, _, tokens in said], shares_per_s=FRAMES_PER_S
+    )
     timed: list[list[AlignedWord]] = [[] for _ in hearing.tokens]
-    for index, word, confidence in zip(owners, fit_into_span(words, 0.0, duration_s), confidences, strict=True):
-        timed[index].append(AlignedWord(text=word.text, start_s=word.start_s, end_s=word.end_s, confidence=confidence))
-    return trim_silence(timed, hearing.samples)
+    for (index, word, tokens), (start_s, end_s) in zip(said, spans, strict=True):
+        confidence = float(np.mean(probs[tokens]))
+        timed[index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
+    return timed
 
 
 def _expected(model: WhisperModel, hearing: Hearing, reading: Reading, language: str) -> list[list[HeardWord]]:
     """Return the words of each token, digits replaced by the digits that the decoder surely expects in their place."""
     digits = language_named(language).digits if language in LANGUAGES else ()
-    firsts = [tokens_of(model, word)[0] for word in digits]
+    firsts = [model.tokens_of(word)[0] for word in digits]
     expected: list[list[HeardWord]] = [[] for _ in hearing.tokens]
     place = 0
     for index, word in hearing.words():
@@ -171,7 +167,7 @@ def _expected(model: WhisperModel, hearing: Hearing, reading: Reading, language:
             if likeliest != int(value) and share > _MISREAD_CONFIDENCE:
                 heard = HeardWord(text=digits[likeliest], misread=share)
         expected[index].append(heard)
-        place += len(tokens_of(model, word))
+        place += len(model.tokens_of(word))
     return expected
 
 

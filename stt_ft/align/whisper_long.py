@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from stt_ft.align.aligned_word import AlignedWord
-from stt_ft.align.whisper_hearing import Heard, Hearing, listen, tokens_of
+from stt_ft.align.whisper_hearing import Heard, Hearing, listen
 from stt_ft.align.whisper_model import WINDOW_S, WhisperModel
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import num_samples, samples_to_s
@@ -59,7 +59,7 @@ def _num_said(model: WhisperModel, features: torch.Tensor, tokens: Sequence[Spok
     text: list[int] = []
     ends: list[int] = []
     for token in tokens:
-        pieces = [piece for word in token.lattice.words for piece in tokens_of(model, word)]
+        pieces = [piece for word in token.lattice.words for piece in model.tokens_of(word)]
         if len(text) + len(pieces) > model.max_text_tokens:
             break
         text += pieces

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from stt_ft.align.attention import AttentionWeights
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
 from stt_ft.core.provenance import file_sha256
@@ -25,6 +28,9 @@ from stt_ft.core.timing import SAMPLE_RATE_HZ
 
 WINDOW_S = 30.0
 """Seconds of sound that Whisper hears at once (`whisper.audio.CHUNK_LENGTH`)."""
+
+_WINDOW_STEP_S, _WINDOW_SPARE_S = 2.5, 0.5
+"""Short windows grow in these steps, and leave at least this much silence behind the sound."""
 
 FRAMES_PER_S = 50
 """Encoder frames a second (`whisper.audio.TOKENS_PER_SECOND`)."""
@@ -50,6 +56,11 @@ _DOWNLOAD_PATIENCE_S = 30.0
 """Seconds of silence after which a download is given up; openai-whisper itself would wait for ever behind a closed firewall."""
 
 
+def short_window_s(duration_s: float) -> float:
+    """Return the window that a sound of known text needs, at most `WINDOW_S`: what is heard in it depends on nothing but the sound."""
+    return min(WINDOW_S, _WINDOW_STEP_S * math.ceil((duration_s + _WINDOW_SPARE_S) / _WINDOW_STEP_S))
+
+
 @contextlib.contextmanager
 def _patience(seconds: float) -> Iterator[None]:
     """Let new connections give up after `seconds` without an answer."""
@@ -66,7 +77,7 @@ class Reading:
     """What the decoder made of one clip's text.
 
     Attributes:
-        scores: attention scores of the alignment heads while each text token, and then the end, is expected [H, L + 1, F].
+        scores: raw attention scores of the heads that were read while each text token, and then the end, is expected [H, L + 1, F].
         log_probs: log probabilities of what comes at each text token's place and behind the last [L + 1, V].
     """
 
@@ -93,8 +104,9 @@ class WhisperModel:
         self.device = device
         self.language = language
         self.model = self._load(name)
-        if name not in whisper.available_models():
-            self._take_known_heads()
+        self.checkpoint_path = self._path_of(name)
+        self.identity = self._identity(name)
+        self.attention = AttentionWeights.untuned(self._known_heads())
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         if device.type == "cuda":
             self.model = self.model.half()
@@ -104,7 +116,7 @@ class WhisperModel:
         self.provenance = {
             "aligner": "whisper",
             "openai-whisper": importlib.metadata.version("openai-whisper"),
-            "model": self._identity(name),
+            "model": self.identity,
         }
         self.provenance |= {"language": language, "dtype": str(self.dtype).removeprefix("torch.")}
 
@@ -129,24 +141,36 @@ class WhisperModel:
             hidden = block(hidden)
         return encoder.ln_post(hidden)
 
-    def read(self, features: torch.Tensor, texts: Sequence[Sequence[int]]) -> list[Reading]:
+    def tokens_of(self, word: str) -> list[int]:
+        """Return the text tokens of a word that follows others."""
+        return self.tokenizer.encode(f" {word}")
+
+    def read(
+        self, features: torch.Tensor, texts: Sequence[Sequence[int]], *, heads: Sequence[tuple[int, int]] | None = None
+    ) -> list[Reading]:
         """Pass the tokens of known texts through the decoder, once, all together.
 
         Args:
             features: encoder output [B, F, D].
             texts: text tokens of each clip.
+            heads: (layer, head) of the cross-attention to read, by default those of `attention`.
         """
+        heads = self.attention.heads if heads is None else heads
         start = [*self.tokenizer.sot_sequence, self.tokenizer.no_timestamps]
         longest = max(len(text) for text in texts)
         rows = [[*start, *text, *[self.tokenizer.eot] * (longest - len(text) + 1)] for text in texts]
         tokens = torch.tensor(rows, device=self.device)  # [B, T]
-        scores: dict[int, torch.Tensor] = {}
-        heads = self._alignment_heads()
+        scores: dict[tuple[int, int], torch.Tensor] = {}
+
+        def keep(layer: int, outputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+            for head in {head for chosen, head in heads if chosen == layer}:
+                scores[layer, head] = outputs[-1][:, head]
+
         hooks = [
             self.model.decoder.blocks[layer].cross_attn.register_forward_hook(
-                lambda _module, _inputs, outputs, layer=layer, chosen=chosen: scores.__setitem__(layer, outputs[-1][:, chosen])
+                lambda _module, _inputs, outputs, layer=layer: keep(layer, outputs)
             )
-            for layer, chosen in heads.items()
+            for layer in {layer for layer, _ in heads}
         ]
         try:
             with torch.inference_mode(), self._whisper.model.disable_sdpa():
@@ -154,7 +178,7 @@ class WhisperModel:
         finally:
             for hook in hooks:
                 hook.remove()
-        together = torch.cat([scores[layer] for layer in heads], dim=1)  # [B, H, T, F]
+        together = torch.stack([scores[head] for head in heads], dim=1)  # [B, H, T, F]
         readings = []
         for row, text in enumerate(texts):
             expecting = slice(len(start) - 1, len(start) + len(text))  # what expects a token is the place before it
@@ -191,22 +215,23 @@ class WhisperModel:
         samples = audio.pad_or_trim(torch.from_numpy(resample(sound, SAMPLE_RATE_HZ, _RATE_HZ)))
         return audio.log_mel_spectrogram(samples, self.model.dims.n_mels).to(self.device, self.dtype)
 
-    def _take_known_heads(self) -> None:
-        """Give a checkpoint from a file, which names no alignment heads, those of OpenAI's model of its shape; fine-tuning keeps a shape.
+    def _known_heads(self) -> list[tuple[int, int]]:
+        """Return OpenAI's alignment heads for a model of this shape, which fine-tuning keeps; of another, all heads of the upper half.
 
-        Without them openai-whisper takes every head of the upper half, most of which follow no sound.
+        A checkpoint that is not OpenAI's own download names none, and openai-whisper would take the upper half for it.
         """
         dims = self.model.dims
         name = MODEL_OF_SHAPE.get((dims.n_text_layer, dims.n_text_head, dims.n_vocab))
         if name is not None:
             self.model.set_alignment_heads(self._whisper._ALIGNMENT_HEADS[name])
+        return [(layer, head) for layer, head in self.model.alignment_heads.indices().T.tolist()]
 
-    def _alignment_heads(self) -> dict[int, torch.Tensor]:
-        """Return layer -> heads that are known to follow the sound."""
-        chosen: dict[int, list[int]] = {}
-        for layer, head in self.model.alignment_heads.indices().T.tolist():
-            chosen.setdefault(layer, []).append(head)
-        return {layer: torch.tensor(heads, device=self.device) for layer, heads in sorted(chosen.items())}
+    def _path_of(self, name: str) -> Path:
+        """Return where the checkpoint lies: the named file, or where `whisper.load_model` keeps its downloads."""
+        url = self._whisper._MODELS.get(name)
+        if url is None:
+            return Path(name)
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper" / url.rpartition("/")[2]
 
     def _load(self, name: str) -> Any:
         whisper = self._whisper

@@ -19,7 +19,6 @@ def annotate(
     language: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
-    fast: bool = False,
 ) -> None:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone.
 
@@ -32,8 +31,6 @@ def annotate(
         language: language of the recordings; by default that of dataset.yaml.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips heard side by side (whisper).
-        fast: hear clips with a script in windows as short as they are, not in the 30 s that Whisper was trained on (whisper); several times
-            faster on a CPU, and to be checked by ear.
     """
     import os
 
@@ -47,7 +44,7 @@ def annotate(
     data = Dataset.open_for_writing(dataset)
     language = language_of(data, language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ)}
-    work = _aligner(aligner, model=model, language=language, device=device, batch_size=batch_size, fast=fast)
+    work = _aligner(aligner, model=model, language=language, device=device, batch_size=batch_size)
     faults: dict[str, str] = {}
     mismatched: list[str] = []
     records, jobs = {}, []
@@ -82,7 +79,7 @@ def annotate(
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
 
 
-def _aligner(name: str, *, model: str, language: str, device: str, batch_size: int, fast: bool):
+def _aligner(name: str, *, model: str, language: str, device: str, batch_size: int):
     """Return how clips are aligned: what it is made by, and a function from jobs to results."""
     from stt_ft.align.batch import SphinxWork
     from stt_ft.core.errors import ConfigError
@@ -92,7 +89,7 @@ def _aligner(name: str, *, model: str, language: str, device: str, batch_size: i
     if name == "whisper":
         from stt_ft.align.whisper_aligner import WhisperWork
 
-        return WhisperWork(model, language=language, device=device, batch_size=batch_size, short_windows=fast)
+        return WhisperWork(model, language=language, device=device, batch_size=batch_size)
     if language != "en":
         raise ConfigError(f"--aligner sphinx knows English only, these recordings are in {language!r}; use --aligner whisper")
     return SphinxWork()

@@ -1,4 +1,4 @@
-"""The path through the attention map: a planted one is found, and it agrees with a brute-force search."""
+"""Heads that follow the sound are found among others, their lags are taken off, and the shares tell which token is spoken when."""
 
 from __future__ import annotations
 
@@ -8,61 +8,68 @@ import numpy as np
 import pytest
 import torch
 
-from stt_ft.align.attention import attention_map, monotonic_path
+from stt_ft.align.attention import LAGS, AttentionWeights, best_heads, fit_weights, lagged_attention
+
+NUM_FRAMES = 120
 
 
-def planted(onsets: list[int], num_frames: int, noise: float, seed: int = 0) -> np.ndarray:
+def planted(lags: list[int | None], seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
+    """Return scores of heads that look `lag` frames behind the token being expected (None: nowhere), and the token in each frame."""
     rng = np.random.default_rng(seed)
-    affinity = rng.standard_normal((len(onsets), num_frames)) * noise
-    for token, (begin, end) in enumerate(zip(onsets, [*onsets[1:], num_frames], strict=True)):
-        affinity[token, begin:end] += 1.0
-    return affinity
+    edges = np.sort(rng.choice(np.arange(5, NUM_FRAMES - 5, 4), 9, replace=False))
+    tokens = np.full(NUM_FRAMES, -1)
+    for token, (begin, end) in enumerate(itertools.pairwise(edges)):
+        tokens[begin:end] = token
+    scores = torch.from_numpy(rng.standard_normal((len(lags), 8, NUM_FRAMES)))
+    for head, lag in enumerate(lags):
+        if lag is not None:
+            seen = np.flatnonzero(tokens >= 0)
+            seen = seen[(seen + lag >= 0) & (seen + lag < NUM_FRAMES)]
+            scores[head, tokens[seen], seen + lag] += 4.0
+    return scores, tokens
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
-def test_a_planted_path_is_found(noise: float) -> None:
-    onsets = [0, 4, 5, 11, 30, 44]
-    found = monotonic_path(planted(onsets, 50, noise))
-    assert np.abs(found - onsets).max() <= (1 if noise else 0)
+def test_the_heads_that_follow_the_sound_are_found() -> None:
+    examples = [planted([None, 4, None, 12, -2, None], seed) for seed in range(4)]
+    assert set(best_heads(examples, 3)) == {1, 3, 4}
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_path_is_the_best_of_all(seed: int) -> None:
-    num_tokens, num_frames = 3, 6
-    affinity = np.random.default_rng(seed).standard_normal((num_tokens, num_frames))
-
-    def walks(token: int, frame: int) -> list[list[tuple[int, int]]]:
-        if (token, frame) == (num_tokens - 1, num_frames - 1):
-            return [[(token, frame)]]
-        steps = [(token + 1, frame + 1), (token + 1, frame), (token, frame + 1)]
-        return [[(token, frame), *rest] for t, f in steps if t < num_tokens and f < num_frames for rest in walks(t, f)]
-
-    best = max(walks(0, 0), key=lambda walk: sum(affinity[cell] for cell in walk))
-    assert monotonic_path(affinity).tolist() == [min(f for t, f in best if t == token) for token in range(num_tokens)]
+@pytest.mark.parametrize("lag", [-4, 0, 6, 14])
+def test_the_lag_of_attention_is_taken_off(lag: int) -> None:
+    examples = [planted([None, lag], seed) for seed in range(6)]
+    weights = AttentionWeights(heads=((0, 0), (0, 1)), weights=fit_weights(examples))
+    scores, tokens = planted([None, lag], seed=99)
+    told = weights.log_shares(scores, NUM_FRAMES).argmax(axis=0)
+    inner = (tokens >= 0) & (np.arange(NUM_FRAMES) < NUM_FRAMES - 20)
+    assert (told == tokens)[inner].mean() > 0.9
+    shifted = AttentionWeights(heads=weights.heads, weights=np.roll(weights.weights, 5, axis=0)).log_shares(scores, NUM_FRAMES)
+    assert (shifted.argmax(axis=0) == tokens)[inner].mean() < 0.7
 
 
-def test_the_path_agrees_with_whispers_own() -> None:
-    whisper_timing = pytest.importorskip("whisper.timing")
-    affinity = planted([0, 3, 9, 20], 40, 0.5)
-    text, time = whisper_timing.dtw(torch.from_numpy(-affinity))
-    theirs = [int(min(time[text == token])) for token in range(4)]
-    assert monotonic_path(affinity).tolist() == theirs
+def test_untuned_weights_read_known_heads_100_ms_back() -> None:
+    untuned = AttentionWeights.untuned([(3, 1), (2, 5)])
+    assert untuned.weights.shape == (len(LAGS), 2)
+    assert untuned.weights.sum() == pytest.approx(1.0)
+    assert np.average(LAGS, weights=untuned.weights[:, 0]) == 5
+    scores, tokens = planted([5, 5], seed=3)
+    assert (untuned.log_shares(scores, NUM_FRAMES).argmax(axis=0) == tokens)[tokens >= 0].mean() > 0.8
 
 
-def test_the_map_leaves_out_padding_and_agrees_with_whispers_filter() -> None:
+def test_padding_is_left_out_and_the_filter_is_whispers() -> None:
     whisper_timing = pytest.importorskip("whisper.timing")
     scores = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(0))
-    ours = attention_map(scores, 30)
-    weights = scores[:, :, :30].softmax(dim=-1)
-    std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    theirs = whisper_timing.median_filter((weights - mean) / std, 7).mean(dim=0)
-    assert ours.shape == (5, 30)
-    np.testing.assert_allclose(ours, theirs.double().numpy(), atol=1e-5)
+    attention = scores[:, :, :30].softmax(dim=-1)
+    std, mean = torch.std_mean(attention, dim=-2, keepdim=True, unbiased=False)
+    theirs = whisper_timing.median_filter((attention - mean) / std, 7).clamp(-3, 6)
+    ours = lagged_attention(scores, 30)
+    assert ours.shape == (len(LAGS), 3, 5, 30)
+    torch.testing.assert_close(ours[LAGS.index(0)], theirs)
+    torch.testing.assert_close(ours[LAGS.index(2), ..., :-2], theirs[..., 2:])
 
 
-@pytest.mark.parametrize(("num_tokens", "num_frames"), list(itertools.product([1, 4], [1, 2, 9])))
-def test_onsets_never_go_back_even_with_more_tokens_than_frames(num_tokens: int, num_frames: int) -> None:
-    onsets = monotonic_path(np.random.default_rng(0).standard_normal((num_tokens, num_frames)))
-    assert onsets[0] == 0
-    assert (np.diff(onsets) >= 0).all()
-    assert onsets[-1] < num_frames
+def test_shares_are_shares() -> None:
+    scores, _ = planted([2])
+    shares = np.exp(AttentionWeights.untuned([(0, 0)]).log_shares(scores, NUM_FRAMES))
+    assert shares.shape == (8, NUM_FRAMES)
+    assert (shares.sum(axis=0) < 1.2).all()
+    np.testing.assert_array_less(0.9, shares.sum(axis=0))

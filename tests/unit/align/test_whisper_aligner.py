@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from stt_ft.align import calibration
 from stt_ft.align.batch import AlignmentJob
+from stt_ft.align.calibration import MEASURED
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.align.whisper_model import WhisperModel
 from stt_ft.audio.files import write_wav
-from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
 
 SCRIPTS = ("order number 1296803, please", "the pin is 4051", "hello — world")
 
@@ -124,14 +127,38 @@ def test_a_script_longer_than_the_decoder_reads_is_named_and_the_rest_goes_on(sm
     assert all(result.words for result in results[1:])
 
 
-def test_short_windows_give_the_same_alone_and_together_and_say_so(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
-    short = WhisperWork(str(small_whisper), language="en", device="cpu", batch_size=8, short_windows=True)
-    together = list(short.results(jobs))
-    alone = [result for job in jobs for result in short.results([job])]
-    for one, other in zip(together, alone, strict=True):
-        assert [(word.written, word.start_s) for word in one.words] == [(word.written, word.start_s) for word in other.words]
-    assert short.provenance["short_windows"] is True
-    assert "short_windows" not in work(small_whisper).provenance
+def test_a_checkpoint_is_measured_once_and_measured_anew_when_it_is_another(small_whisper: Path, tmp_path: Path) -> None:
+    kept = small_whisper.with_name("small.pt.attention.json")
+    first = work(small_whisper)
+    assert first.provenance["attention"] == MEASURED
+    assert len(json.loads(kept.read_text())["heads"]) == 8  # all there are
+    before = kept.stat().st_mtime_ns
+    work(small_whisper)
+    assert kept.stat().st_mtime_ns == before
+    other = tmp_path / "small.pt"
+    other.write_bytes(small_whisper.read_bytes() + b" ")
+    (tmp_path / kept.name).write_text(kept.read_text())
+    assert calibration._kept(tmp_path / kept.name, WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))) is not None
+    changed = WhisperModel(str(other), language="en", device=torch.device("cpu"))
+    assert calibration._kept(tmp_path / kept.name, changed) is None
+    kept_text = kept.read_text()
+    for spoiled in ("", "{}", kept_text[:100], kept_text.replace("measured 1", "measured 0")):
+        (tmp_path / kept.name).write_text(spoiled)
+        assert calibration._kept(tmp_path / kept.name, WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))) is None
+
+
+def test_without_a_synthesiser_the_known_heads_are_read_and_a_message_says_so(
+    small_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise MissingExtra("espeakng-loader", "synth", "speech synthesis")
+
+    monkeypatch.setattr(calibration, "Synthesizer", missing)
+    path = tmp_path / "alone.pt"
+    path.write_bytes(small_whisper.read_bytes())
+    assert work(path).provenance["attention"] == "known heads"
+    assert "stt-ft[synth]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_whole_window_by_the_short_way_is_whispers_own_encoder(small_whisper: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from stt_ft.align.attention import LAGS, AttentionWeights
 from stt_ft.align.whisper_hearing import mismatch_of
 from stt_ft.align.whisper_long import listen_long
 from stt_ft.align.whisper_model import FRAMES_PER_S, WINDOW_S, Reading
@@ -29,8 +30,12 @@ class KnowingModel:
         digits = "zero one two three four five six seven eight nine".split()  # noqa: SIM905
         self.words = words
         self.ids = {word: index for index, word in enumerate(dict.fromkeys([*words, *digits]))}
-        self.tokenizer = SimpleNamespace(encode=lambda text: [self.ids[text.strip()]], eot=len(self.ids))
+        self.tokenizer = SimpleNamespace(eot=len(self.ids))
+        self.attention = AttentionWeights(heads=((0, 0),), weights=np.array([[float(lag == 0)] for lag in LAGS], dtype=np.float32))
         self.misread = misread or {}
+
+    def tokens_of(self, word: str) -> list[int]:
+        return [self.ids[word]]
 
     def encode(self, sounds: list[np.ndarray]) -> torch.Tensor:
         (sound,) = sounds

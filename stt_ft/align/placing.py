@@ -1,0 +1,165 @@
+"""Where known words lie in a sound: in order, on what is loud, each where an aligner saw it; pauses between them are found, not shared out.
+
+An aligner knows roughly which stretch belongs to which word; the sound itself tells within hundredths of a second where something is
+said. One Viterbi pass over steps of 10 ms weighs both: every step belongs to a piece of a word or to the silence between two words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stt_ft.core.errors import AlignmentError
+from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+
+STEP_S = 0.01
+
+_FINE_STEP_S = 0.005
+_WINDOW_S, _FINE_WINDOW_S = 0.02, 0.012
+_NUM_BANDS, _LOWEST_HZ, _HIGHEST_HZ = 24, 100.0, 7600.0
+_FFT_SAMPLES = 1024
+_FLOOR_PERCENTILE, _SPEECH_PERCENTILE = 10, 95
+_DEAF_DB = 8.0  # a band whose speech stands less above its floor tells nothing
+_KNEE_DB, _FULL_DB = 4.0, 14.0  # above the floor: nothing heard yet, and surely heard
+_SMOOTHING = (0.25, 0.5, 0.25)
+
+_HEARD = 0.1  # presence at which a step is as likely sound as silence
+_SLOPE, _MOST_EVIDENCE = 20.0, 2.0  # nats a step that loudness may speak for or against a word
+_ALIGNER_WEIGHT = 0.1  # of the aligner's log shares; steps near to one another say nearly the same
+_PAUSE_COST = 1.0
+_LEAST_WORD_STEPS = 6
+_LONGEST_TRIM_S = 0.025
+_FAR_LOG_SHARE, _NATS_PER_S = -4.0, 40.0
+
+
+def presence(samples: np.ndarray, *, step_s: float = STEP_S, window_s: float = _WINDOW_S) -> np.ndarray:
+    """Return how far the sound stands out of the recording's own background, 0 to 1 a step: float64 [T].
+
+    The mean over frequency bands of the level above the band's floor, so that a hiss counts against hum and a vowel against traffic.
+    A recording without any contrast is all present.
+    """
+    level_db = _band_levels_db(samples, step_s, window_s)
+    if len(level_db) == 0:
+        return np.zeros(0)
+    floor_db, speech_db = np.percentile(level_db, [_FLOOR_PERCENTILE, _SPEECH_PERCENTILE], axis=0)
+    telling = speech_db - floor_db > _DEAF_DB
+    if not telling.any():
+        return np.ones(len(level_db))
+    return np.clip((level_db - floor_db - _KNEE_DB) / (_FULL_DB - _KNEE_DB), 0, 1)[:, telling].mean(axis=1)
+
+
+def place_words(
+    samples: np.ndarray, log_shares: np.ndarray, pieces_of_word: Sequence[int], *, shares_per_s: float
+) -> list[tuple[float, float]]:
+    """Return the span of each word in seconds: in order, apart or touching, edges refined to where the sound begins and ends.
+
+    Args:
+        samples: mono sound at 24 kHz.
+        log_shares: log of how likely each piece (token) of the text is the one spoken [L, F].
+        pieces_of_word: how many pieces each word has; they add up to L.
+        shares_per_s: columns of `log_shares` a second.
+
+    Raises:
+        AlignmentError: the sound is too short for the words.
+    """
+    heard = np.convolve(np.pad(presence(samples), 1, mode="edge"), _SMOOTHING, mode="valid")
+    num_steps = len(heard)
+    least = next((least for least in range(_LEAST_WORD_STEPS, 0, -1) if _num_states(pieces_of_word, least) <= num_steps), None)
+    if least is None:
+        raise AlignmentError(f"{len(pieces_of_word)} words do not fit into {samples_to_s(len(samples)):.2f} s of sound")
+    share_places = (np.arange(num_steps) + 0.5) * STEP_S * shares_per_s - 0.5
+    shares = np.array([np.interp(share_places, np.arange(log_shares.shape[1]), row) for row in log_shares])
+    loudness = np.clip(_SLOPE * (heard - _HEARD), -_MOST_EVIDENCE, _MOST_EVIDENCE)
+    spans = _best_path(loudness, _ALIGNER_WEIGHT * shares, pieces_of_word, least)
+    return _refined(spans, presence(samples, step_s=_FINE_STEP_S, window_s=_FINE_WINDOW_S), samples_to_s(len(samples)))
+
+
+def shares_of_spans(spans: Sequence[tuple[float, float]], duration_s: float) -> np.ndarray:
+    """Return log shares for words that an aligner gave whole spans in seconds: none lost inside, the more the farther outside [L, T]."""
+    middle_s = (np.arange(max(1, int(duration_s / STEP_S))) + 0.5) * STEP_S
+    outside_s = [np.maximum(np.maximum(start_s - middle_s, middle_s - end_s), 0.0) for start_s, end_s in spans]
+    return np.maximum(-_NATS_PER_S * np.array(outside_s), _FAR_LOG_SHARE)
+
+
+def _repeats(pieces: int, least: int) -> int:
+    """Return how many steps each piece of a word lasts at least, for the word to last `least`."""
+    return max(1, -(-least // pieces))
+
+
+def _num_states(pieces_of_word: Sequence[int], least: int) -> int:
+    return sum(pieces * _repeats(pieces, least) for pieces in pieces_of_word)
+
+
+def _best_path(loudness: np.ndarray, shares: np.ndarray, pieces_of_word: Sequence[int], least: int) -> list[tuple[int, int]]:
+    """Return the steps of each word, first and behind the last, on the likeliest path through silence, word, silence, word … silence."""
+    evidence, word_of_state, piece = [-loudness], [-1], 0
+    for word, pieces in enumerate(pieces_of_word):
+        repeats = _repeats(pieces, least)
+        for _ in range(pieces):
+            evidence += [shares[piece] + loudness] * repeats
+            word_of_state += [word] * repeats
+            piece += 1
+        evidence.append(-loudness)
+        word_of_state.append(-1)
+    steps = np.array(evidence).T  # [T, states]
+    owner = np.array(word_of_state)
+    silent = owner < 0
+    cost = np.where(silent, _PAUSE_COST, 0.0)
+    may_skip = np.zeros(len(owner), dtype=bool)
+    may_skip[2:] = silent[1:-1] & ~silent[2:]  # from a word into the next, past the silence between them
+    total = np.full(len(owner), -np.inf)
+    total[:2] = steps[0, :2]
+    came = np.zeros(steps.shape, dtype=np.int8)  # how many states back the step before was
+    for step in range(1, len(steps)):
+        from_before, from_skip = np.full_like(total, -np.inf), np.full_like(total, -np.inf)
+        from_before[1:] = total[:-1] - cost[1:]
+        from_skip[2:] = np.where(may_skip[2:], total[:-2], -np.inf)
+        came[step] = np.where(from_before > total, 1, 0)
+        total = np.maximum(total, from_before)
+        came[step][from_skip > total] = 2
+        total = np.maximum(total, from_skip) + steps[step]
+    state = len(owner) - 1 if total[-1] >= total[-2] else len(owner) - 2
+    path = np.empty(len(steps), dtype=np.int64)
+    for step in range(len(steps) - 1, -1, -1):
+        path[step] = state
+        state -= int(came[step, state])
+    on = owner[path]
+    places = [np.flatnonzero(on == word) for word in range(len(pieces_of_word))]
+    return [(int(place[0]), int(place[-1]) + 1) for place in places]
+
+
+def _refined(spans: Sequence[tuple[int, int]], heard: np.ndarray, duration_s: float) -> list[tuple[float, float]]:
+    """Return the spans in seconds, edges at a silence moved inwards to the first and last fine step in which something is heard."""
+    per_step = round(STEP_S / _FINE_STEP_S)
+    longest = round(_LONGEST_TRIM_S / _FINE_STEP_S)
+    edges = [(start * per_step, stop * per_step) for start, stop in spans]
+    refined = []
+    for word, (start, stop) in enumerate(edges):
+        loud = np.flatnonzero(heard[start:stop] >= _HEARD)
+        if len(loud) and (word == 0 or edges[word - 1][1] < start) and loud[0] < longest:
+            start += int(loud[0])
+        trailing = len(heard[start:stop]) - 1 - int(np.flatnonzero(heard[start:stop] >= _HEARD)[-1]) if len(loud) else longest
+        if (word == len(edges) - 1 or edges[word + 1][0] > stop) and trailing < longest:
+            stop -= trailing
+        refined.append((start * _FINE_STEP_S, min(stop * _FINE_STEP_S, duration_s)))
+    return refined
+
+
+def _band_levels_db(samples: np.ndarray, step_s: float, window_s: float) -> np.ndarray:
+    """Return the level in each of `_NUM_BANDS` mel bands around every step, in decibels: float64 [T, bands]."""
+    step, window = round(step_s * SAMPLE_RATE_HZ), round(window_s * SAMPLE_RATE_HZ)
+    num_steps = -(-len(samples) // step)
+    padded = np.pad(samples.astype(np.float64), ((window - step) // 2, window + step))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::step][:num_steps] * np.hanning(window)
+    power = np.abs(np.fft.rfft(frames, _FFT_SAMPLES, axis=1)) ** 2
+    return 10 * np.log10(power @ _mel_bands().T + 1e-9)
+
+
+def _mel_bands() -> np.ndarray:
+    """Return triangular bands, equally wide on the mel scale: float64 [bands, frequencies]."""
+    mel = 2595 * np.log10(1 + np.fft.rfftfreq(_FFT_SAMPLES, 1 / SAMPLE_RATE_HZ) / 700)
+    edges = np.linspace(*(2595 * np.log10(1 + hz / 700) for hz in (_LOWEST_HZ, _HIGHEST_HZ)), _NUM_BANDS + 2)
+    rising = (mel - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - mel) / (edges[2:] - edges[1:-1])[:, None]
+    return np.clip(np.minimum(rising, falling), 0, None)
