@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +83,32 @@ try:
 except AudioError as error:
     print(error, flush=True)
 """
+
+
+@pytest.mark.parametrize("hand_on", [None, lambda chunk: None])
+def test_sound_that_the_device_threw_away_is_counted(hand_on) -> None:
+    from stt_ft.audio.microphone import Recording
+
+    take = Recording(sample_rate_hz=RATE_HZ, hand_on=hand_on)
+    for lost in (False, True, False, True):
+        take._take(np.zeros((256, 1), np.float32), 256, None, SimpleNamespace(input_overflow=lost))
+    assert take.num_gaps == 2
+
+
+def test_sound_from_a_device_of_another_rate_is_no_sample_late() -> None:
+    """What `transcribe --mic` hears of pieces of odd lengths, against the whole resampled at once."""
+    from stt_ft.audio.microphone import LiveMicrophone
+
+    microphone = LiveMicrophone(sample_rate_hz=RATE_HZ, frame_samples=1920)
+    microphone._recording.device_rate_hz = 44_100
+    sound, rng, begin = resample(np.concatenate([chirp(), np.zeros(RATE_HZ, np.float32)]), RATE_HZ, 44_100), np.random.default_rng(0), 0
+    while begin < len(sound):
+        end = begin + int(rng.integers(100, 2000))
+        microphone._take(sound[begin:end])
+        begin = end
+    frames = microphone.frames(timeout_s=0.1)
+    heard = np.concatenate([next(frames) for _ in range(2 * 12)])
+    np.testing.assert_allclose(heard, resample(sound, 44_100, RATE_HZ)[: len(heard)], atol=2e-3)
 
 
 def test_no_such_device_is_refused_with_the_way_out() -> None:
