@@ -35,7 +35,8 @@ def test_what_is_played_into_the_microphone_is_in_the_file(null_sink: None, tmp_
     script = tmp_path / "record.py"
     script.write_text(RECORDER)
     waking = np.zeros(RATE_HZ // 2, dtype=np.float32)  # the monitor of an idle sink gives nothing until something plays
-    write_wav(tmp_path / "played.wav", np.concatenate([waking, chirp()]))
+    sound = np.concatenate([chirp(), np.zeros(3 * RATE_HZ, np.float32), chirp()])  # a sample dropped in between would part the two
+    write_wav(tmp_path / "played.wav", np.concatenate([waking, sound]))
     environment = {**os.environ, "PYTHONPATH": str(Path(stt_ft.__file__).parents[1])}
     recorder = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "dataset")], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=environment
@@ -51,14 +52,18 @@ def test_what_is_played_into_the_microphone_is_in_the_file(null_sink: None, tmp_
     recorder.communicate("stop\n", timeout=20)
     assert recorder.returncode == 0
     taken = read_audio(tmp_path / "dataset" / "audio" / "anna_chirp.wav", FINE_RATE_HZ)  # finer, since the delay is no whole sample
-    played = resample(chirp(), RATE_HZ, FINE_RATE_HZ)
-    size = 1 << 20
+    played = resample(sound, RATE_HZ, FINE_RATE_HZ)
+    size = 1 << 21
     correlation = np.fft.irfft(np.fft.rfft(taken, size) * np.conj(np.fft.rfft(played, size)))
     lag = int(correlation.argmax())
     overlap = taken[lag : lag + len(played)]
     assert len(overlap) == len(played), "the take ends before the sound does"
     likeness = float(np.dot(overlap, played) / (np.linalg.norm(overlap) * np.linalg.norm(played)))
     assert likeness > 0.99
+    for part in (slice(None, round(1.5 * FINE_RATE_HZ)), slice(-round(1.5 * FINE_RATE_HZ), None)):
+        lags = range(-FINE_RATE_HZ // 1000, FINE_RATE_HZ // 1000 + 1)  # a millisecond
+        best = max(lags, key=lambda shift: float(np.dot(np.roll(overlap, shift)[part], played[part])))
+        assert abs(best) <= FINE_RATE_HZ // RATE_HZ  # a sample of what was recorded
     assert np.abs(overlap).max() == pytest.approx(np.abs(played).max(), rel=0.1)
 
 
