@@ -1,7 +1,8 @@
 """Numbers in real people's voices with known word times: single digits that people spoke, put one after the other.
 
 The digits are those of the Free Spoken Digit Dataset (`DIGIT_SPEAKER_INDEX.wav`, 8 kHz, trimmed to the word; Zohar Jackson and others,
-CC BY-SA 4.0), or of any folder that names its files so. Glued digits lack the melody of dictation; their times and voices are real.
+CC BY-SA 4.0), or of any folder that names its files so. Glued digits lack the melody of dictation; their times and voices are real. A file
+may hold quiet at its edges (up to 0.45 s before and 0.9 s behind, most of it one speaker's), so a word lies where its take sounds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from stt_ft.audio.files import read_audio
 from stt_ft.audio.synthesis import SpokenWord, Utterance, add_noise
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.timing import num_samples, samples_to_s
+from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 
 LEAD_S, TAIL_S = 0.6, 1.0
@@ -24,6 +25,9 @@ LEAD_S, TAIL_S = 0.6, 1.0
 
 FLOOR_RMS = 3e-4
 """Noise under the whole number, -70 dB of full scale: no microphone delivers digital silence."""
+
+SOUNDING_DB = 35.0
+"""A take sounds from the first to the last millisecond within so many decibels of its loudest one."""
 
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+\.wav")
 _LOUDEST = 0.5
@@ -49,7 +53,7 @@ class SpokenDigits:
             raise DatasetError(f"{folder}: nobody says {', '.join(missing)}")
 
     def number(self, speaker: str, digits: str, gaps_s: Sequence[float], rng: random.Random) -> Utterance:
-        """Return `digits` said by `speaker`, with `gaps_s` of silence between neighbours (one fewer than digits).
+        """Return `digits` said by `speaker`, with `gaps_s` of silence put between neighbours (one fewer than digits).
 
         Each digit is one of the speaker's takes, drawn by `rng`; the loudest sample of the whole is `_LOUDEST`.
         """
@@ -58,7 +62,7 @@ class SpokenDigits:
         begin = len(pieces[0])
         for digit, gap_s in zip(digits, (*gaps_s, TAIL_S), strict=True):
             take = read_audio(rng.choice(self._paths[speaker, digit]))
-            start_s, end_s = samples_to_s(begin), samples_to_s(begin + len(take))
+            start_s, end_s = (samples_to_s(begin + place) for place in sounding(take))
             words.append(SpokenWord(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=end_s))
             pieces += [take, np.zeros(num_samples(gap_s), dtype=np.float32)]
             begin += len(take) + len(pieces[-1])
@@ -66,6 +70,14 @@ class SpokenDigits:
         gain = _LOUDEST / float(np.abs(samples).max())
         noise = np.random.default_rng(rng.getrandbits(64))
         return Utterance(samples=add_noise(samples, gain=gain, noise_rms=FLOOR_RMS, rng=noise), words=tuple(words))
+
+
+def sounding(samples: np.ndarray, below_db: float = SOUNDING_DB) -> tuple[int, int]:
+    """Return the first sample of what sounds and the one behind its last, to a millisecond: within `below_db` of the loudest millisecond."""
+    step = SAMPLE_RATE_HZ // 1000
+    power = (np.pad(samples, (0, -len(samples) % step)).astype(np.float64) ** 2).reshape(-1, step).mean(axis=1)
+    loud = np.flatnonzero(power >= power.max() * 10 ** (-below_db / 10))
+    return int(loud[0]) * step, min((int(loud[-1]) + 1) * step, len(samples))
 
 
 def mixed_gaps(rng: random.Random, count: int) -> list[float]:
