@@ -73,7 +73,7 @@ class SpokenDigits:
 
 
 def sounding(samples: np.ndarray, below_db: float = SOUNDING_DB) -> tuple[int, int]:
-    """Return the first sample of what sounds and the one behind its last, to a millisecond: within `below_db` of the loudest millisecond."""
+    """Return the first sample of what sounds and the one behind its last: milliseconds within `below_db` of the loudest one."""
     step = SAMPLE_RATE_HZ // 1000
     power = (np.pad(samples, (0, -len(samples) % step)).astype(np.float64) ** 2).reshape(-1, step).mean(axis=1)
     loud = np.flatnonzero(power >= power.max() * 10 ** (-below_db / 10))
