@@ -50,7 +50,8 @@ def report(rows: list[Offsets], *, command: str, count: int) -> str:
         "p90 and worst are of the size of the offset, bias is its mean.",
         "",
         f"- Command: `{command}`",
-        f"- people: {count} numbers glued from digits of six people (FSDD); a word lies where its take sounds, to {SOUNDING_DB:g} dB.",
+        f"- people: {count} numbers glued from the digits of six speakers (FSDD); a word lies where its take sounds, to "
+        f"{SOUNDING_DB:g} dB.",
         f"- espeak: {count} numbers and {count} sentences by held-out voices, word times by espeak's events.",
         "- tiny: the model of `stt_ft/assets/tiny`, which has heard espeak alone. random: the true shape, weights drawn.",
         "",
