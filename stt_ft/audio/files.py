@@ -72,7 +72,7 @@ def read_audio(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: 
 
 
 def resample(samples: np.ndarray, source_rate_hz: int, target_rate_hz: int) -> np.ndarray:
-    """Return mono `samples` at `target_rate_hz`, band-limited and without delay (soxr; `sphn.resample` comes out 20 to 60 ms late)."""
+    """Return mono `samples` at `target_rate_hz`, band-limited and without delay (soxr; `sphn.resample` comes out 11 to 64 ms late)."""
     samples = np.asarray(samples, dtype=np.float32)
     if source_rate_hz == target_rate_hz:
         return samples

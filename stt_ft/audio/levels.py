@@ -40,9 +40,9 @@ def clipped_share(samples: np.ndarray) -> float:
     return float(in_run.mean())
 
 
-def level_steps_db(samples: np.ndarray, sample_rate_hz: int, *, step_s: float = _STEP_S) -> np.ndarray:
-    """Return the power of every `step_s` (10 ms) in decibels of full scale: float64 [T]; a last part of a step is left out."""
-    step = round(step_s * sample_rate_hz)
+def level_steps_db(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Return the power of every 10 ms in decibels of full scale: float64 [T]; a last part of a step is left out."""
+    step = round(_STEP_S * sample_rate_hz)
     num_steps = len(samples) // step
     frames = samples[: num_steps * step].reshape(num_steps, step).astype(np.float64)
     return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)

@@ -63,6 +63,7 @@ class Recording:
         self._lock = threading.Lock()
         self._level_db = SILENCE_DB
         self._peak = 0.0
+        self._num_gaps = 0
         self._stream: Any = None
 
     def __enter__(self) -> Recording:
@@ -95,14 +96,20 @@ class Recording:
         """Largest magnitude of the take so far."""
         return self._peak
 
+    @property
+    def num_gaps(self) -> int:
+        """How often the device threw sound away since this program was too slow to take it; what was said then is missing."""
+        return self._num_gaps
+
     def samples(self) -> np.ndarray:
         """Return what was recorded so far, mono float32 at `sample_rate_hz`."""
         with self._lock:
             sound = np.concatenate(self._chunks) if self._chunks else np.zeros(0, dtype=np.float32)
         return resample(sound, self.device_rate_hz, self.sample_rate_hz)
 
-    def _take(self, frames: np.ndarray, _count: int, _time: object, _status: object) -> None:
+    def _take(self, frames: np.ndarray, _count: int, _time: object, status: Any) -> None:
         chunk = frames[:, 0].copy()
+        self._num_gaps += bool(status.input_overflow)
         if self._hand_on is not None:
             self._hand_on(chunk)
             return

@@ -34,6 +34,9 @@ class Take(Protocol):
     @property
     def peak(self) -> float: ...
 
+    @property
+    def num_gaps(self) -> int: ...
+
     def samples(self) -> np.ndarray: ...
 
 
@@ -80,7 +83,7 @@ class Desk:
             answer = self._ask("Enter starts, s skips, q quits")
             if answer in ("s", "q"):
                 return answer == "s"
-            samples = self._take(number, prompt)
+            samples, num_gaps = self._take(number, prompt)
             self._show(number, prompt)
             if len(samples) == 0:
                 self._console.print(Text("  ! the device gave no sound at all: wait for the level meter to move", style="bold yellow"))
@@ -92,6 +95,8 @@ class Desk:
                 samples, self._session.sample_rate_hz, num_words=_num_words(prompt, self._session.script.language)
             ):
                 self._console.print(Text(f"  ! {warning}", style="bold yellow"))
+            if num_gaps:
+                self._console.print(Text("  ! sound was lost: this machine was too busy to take it all; retake", style="bold yellow"))
             answer = self._listen_and_decide(samples)
             if answer == "q":
                 return False
@@ -111,8 +116,8 @@ class Desk:
             elif answer in ("", "k", "r", "s", "q"):
                 return answer
 
-    def _take(self, number: int, prompt: PromptLine) -> np.ndarray:
-        """Record until Enter is pressed, with a live level meter."""
+    def _take(self, number: int, prompt: PromptLine) -> tuple[np.ndarray, int]:
+        """Record until Enter is pressed, with a live level meter; return the sound and how often some of it was lost."""
         self._show(number, prompt)
         with self._record() as take, Live(console=self._console, refresh_per_second=1 / _REDRAW_S, transient=True) as live:
             stopped = threading.Event()
@@ -120,7 +125,7 @@ class Desk:
             begin_s = time.monotonic()
             while not stopped.wait(_REDRAW_S):
                 live.update(_meter_line(take, time.monotonic() - begin_s))
-            return take.samples()
+            return take.samples(), take.num_gaps
 
     def _wait_for_enter(self, stopped: threading.Event) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,14 +17,19 @@ if TYPE_CHECKING:
 WORD_BOUNDARY = "▁"
 """Sentencepiece's mark on a piece that begins a word."""
 
+SHORTEST_WORD_S, LETTER_S = 0.14, 0.065
+"""How long a word's sound is taken to be: so many seconds, and so many more for each of its characters (fitted to the tuning cast)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamWord:
     """A word that the model wrote. Times are in seconds of the clip (without the silence prefix).
 
     Attributes:
-        start_s: where its sound begins, by the frame of its first token and the text lag.
-        end_s: where the frame of its last token ends, by the same reckoning: the stream does not say where a word's sound ends.
+        start_s: where its sound begins: the middle of the frame of its first token, less the text lag. Its onset fell somewhere in that
+            frame, so this is at most half a frame (40 ms) off where the word was written in time.
+        end_s: where its sound probably ends, by its length; at the latest where the next word begins, where one is known. The stream does
+            not say where a word's sound ends.
         appeared_s: when it was known whole: the server sends a word with the first padding after it.
     """
 
@@ -56,20 +62,22 @@ def words_from_tokens(
             frames_of_words.append([])
         frames_of_words[-1].append(frame)
     offset_s = text_lag_s + prefix_s
-    words = []
-    for frames in frames_of_words:
+    words: list[StreamWord] = []
+    for frames in reversed(frames_of_words):
         text = tokenizer.decode([int(tokens[frame]) for frame in frames]).strip()
         if not text:
             continue
+        start_s = max(0.0, timing.frame_start_s(frames[0]) + timing.FRAME_S / 2 - offset_s)
+        next_start_s = words[-1].start_s if words else math.inf
         words.append(
             StreamWord(
                 text=text,
-                start_s=max(0.0, timing.frame_start_s(frames[0]) - offset_s),
-                end_s=max(0.0, timing.frame_start_s(frames[-1] + 1) - offset_s),
+                start_s=start_s,
+                end_s=min(start_s + SHORTEST_WORD_S + LETTER_S * len(text), next_start_s),
                 appeared_s=max(0.0, timing.frame_heard_s(_first_silent(tokens, frames[-1], silent)) - prefix_s),
             )
         )
-    return words
+    return words[::-1]
 
 
 def _first_silent(tokens: Sequence[int] | np.ndarray, frame: int, silent: Iterable[int]) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from stt_ft.audio.files import read_audio
-from stt_ft.audio.levels import level_steps_db
 from stt_ft.audio.synthesis import SpokenWord, Utterance, add_noise
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
@@ -26,10 +25,11 @@ LEAD_S, TAIL_S = 0.6, 1.0
 FLOOR_RMS = 3e-4
 """Noise under the whole number, -70 dB of full scale: no microphone delivers digital silence."""
 
+SOUNDING_DB = 35.0
+"""A take sounds from the first to the last millisecond within so many decibels of its loudest one."""
+
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+\.wav")
 _LOUDEST = 0.5
-_QUIET_DB = -40.0
-_STEP_S = 0.005
 
 
 class SpokenDigits:
@@ -60,7 +60,8 @@ class SpokenDigits:
         words = []
         begin = len(pieces[0])
         for digit, gap_s in zip(digits, (*gaps_s, TAIL_S), strict=True):
-            take = _sound_of(read_audio(rng.choice(self._paths[speaker, digit])))
+            take = read_audio(rng.choice(self._paths[speaker, digit]))
+            take = take[slice(*sounding(take))]
             start_s, end_s = samples_to_s(begin), samples_to_s(begin + len(take))
             words.append(SpokenWord(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=end_s))
             pieces += [take, np.zeros(num_samples(gap_s), dtype=np.float32)]
@@ -76,12 +77,12 @@ def mixed_gaps(rng: random.Random, count: int) -> list[float]:
     return [rng.uniform(0.3, 0.8) if rng.random() < 1 / 8 else rng.uniform(0.02, 0.2) for _ in range(count)]
 
 
-def _sound_of(take: np.ndarray) -> np.ndarray:
-    """Return a take without the quiet at its ends: what lies `_QUIET_DB` below its loudest 5 ms.
+def sounding(samples: np.ndarray, below_db: float = SOUNDING_DB) -> tuple[int, int]:
+    """Return the first sample of what sounds and the one behind its last: milliseconds within `below_db` of the loudest one.
 
-    The files of two of the six people keep 65 ms of it on either side at the median, and up to 0.5 s: their edges are not the word's.
+    The files of two of the six people keep 65 ms of quiet on either side at the median, and up to 0.9 s: their edges are not the word's.
     """
-    step = num_samples(_STEP_S)
-    level_db = level_steps_db(take, SAMPLE_RATE_HZ, step_s=_STEP_S)
-    loud = np.flatnonzero(level_db > level_db.max() + _QUIET_DB)
-    return take[loud[0] * step : (loud[-1] + 1) * step]
+    step = SAMPLE_RATE_HZ // 1000
+    power = (np.pad(samples, (0, -len(samples) % step)).astype(np.float64) ** 2).reshape(-1, step).mean(axis=1)
+    loud = np.flatnonzero(power >= power.max() * 10 ** (-below_db / 10))
+    return int(loud[0]) * step, min((int(loud[-1]) + 1) * step, len(samples))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def test_what_is_played_into_the_microphone_is_in_the_file(null_sink: None, tmp_
     script = tmp_path / "record.py"
     script.write_text(RECORDER)
     waking = np.zeros(RATE_HZ // 2, dtype=np.float32)  # the monitor of an idle sink gives nothing until something plays
-    write_wav(tmp_path / "played.wav", np.concatenate([waking, chirp()]))
+    sound = np.concatenate([chirp(), np.zeros(3 * RATE_HZ, np.float32), chirp()])  # a sample dropped in between would part the two
+    write_wav(tmp_path / "played.wav", np.concatenate([waking, sound]))
     environment = {**os.environ, "PYTHONPATH": str(Path(stt_ft.__file__).parents[1])}
     recorder = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "dataset")], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=environment
@@ -50,14 +52,18 @@ def test_what_is_played_into_the_microphone_is_in_the_file(null_sink: None, tmp_
     recorder.communicate("stop\n", timeout=20)
     assert recorder.returncode == 0
     taken = read_audio(tmp_path / "dataset" / "audio" / "anna_chirp.wav", FINE_RATE_HZ)  # finer, since the delay is no whole sample
-    played = resample(chirp(), RATE_HZ, FINE_RATE_HZ)
-    size = 1 << 20
+    played = resample(sound, RATE_HZ, FINE_RATE_HZ)
+    size = 1 << 21
     correlation = np.fft.irfft(np.fft.rfft(taken, size) * np.conj(np.fft.rfft(played, size)))
     lag = int(correlation.argmax())
     overlap = taken[lag : lag + len(played)]
     assert len(overlap) == len(played), "the take ends before the sound does"
     likeness = float(np.dot(overlap, played) / (np.linalg.norm(overlap) * np.linalg.norm(played)))
     assert likeness > 0.99
+    for part in (slice(None, round(1.5 * FINE_RATE_HZ)), slice(-round(1.5 * FINE_RATE_HZ), None)):
+        lags = range(-FINE_RATE_HZ // 1000, FINE_RATE_HZ // 1000 + 1)  # a millisecond
+        best = max(lags, key=lambda shift: float(np.dot(np.roll(overlap, shift)[part], played[part])))
+        assert abs(best) <= FINE_RATE_HZ // RATE_HZ  # a sample of what was recorded
     assert np.abs(overlap).max() == pytest.approx(np.abs(played).max(), rel=0.1)
 
 
@@ -82,6 +88,32 @@ try:
 except AudioError as error:
     print(error, flush=True)
 """
+
+
+@pytest.mark.parametrize("hand_on", [None, lambda chunk: None])
+def test_sound_that_the_device_threw_away_is_counted(hand_on) -> None:
+    from stt_ft.audio.microphone import Recording
+
+    take = Recording(sample_rate_hz=RATE_HZ, hand_on=hand_on)
+    for lost in (False, True, False, True):
+        take._take(np.zeros((256, 1), np.float32), 256, None, SimpleNamespace(input_overflow=lost))
+    assert take.num_gaps == 2
+
+
+def test_sound_from_a_device_of_another_rate_is_no_sample_late() -> None:
+    """What `transcribe --mic` hears of pieces of odd lengths, against the whole resampled at once."""
+    from stt_ft.audio.microphone import LiveMicrophone
+
+    microphone = LiveMicrophone(sample_rate_hz=RATE_HZ, frame_samples=1920)
+    microphone._recording.device_rate_hz = 44_100
+    sound, rng, begin = resample(np.concatenate([chirp(), np.zeros(RATE_HZ, np.float32)]), RATE_HZ, 44_100), np.random.default_rng(0), 0
+    while begin < len(sound):
+        end = begin + int(rng.integers(100, 2000))
+        microphone._take(sound[begin:end])
+        begin = end
+    frames = microphone.frames(timeout_s=0.1)
+    heard = np.concatenate([next(frames) for _ in range(2 * 12)])
+    np.testing.assert_allclose(heard, resample(sound, 44_100, RATE_HZ)[: len(heard)], atol=2e-3)
 
 
 def test_no_such_device_is_refused_with_the_way_out() -> None:

@@ -26,8 +26,8 @@ class FakeTake:
 
     level_db, peak = -20.0, 0.4
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, num_gaps: int = 0) -> None:
+        self.number, self.num_gaps = number, num_gaps
 
     def samples(self) -> np.ndarray:
         return np.full(RATE_HZ, self.number / 100, dtype=np.float32)
@@ -36,8 +36,8 @@ class FakeTake:
 class Speaker:
     """Types answers in turn, and counts takes and playbacks."""
 
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: str, num_gaps: int = 0) -> None:
+        self.answers, self.num_gaps = list(answers), num_gaps
         self.num_takes = self.num_played = 0
 
     def read_line(self) -> str:
@@ -48,7 +48,7 @@ class Speaker:
     @contextmanager
     def record(self) -> Iterator[FakeTake]:
         self.num_takes += 1
-        yield FakeTake(self.num_takes)
+        yield FakeTake(self.num_takes, self.num_gaps)
 
     def play(self, samples: np.ndarray) -> None:
         self.num_played += 1
@@ -58,8 +58,8 @@ def session(path: Path, speaker: str = "Anna") -> Session:
     return Session.open(Dataset(path), SCRIPT, {"speaker": speaker, "room": "kitchen", "accent": ""}, sample_rate_hz=RATE_HZ)
 
 
-def run(path: Path, *answers: str, start_at: int | None = None) -> tuple[Session, Speaker, str]:
-    opened, person, shown = session(path), Speaker(*answers), io.StringIO()
+def run(path: Path, *answers: str, start_at: int | None = None, num_gaps: int = 0) -> tuple[Session, Speaker, str]:
+    opened, person, shown = session(path), Speaker(*answers, num_gaps=num_gaps), io.StringIO()
     console = Console(file=shown, width=80)
     Desk(opened, record=person.record, play=person.play, console=console, read_line=person.read_line).run(start_at)
     return opened, person, shown.getvalue()
@@ -74,6 +74,11 @@ def test_each_prompt_is_shown_recorded_played_and_kept(tmp_path: Path) -> None:
     assert clip.extra == {"speaker": "anna", "prompt_id": "p1", "kind": "number", "script": "order 1"}
     assert opened.data.read_sidecar(clip).script == "order 1"
     assert opened.missing() == []
+
+
+def test_lost_sound_is_told(tmp_path: Path) -> None:
+    assert "sound was lost" in run(tmp_path, "", "", "", "q", num_gaps=1)[2]
+    assert "sound was lost" not in run(tmp_path, "", "", "", "q")[2]
 
 
 def test_retake_replay_and_skip(tmp_path: Path) -> None:
