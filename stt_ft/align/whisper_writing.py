@@ -1,0 +1,160 @@
+"""What Whisper writes for clips without a script: a batch of them side by side, one token of each at a time.
+
+The clips of a batch share every pass of the decoder, which on a CPU costs little more than one clip's. Each clip is written greedily, the
+likeliest token after the likeliest token; the few where that is not to be trusted are written again with beams, they too side by side.
+openai-whisper's own `decode` does the same a clip at a time; with one clip and without beams both give the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was written for a clip.
+
+    Attributes:
+        text: the transcript, without space around it.
+        mean_log_prob: mean log probability of its tokens and of its end.
+        no_speech_prob: how likely the decoder takes the clip to hold no speech, 0 to 1.
+    """
+
+    text: str
+    mean_log_prob: float
+    no_speech_prob: float
+
+
+class Writer:
+    """Writes what the clips of a batch say.
+
+    Args:
+        model: openai-whisper's `Whisper`.
+        tokenizer: its tokenizer, for language and task.
+        prompt: what was said before, by which the decoder chooses how to write; may be empty.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, prompt: str = "") -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        before = [tokenizer.sot_prev, *tokenizer.encode(f" {prompt.strip()}")] if prompt else []
+        self._start = [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+        self._sot_place = len(before)
+        self._max_tokens = model.dims.n_text_ctx // 2
+        special = [tokenizer.transcribe, tokenizer.translate, tokenizer.sot, tokenizer.sot_prev, tokenizer.sot_lm, tokenizer.no_speech]
+        self._never = torch.tensor(sorted({*tokenizer.non_speech_tokens, *special}), device=model.device)
+        self._never_first = torch.tensor([*tokenizer.encode(" "), tokenizer.eot], device=model.device)
+
+    @torch.inference_mode()
+    def write(self, features: torch.Tensor, *, num_beams: int = 1) -> list[Written]:
+        """Return what is written for encoder output [B, F, D], of the best of `num_beams` beams each."""
+        pass_ = _Pass(self._model)
+        try:
+            return self._search(pass_, features, num_beams)
+        finally:
+            pass_.close()
+
+    def _search(self, decoder: _Pass, features: torch.Tensor, num_beams: int) -> list[Written]:
+        """Beam search as in `whisper.decoding.BeamSearchDecoder`: a clip is done when `num_beams` texts of it have ended."""
+        eot, num_clips = self._tokenizer.eot, len(features)
+        start = torch.tensor([self._start], device=features.device).expand(num_clips, -1)
+        logits = decoder.first(start, features, [self._sot_place, len(self._start) - 1])  # [B, 2, V]
+        no_speech_probs = logits[:, 0].softmax(dim=-1)[:, self._tokenizer.no_speech].tolist()
+        log_probs = self._allowed(logits[:, 1], is_first=True).log_softmax(dim=-1)
+        scores, tokens = log_probs.topk(num_beams, dim=-1)  # [B, K]
+        texts = tokens[..., None]  # [B, K, L]
+        ended: list[dict[tuple[int, ...], float]] = [{} for _ in range(num_clips)]
+        active = list(range(num_clips))  # the clip of each row
+        decoder.keep(torch.arange(num_clips, device=features.device).repeat_interleave(num_beams), sound_too=True)
+        for _ in range(self._max_tokens - 1):
+            num_rows = len(active)
+            log_probs = self._allowed(decoder.next(texts[:, :, -1].reshape(-1, 1)), is_first=False).log_softmax(dim=-1)
+            best, tokens = log_probs.reshape(num_rows, num_beams, -1).topk(num_beams + 1, dim=-1)  # [B, K, K + 1]
+            totals = (scores[..., None] + best).flatten(1)
+            order = totals.argsort(dim=-1, descending=True, stable=True)  # [B, K * (K + 1)]
+            totals, tokens = totals.gather(1, order), tokens.flatten(1).gather(1, order)
+            beams = order // (num_beams + 1)
+            going_on = tokens != eot
+            place = going_on.cumsum(dim=-1)
+            ending = ~going_on & (place < num_beams)
+            for row, column in ending.nonzero().tolist():
+                found = ended[active[row]]
+                if len(found) < num_beams:
+                    found[tuple(texts[row, beams[row, column]].tolist())] = float(totals[row, column])
+            chosen = (going_on & (place <= num_beams)).nonzero()[:, 1].reshape(num_rows, num_beams)
+            scores, beams = totals.gather(1, chosen), beams.gather(1, chosen)
+            texts = torch.cat([texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1])), tokens.gather(1, chosen)[..., None]], dim=-1)
+            rows = [row for row, clip in enumerate(active) if len(ended[clip]) < num_beams]
+            source = torch.arange(num_rows, device=beams.device)[:, None] * num_beams + beams
+            if len(rows) < num_rows:
+                scores, texts, source, active = scores[rows], texts[rows], source[rows], [active[row] for row in rows]
+            if not active:
+                break
+            decoder.keep(source.flatten(), sound_too=len(rows) < num_rows)
+        for row, clip in enumerate(active):
+            for beam in scores[row].argsort(descending=True).tolist():
+                if len(ended[clip]) < num_beams:
+                    ended[clip][tuple(texts[row, beam].tolist())] = float(scores[row, beam])
+        return [self._best(found, prob) for found, prob in zip(ended, no_speech_probs, strict=True)]
+
+    def _best(self, found: dict[tuple[int, ...], float], no_speech_prob: float) -> Written:
+        text = max(found, key=lambda text: found[text] / len(text))
+        return Written(
+            text=self._tokenizer.decode(list(text)).strip(), mean_log_prob=found[text] / (len(text) + 1), no_speech_prob=no_speech_prob
+        )
+
+    def _allowed(self, logits: torch.Tensor, *, is_first: bool) -> torch.Tensor:
+        """Return `logits` [N, V] with those of tokens that cannot stand there at -inf."""
+        logits[:, self._never] = -torch.inf
+        if is_first:
+            logits[:, self._never_first] = -torch.inf
+        return logits
+
+
+class _Pass:
+    """The decoder with the keys and values of what it has read so far, by clip and beam."""
+
+    def __init__(self, model: Any) -> None:
+        self._decoder = model.decoder
+        self._cache, self._hooks = model.install_kv_cache_hooks()
+        self._features: torch.Tensor | None = None
+        self._num_read = 0
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def first(self, tokens: torch.Tensor, features: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        """Read `tokens` [B, T] with encoder output [B, F, D]; return the logits at `places`: [B, P, V]."""
+        self._features = features
+        return self._read(tokens, places)
+
+    def next(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read one more token a row [N, 1]; return the logits of what follows: [N, V]."""
+        return self._read(tokens, [0])[:, 0]
+
+    def keep(self, rows: torch.Tensor, *, sound_too: bool) -> None:
+        """Go on with `rows`, in that order, some of them perhaps several times."""
+        same = len(rows) == next(iter(self._cache.values())).shape[0] and rows.tolist() == list(range(len(rows)))
+        if same:
+            return
+        for block in self._decoder.blocks:
+            for attention in (block.attn, block.cross_attn) if sound_too else (block.attn,):
+                for projection in (attention.key, attention.value):
+                    self._cache[projection] = self._cache[projection][rows]
+
+    def _read(self, tokens: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        # `TextDecoder.forward` (openai-whisper 20250625), but for the logits of places that nobody asks for
+        decoder, features = self._decoder, self._features
+        assert features is not None
+        positions = decoder.positional_embedding[self._num_read : self._num_read + tokens.shape[1]]
+        hidden = (decoder.token_embedding(tokens) + positions).to(features.dtype)
+        for block in decoder.blocks:
+            hidden = block(hidden, features, mask=decoder.mask, kv_cache=self._cache)
+        self._num_read += tokens.shape[1]
+        hidden = decoder.ln(hidden[:, places])
+        return (hidden @ decoder.token_embedding.weight.to(hidden.dtype).T).float()
