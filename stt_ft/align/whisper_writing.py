@@ -7,11 +7,15 @@ openai-whisper's own `decode` does the same a clip at a time; with one clip and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
+"""A text with more tokens than so many a second of sound, and so many beside, is a decoder that repeats itself; nobody speaks so fast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +26,13 @@ class Written:
         text: the transcript, without space around it.
         mean_log_prob: mean log probability of its tokens and of its end.
         no_speech_prob: how likely the decoder takes the clip to hold no speech, 0 to 1.
+        is_ended: whether the decoder came to an end within the tokens that the sound has room for.
     """
 
     text: str
     mean_log_prob: float
     no_speech_prob: float
+    is_ended: bool
 
 
 class Writer:
@@ -50,29 +56,38 @@ class Writer:
         self._never_first = torch.tensor([*tokenizer.encode(" "), tokenizer.eot], device=model.device)
 
     @torch.inference_mode()
-    def write(self, features: torch.Tensor, *, num_beams: int = 1) -> list[Written]:
-        """Return what is written for encoder output [B, F, D], of the best of `num_beams` beams each."""
-        pass_ = _Pass(self._model)
-        try:
-            return self._search(pass_, features, num_beams)
-        finally:
-            pass_.close()
+    def write(self, features: torch.Tensor, durations_s: Sequence[float], *, num_beams: int = 1) -> list[Written]:
+        """Return what is written for each clip.
 
-    def _search(self, decoder: _Pass, features: torch.Tensor, num_beams: int) -> list[Written]:
+        Args:
+            features: encoder output [B, F, D].
+            durations_s: seconds of sound in each clip.
+            num_beams: texts followed at a time, for each clip; 1 takes the likeliest token after the likeliest token.
+        """
+        limits = [min(self._max_tokens, _MAX_TOKENS_BESIDE + math.ceil(MAX_TOKENS_PER_S * seconds)) for seconds in durations_s]
+        decoder = _Pass(self._model)
+        try:
+            return self._search(decoder, features, limits, num_beams)
+        finally:
+            decoder.close()
+
+    def _search(self, decoder: _Pass, features: torch.Tensor, limits: Sequence[int], num_beams: int) -> list[Written]:
         """Beam search as in `whisper.decoding.BeamSearchDecoder`: a clip is done when `num_beams` texts of it have ended."""
         eot, num_clips = self._tokenizer.eot, len(features)
         start = torch.tensor([self._start], device=features.device).expand(num_clips, -1)
-        logits = decoder.first(start, features, [self._sot_place, len(self._start) - 1])  # [B, 2, V]
+        logits = decoder.read(start, features, [self._sot_place, len(self._start) - 1])  # [B, 2, V]
         no_speech_probs = logits[:, 0].softmax(dim=-1)[:, self._tokenizer.no_speech].tolist()
         log_probs = self._allowed(logits[:, 1], is_first=True).log_softmax(dim=-1)
         scores, tokens = log_probs.topk(num_beams, dim=-1)  # [B, K]
         texts = tokens[..., None]  # [B, K, L]
         ended: list[dict[tuple[int, ...], float]] = [{} for _ in range(num_clips)]
         active = list(range(num_clips))  # the clip of each row
-        decoder.keep(torch.arange(num_clips, device=features.device).repeat_interleave(num_beams), sound_too=True)
-        for _ in range(self._max_tokens - 1):
+        if num_beams > 1:
+            decoder.keep_beams(torch.arange(num_clips, device=features.device).repeat_interleave(num_beams))
+        while active:
             num_rows = len(active)
-            log_probs = self._allowed(decoder.next(texts[:, :, -1].reshape(-1, 1)), is_first=False).log_softmax(dim=-1)
+            logits = decoder.read(texts[:, :, -1].reshape(-1, 1), features, [0])[:, 0]  # [B * K, V]
+            log_probs = self._allowed(logits, is_first=False).log_softmax(dim=-1)
             best, tokens = log_probs.reshape(num_rows, num_beams, -1).topk(num_beams + 1, dim=-1)  # [B, K, K + 1]
             totals = (scores[..., None] + best).flatten(1)
             order = totals.argsort(dim=-1, descending=True, stable=True)  # [B, K * (K + 1)]
@@ -88,23 +103,27 @@ class Writer:
             chosen = (going_on & (place <= num_beams)).nonzero()[:, 1].reshape(num_rows, num_beams)
             scores, beams = totals.gather(1, chosen), beams.gather(1, chosen)
             texts = torch.cat([texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1])), tokens.gather(1, chosen)[..., None]], dim=-1)
-            rows = [row for row, clip in enumerate(active) if len(ended[clip]) < num_beams]
+            for row, clip in enumerate(active):
+                if texts.shape[-1] >= limits[clip]:
+                    for beam in scores[row].argsort(descending=True).tolist()[: num_beams - len(ended[clip])]:
+                        ended[clip][tuple(texts[row, beam].tolist())] = float(scores[row, beam])
             source = torch.arange(num_rows, device=beams.device)[:, None] * num_beams + beams
-            if len(rows) < num_rows:
-                scores, texts, source, active = scores[rows], texts[rows], source[rows], [active[row] for row in rows]
-            if not active:
-                break
-            decoder.keep(source.flatten(), sound_too=len(rows) < num_rows)
-        for row, clip in enumerate(active):
-            for beam in scores[row].argsort(descending=True).tolist():
-                if len(ended[clip]) < num_beams:
-                    ended[clip][tuple(texts[row, beam].tolist())] = float(scores[row, beam])
-        return [self._best(found, prob) for found, prob in zip(ended, no_speech_probs, strict=True)]
+            rows = [row for row, clip in enumerate(active) if len(ended[clip]) < num_beams]
+            active = [active[row] for row in rows]
+            if active and len(rows) < num_rows:
+                scores, texts, source, features = scores[rows], texts[rows], source[rows], features[rows]
+                decoder.keep_clips(torch.tensor(rows, device=features.device))
+            if active and (num_beams > 1 or len(rows) < num_rows):
+                decoder.keep_beams(source.flatten())
+        return [self._best(ended[clip], no_speech_probs[clip], limits[clip]) for clip in range(num_clips)]
 
-    def _best(self, found: dict[tuple[int, ...], float], no_speech_prob: float) -> Written:
+    def _best(self, found: dict[tuple[int, ...], float], no_speech_prob: float, limit: int) -> Written:
         text = max(found, key=lambda text: found[text] / len(text))
         return Written(
-            text=self._tokenizer.decode(list(text)).strip(), mean_log_prob=found[text] / (len(text) + 1), no_speech_prob=no_speech_prob
+            text=self._tokenizer.decode(list(text)).strip(),
+            mean_log_prob=found[text] / (len(text) + 1),
+            no_speech_prob=no_speech_prob,
+            is_ended=len(text) < limit,
         )
 
     def _allowed(self, logits: torch.Tensor, *, is_first: bool) -> torch.Tensor:
@@ -116,45 +135,47 @@ class Writer:
 
 
 class _Pass:
-    """The decoder with the keys and values of what it has read so far, by clip and beam."""
+    """The decoder with the keys and values of what it has read so far: of the text by clip and beam, of the sound by clip."""
 
     def __init__(self, model: Any) -> None:
         self._decoder = model.decoder
         self._cache, self._hooks = model.install_kv_cache_hooks()
-        self._features: torch.Tensor | None = None
         self._num_read = 0
 
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def first(self, tokens: torch.Tensor, features: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-        """Read `tokens` [B, T] with encoder output [B, F, D]; return the logits at `places`: [B, P, V]."""
-        self._features = features
-        return self._read(tokens, places)
+    def read(self, tokens: torch.Tensor, features: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        """Read `tokens` [N, T] behind what was read before; return the logits at `places`: [N, P, V].
 
-    def next(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Read one more token a row [N, 1]; return the logits of what follows: [N, V]."""
-        return self._read(tokens, [0])[:, 0]
-
-    def keep(self, rows: torch.Tensor, *, sound_too: bool) -> None:
-        """Go on with `rows`, in that order, some of them perhaps several times."""
-        same = len(rows) == next(iter(self._cache.values())).shape[0] and rows.tolist() == list(range(len(rows)))
-        if same:
-            return
-        for block in self._decoder.blocks:
-            for attention in (block.attn, block.cross_attn) if sound_too else (block.attn,):
-                for projection in (attention.key, attention.value):
-                    self._cache[projection] = self._cache[projection][rows]
-
-    def _read(self, tokens: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-        # `TextDecoder.forward` (openai-whisper 20250625), but for the logits of places that nobody asks for
-        decoder, features = self._decoder, self._features
-        assert features is not None
+        Args:
+            tokens: of B clips with N / B beams each, those of a clip side by side.
+            features: encoder output [B, F, D].
+            places: which of T.
+        """
+        # `TextDecoder.forward` (openai-whisper 20250625), but for the logits of places that nobody asks for, and for the beams of a clip,
+        # which look at its sound together: as so many places of one text, since attention to the sound knows no order
+        decoder = self._decoder
         positions = decoder.positional_embedding[self._num_read : self._num_read + tokens.shape[1]]
         hidden = (decoder.token_embedding(tokens) + positions).to(features.dtype)
         for block in decoder.blocks:
-            hidden = block(hidden, features, mask=decoder.mask, kv_cache=self._cache)
+            hidden = hidden + block.attn(block.attn_ln(hidden), mask=decoder.mask, kv_cache=self._cache)[0]
+            looking = block.cross_attn_ln(hidden).reshape(len(features), -1, hidden.shape[-1])
+            hidden = hidden + block.cross_attn(looking, features, kv_cache=self._cache)[0].reshape(hidden.shape)
+            hidden = hidden + block.mlp(block.mlp_ln(hidden))
         self._num_read += tokens.shape[1]
         hidden = decoder.ln(hidden[:, places])
         return (hidden @ decoder.token_embedding.weight.to(hidden.dtype).T).float()
+
+    def keep_beams(self, beams: torch.Tensor) -> None:
+        """Go on with these rows of N, in that order, some of them perhaps several times."""
+        self._keep(beams, [block.attn for block in self._decoder.blocks])
+
+    def keep_clips(self, clips: torch.Tensor) -> None:
+        """Go on with the sound of these of B clips only."""
+        self._keep(clips, [block.cross_attn for block in self._decoder.blocks])
+
+    def _keep(self, rows: torch.Tensor, attentions: Sequence[Any]) -> None:
+        for projection in (projection for attention in attentions for projection in (attention.key, attention.value)):
+            self._cache[projection] = self._cache[projection][rows]
