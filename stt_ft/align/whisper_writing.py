@@ -1,8 +1,9 @@
 """What Whisper writes for clips without a script: a batch of them side by side, one token of each at a time.
 
-The clips of a batch share every pass of the decoder, which on a CPU costs little more than one clip's. Each clip is written greedily, the
-likeliest token after the likeliest token; the few where that is not to be trusted are written again with beams, they too side by side.
-openai-whisper's own `decode` does the same a clip at a time; with one clip and without beams both give the same text.
+The clips of a batch share every pass of the decoder, and the beams of a clip its look at the sound, so that on a CPU five beams of eight clips
+cost little more than one clip without. openai-whisper's `decode` takes one clip at a time as soon as there are beams. Without beams both write
+the same; with them, this search goes on while a text that has not ended is likelier, a token, than the best that has: `decode` stops at five
+that have, and so after the first digits of a number wherever each of them might be the last.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any
 
 import torch
 
-MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
+NUM_BEAMS = 5
+"""Texts that are followed at a time, for each clip."""
+
+_MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
 """A text with more tokens than so many a second of sound, and so many beside, is a decoder that repeats itself; nobody speaks so fast."""
 
 
@@ -54,9 +58,10 @@ class Writer:
         special = [tokenizer.transcribe, tokenizer.translate, tokenizer.sot, tokenizer.sot_prev, tokenizer.sot_lm, tokenizer.no_speech]
         self._never = torch.tensor(sorted({*tokenizer.non_speech_tokens, *special}), device=model.device)
         self._never_first = torch.tensor([*tokenizer.encode(" "), tokenizer.eot], device=model.device)
+        self.provenance = {"written": {"beams": NUM_BEAMS, "prompt": prompt or None}}
 
     @torch.inference_mode()
-    def write(self, features: torch.Tensor, durations_s: Sequence[float], *, num_beams: int = 1) -> list[Written]:
+    def write(self, features: torch.Tensor, durations_s: Sequence[float], *, num_beams: int = NUM_BEAMS) -> list[Written]:
         """Return what is written for each clip.
 
         Args:
@@ -64,7 +69,7 @@ class Writer:
             durations_s: seconds of sound in each clip.
             num_beams: texts followed at a time, for each clip; 1 takes the likeliest token after the likeliest token.
         """
-        limits = [min(self._max_tokens, _MAX_TOKENS_BESIDE + math.ceil(MAX_TOKENS_PER_S * seconds)) for seconds in durations_s]
+        limits = [min(self._max_tokens, _MAX_TOKENS_BESIDE + math.ceil(_MAX_TOKENS_PER_S * seconds)) for seconds in durations_s]
         decoder = _Pass(self._model)
         try:
             return self._search(decoder, features, limits, num_beams)
@@ -72,7 +77,7 @@ class Writer:
             decoder.close()
 
     def _search(self, decoder: _Pass, features: torch.Tensor, limits: Sequence[int], num_beams: int) -> list[Written]:
-        """Beam search as in `whisper.decoding.BeamSearchDecoder`: a clip is done when `num_beams` texts of it have ended."""
+        """Beam search as in `whisper.decoding.BeamSearchDecoder`, but for when a clip is done (see the top of this file)."""
         eot, num_clips = self._tokenizer.eot, len(features)
         start = torch.tensor([self._start], device=features.device).expand(num_clips, -1)
         logits = decoder.read(start, features, [self._sot_place, len(self._start) - 1])  # [B, 2, V]
@@ -98,17 +103,19 @@ class Writer:
             ending = ~going_on & (place < num_beams)
             for row, column in ending.nonzero().tolist():
                 found = ended[active[row]]
-                if len(found) < num_beams:
-                    found[tuple(texts[row, beams[row, column]].tolist())] = float(totals[row, column])
+                found[tuple(texts[row, beams[row, column]].tolist())] = float(totals[row, column])
             chosen = (going_on & (place <= num_beams)).nonzero()[:, 1].reshape(num_rows, num_beams)
             scores, beams = totals.gather(1, chosen), beams.gather(1, chosen)
-            texts = torch.cat([texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1])), tokens.gather(1, chosen)[..., None]], dim=-1)
-            for row, clip in enumerate(active):
-                if texts.shape[-1] >= limits[clip]:
-                    for beam in scores[row].argsort(descending=True).tolist()[: num_beams - len(ended[clip])]:
-                        ended[clip][tuple(texts[row, beam].tolist())] = float(scores[row, beam])
+            texts = torch.cat(
+                [texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1])), tokens.gather(1, chosen)[..., None]], dim=-1
+            )
             source = torch.arange(num_rows, device=beams.device)[:, None] * num_beams + beams
-            rows = [row for row, clip in enumerate(active) if len(ended[clip]) < num_beams]
+            rows = []
+            for row, (clip, likeliest) in enumerate(zip(active, (scores[:, 0] / texts.shape[-1]).tolist(), strict=True)):
+                if texts.shape[-1] >= limits[clip]:
+                    ended[clip][tuple(texts[row, 0].tolist())] = float(scores[row, 0])
+                elif not ended[clip] or (num_beams > 1 and likeliest > max(total / len(text) for text, total in ended[clip].items())):
+                    rows.append(row)
             active = [active[row] for row in rows]
             if active and len(rows) < num_rows:
                 scores, texts, source, features = scores[rows], texts[rows], source[rows], features[rows]
