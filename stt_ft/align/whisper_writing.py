@@ -1,9 +1,9 @@
 """What Whisper writes for clips without a script: a batch of them side by side, one token of each at a time.
 
-The clips of a batch share every pass of the decoder, and the beams of a clip its look at the sound, so that on a CPU five beams of eight clips
-cost little more than one clip without. openai-whisper's `decode` takes one clip at a time as soon as there are beams. Without beams both write
-the same; with them, this search goes on while a text that has not ended is likelier, a token, than the best that has: `decode` stops at five
-that have, and so after the first digits of a number wherever each of them might be the last.
+The clips of a batch share every pass of the decoder, and the beams of a clip its look at the sound, so that on a CPU five beams of eight
+clips cost little more than one clip without. openai-whisper's `decode` takes one clip at a time as soon as there are beams. Without beams
+both write the same. With them, this search goes on while a text that has not ended is likelier, a token, than the best that has; `decode`
+stops at five that have, which cuts numbers short, for after each of their digits there might be an end.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class Writer:
             rows = []
             for row, (clip, likeliest) in enumerate(zip(active, (scores[:, 0] / texts.shape[-1]).tolist(), strict=True)):
                 if texts.shape[-1] >= limits[clip]:
-                    ended[clip][tuple(texts[row, 0].tolist())] = float(scores[row, 0])
+                    if not ended[clip]:
+                        ended[clip][tuple(texts[row, 0].tolist())] = float(scores[row, 0])
                 elif not ended[clip] or (num_beams > 1 and likeliest > max(total / len(text) for text, total in ended[clip].items())):
                     rows.append(row)
             active = [active[row] for row in rows]

@@ -130,7 +130,7 @@ def as_annotate(model: str) -> Callable[[Sounds], list[str]]:
     return write
 
 
-def by_faster_whisper(folder: Path, prompt: str | None) -> Callable[[Sounds], list[str]]:
+def by_faster_whisper(folder: Path) -> Callable[[Sounds], list[str]]:
     import faster_whisper  # pyright: ignore[reportMissingImports]  # no part of this project
 
     loaded = faster_whisper.WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=torch.get_num_threads())
@@ -139,7 +139,9 @@ def by_faster_whisper(folder: Path, prompt: str | None) -> Callable[[Sounds], li
         texts = []
         for sound in sounds:
             audio = resample(sound, SAMPLE_RATE_HZ, RATE_HZ)
-            segments, _ = loaded.transcribe(audio, language="en", beam_size=5, initial_prompt=prompt, condition_on_previous_text=False)
+            segments, _ = loaded.transcribe(
+                audio, language="en", beam_size=5, initial_prompt=OTHERS_PROMPT, condition_on_previous_text=False
+            )
             texts.append(" ".join(segment.text.strip() for segment in segments))
         return texts
 
@@ -189,8 +191,7 @@ def main() -> None:
     ways = {"before: openai-whisper, beams, clip by clip": one_by_one(arguments.model), "**`annotate`**": as_annotate(arguments.model)}
     versions = [f"torch {torch.__version__}", f"openai-whisper {importlib.metadata.version('openai-whisper')}"]
     if arguments.ctranslate2 is not None and importlib.util.find_spec("faster_whisper"):
-        ways["faster-whisper, no prompt"] = by_faster_whisper(arguments.ctranslate2, None)
-        ways[f'faster-whisper, prompt "{OTHERS_PROMPT}"'] = by_faster_whisper(arguments.ctranslate2, OTHERS_PROMPT)
+        ways[f'faster-whisper, prompt "{OTHERS_PROMPT}"'] = by_faster_whisper(arguments.ctranslate2)
         versions.append(f"faster-whisper {importlib.metadata.version('faster-whisper')}")
     kinds = list(dict.fromkeys(clip.kind for clip in clips))
     rows = []
