@@ -45,20 +45,17 @@ class Writer:
     Args:
         model: openai-whisper's `Whisper`.
         tokenizer: its tokenizer, for language and task.
-        prompt: what was said before, by which the decoder chooses how to write; may be empty.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, prompt: str = "") -> None:
+    def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        before = [tokenizer.sot_prev, *tokenizer.encode(f" {prompt.strip()}")] if prompt else []
-        self._start = [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
-        self._sot_place = len(before)
+        self._start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         self._max_tokens = model.dims.n_text_ctx // 2
         special = [tokenizer.transcribe, tokenizer.translate, tokenizer.sot, tokenizer.sot_prev, tokenizer.sot_lm, tokenizer.no_speech]
         self._never = torch.tensor(sorted({*tokenizer.non_speech_tokens, *special}), device=model.device)
         self._never_first = torch.tensor([*tokenizer.encode(" "), tokenizer.eot], device=model.device)
-        self.provenance = {"written": {"beams": NUM_BEAMS, "prompt": prompt or None}}
+        self.provenance = {"writing": f"{NUM_BEAMS} beams, no prompt"}
 
     @torch.inference_mode()
     def write(self, features: torch.Tensor, durations_s: Sequence[float], *, num_beams: int = NUM_BEAMS) -> list[Written]:
@@ -80,7 +77,7 @@ class Writer:
         """Beam search as in `whisper.decoding.BeamSearchDecoder`, but for when a clip is done (see the top of this file)."""
         eot, num_clips = self._tokenizer.eot, len(features)
         start = torch.tensor([self._start], device=features.device).expand(num_clips, -1)
-        logits = decoder.read(start, features, [self._sot_place, len(self._start) - 1])  # [B, 2, V]
+        logits = decoder.read(start, features, [0, len(self._start) - 1])  # [B, 2, V]
         no_speech_probs = logits[:, 0].softmax(dim=-1)[:, self._tokenizer.no_speech].tolist()
         log_probs = self._allowed(logits[:, 1], is_first=True).log_softmax(dim=-1)
         scores, tokens = log_probs.topk(num_beams, dim=-1)  # [B, K]
