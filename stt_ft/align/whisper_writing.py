@@ -90,23 +90,9 @@ class Writer:
             num_rows = len(active)
             logits = decoder.read(texts[:, :, -1].reshape(-1, 1), features, [0])[:, 0]  # [B * K, V]
             log_probs = self._allowed(logits, is_first=False).log_softmax(dim=-1)
-            best, tokens = log_probs.reshape(num_rows, num_beams, -1).topk(num_beams + 1, dim=-1)  # [B, K, K + 1]
-            totals = (scores[..., None] + best).flatten(1)
-            order = totals.argsort(dim=-1, descending=True, stable=True)  # [B, K * (K + 1)]
-            totals, tokens = totals.gather(1, order), tokens.flatten(1).gather(1, order)
-            beams = order // (num_beams + 1)
-            going_on = tokens != eot
-            place = going_on.cumsum(dim=-1)
-            ending = ~going_on & (place < num_beams)
-            for row, column in ending.nonzero().tolist():
-                found = ended[active[row]]
-                found[tuple(texts[row, beams[row, column]].tolist())] = float(totals[row, column])
-            chosen = (going_on & (place <= num_beams)).nonzero()[:, 1].reshape(num_rows, num_beams)
-            scores, beams = totals.gather(1, chosen), beams.gather(1, chosen)
-            texts = torch.cat(
-                [texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1])), tokens.gather(1, chosen)[..., None]], dim=-1
-            )
-            source = torch.arange(num_rows, device=beams.device)[:, None] * num_beams + beams
+            texts, scores, source, endings = _advance(texts, scores, log_probs.reshape(num_rows, num_beams, -1), eot)
+            for row, text, score in endings:
+                ended[active[row]][text] = score
             rows = []
             for row, (clip, likeliest) in enumerate(zip(active, (scores[:, 0] / texts.shape[-1]).tolist(), strict=True)):
                 if texts.shape[-1] >= limits[clip]:
@@ -137,6 +123,39 @@ class Writer:
         if is_first:
             logits[:, self._never_first] = -torch.inf
         return logits
+
+
+def _advance(
+    texts: torch.Tensor, scores: torch.Tensor, log_probs: torch.Tensor, eot: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[tuple[int, tuple[int, ...], float]]]:
+    """Give every clip's beams one more token: the likeliest of all that may follow any of them.
+
+    Args:
+        texts: tokens of each beam [B, K, L].
+        scores: their log probability [B, K].
+        log_probs: of what may follow [B, K, V].
+        eot: the token that ends a text.
+
+    Returns:
+        texts [B, K, L + 1] and scores [B, K], likeliest first; the row of B * K that each went on from [B, K]; and what ended on the way,
+        likelier than the last beam, as (row of B, tokens, log probability with the end).
+    """
+    num_rows, num_beams, _ = texts.shape
+    best, tokens = log_probs.topk(num_beams + 1, dim=-1)  # [B, K, K + 1]
+    totals = (scores[..., None] + best).flatten(1)
+    order = totals.argsort(dim=-1, descending=True, stable=True)  # [B, K * (K + 1)]
+    totals, tokens, beams = totals.gather(1, order), tokens.flatten(1).gather(1, order), order // (num_beams + 1)
+    goes_on = tokens != eot
+    place = goes_on.cumsum(dim=-1)
+    endings = [
+        (row, tuple(texts[row, beams[row, column]].tolist()), float(totals[row, column]))
+        for row, column in (~goes_on & (place < num_beams)).nonzero().tolist()
+    ]
+    chosen = (goes_on & (place <= num_beams)).nonzero()[:, 1].reshape(num_rows, num_beams)
+    beams = beams.gather(1, chosen)
+    before = texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1]))
+    source = torch.arange(num_rows, device=beams.device)[:, None] * num_beams + beams
+    return torch.cat([before, tokens.gather(1, chosen)[..., None]], dim=-1), totals.gather(1, chosen), source, endings
 
 
 class _Pass:

@@ -54,11 +54,12 @@ def test_a_text_without_end_is_cut_and_says_so(small_whisper: Path) -> None:
     assert not written.is_ended
 
 
-def test_beams_find_no_text_less_likely_than_the_first_that_comes_to_an_end(tiny_en: Path, numbers: list[np.ndarray]) -> None:
+def test_beams_find_no_text_less_likely_than_whispers_own_beams(tiny_en: Path, numbers: list[np.ndarray]) -> None:
     """`whisper.decode` with beams stops at five that have ended, and so writes less of a number than it might."""
     import whisper
 
     model = loaded(tiny_en)
+    numbers = numbers[:2]
     durations_s = [len(samples) / 24_000 for samples in numbers]
     with torch.inference_mode():
         features = model.encode(numbers)
