@@ -22,6 +22,10 @@ _MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
 """A text with more tokens than so many a second of sound, and so many beside, is a decoder that repeats itself; nobody speaks so fast."""
 
 
+_LONGEST_LOOP, _MAX_ROUNDS = 4, 6
+"""Up to so many tokens, said more than so many times on end, are a loop, and no beam follows one: in it every token is likely."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Written:
     """What was written for a clip.
@@ -93,12 +97,15 @@ class Writer:
             texts, scores, source, endings = _advance(texts, scores, log_probs.reshape(num_rows, num_beams, -1), eot)
             for row, text, score in endings:
                 ended[active[row]][text] = score
+            if num_beams > 1:
+                scores = scores.masked_fill(_loops(texts), -torch.inf)
+            highest, likeliest = scores.max(dim=1)  # [B]
             rows = []
-            for row, (clip, likeliest) in enumerate(zip(active, (scores[:, 0] / texts.shape[-1]).tolist(), strict=True)):
+            for row, (clip, score) in enumerate(zip(active, highest.tolist(), strict=True)):
                 if texts.shape[-1] >= limits[clip]:
                     if not ended[clip]:
-                        ended[clip][tuple(texts[row, 0].tolist())] = float(scores[row, 0])
-                elif not ended[clip] or (num_beams > 1 and likeliest > max(total / len(text) for text, total in ended[clip].items())):
+                        ended[clip][tuple(texts[row, likeliest[row]].tolist())] = score
+                elif not ended[clip] or (num_beams > 1 and score / texts.shape[-1] > max(map(_mean, ended[clip].items()))):
                     rows.append(row)
             active = [active[row] for row in rows]
             if active and len(rows) < num_rows:
@@ -109,10 +116,10 @@ class Writer:
         return [self._best(ended[clip], no_speech_probs[clip], limits[clip]) for clip in range(num_clips)]
 
     def _best(self, found: dict[tuple[int, ...], float], no_speech_prob: float, limit: int) -> Written:
-        text = max(found, key=lambda text: found[text] / len(text))
+        text, total = max(found.items(), key=_mean)
         return Written(
             text=self._tokenizer.decode(list(text)).strip(),
-            mean_log_prob=found[text] / (len(text) + 1),
+            mean_log_prob=total / (len(text) + 1),
             no_speech_prob=no_speech_prob,
             is_ended=len(text) < limit,
         )
@@ -149,13 +156,29 @@ def _advance(
     place = goes_on.cumsum(dim=-1)
     endings = [
         (row, tuple(texts[row, beams[row, column]].tolist()), float(totals[row, column]))
-        for row, column in (~goes_on & (place < num_beams)).nonzero().tolist()
+        for row, column in (~goes_on & (place < num_beams) & totals.isfinite()).nonzero().tolist()
     ]
     chosen = (goes_on & (place <= num_beams)).nonzero()[:, 1].reshape(num_rows, num_beams)
     beams = beams.gather(1, chosen)
     before = texts.gather(1, beams[..., None].expand(-1, -1, texts.shape[-1]))
     source = torch.arange(num_rows, device=beams.device)[:, None] * num_beams + beams
     return torch.cat([before, tokens.gather(1, chosen)[..., None]], dim=-1), totals.gather(1, chosen), source, endings
+
+
+def _loops(texts: torch.Tensor) -> torch.Tensor:
+    """Return which texts [B, K, L] end in the same few tokens again and again: bool [B, K]."""
+    found = torch.zeros(texts.shape[:2], dtype=torch.bool, device=texts.device)
+    for period in range(1, _LONGEST_LOOP + 1):
+        tail = texts[..., -(_MAX_ROUNDS + 1) * period :]
+        if tail.shape[-1] == (_MAX_ROUNDS + 1) * period:
+            found |= (tail[..., period:] == tail[..., :-period]).all(dim=-1)
+    return found
+
+
+def _mean(found: tuple[tuple[int, ...], float]) -> float:
+    """Return the log probability a token of a text and its log probability, as `whisper.decoding` ranks texts."""
+    text, total = found
+    return total / len(text)
 
 
 class _Pass:

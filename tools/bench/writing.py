@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import whisper
+from whisper.decoding import DecodingTask
 
 from stt_ft.align.whisper_aligner import trusted
 from stt_ft.align.whisper_model import WhisperModel
@@ -106,7 +107,7 @@ def one_by_one(model: str) -> Callable[[Sounds], list[str]]:
         texts = []
         for sound in sounds:
             audio = whisper.pad_or_trim(torch.from_numpy(resample(sound, SAMPLE_RATE_HZ, RATE_HZ)))
-            heard = whisper.decode(loaded, whisper.log_mel_spectrogram(audio, loaded.dims.n_mels), options)
+            (heard,) = DecodingTask(loaded, options).run(whisper.log_mel_spectrogram(audio, loaded.dims.n_mels)[None])
             texts.append(heard.text)
         return texts
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stt_ft.align.whisper_model import WhisperModel
-from stt_ft.align.whisper_writing import Writer
+from stt_ft.align.whisper_writing import Writer, _loops
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
 from stt_ft.text.digit_words import digits_of_words
 from stt_ft.text.spoken_forms import spoken_words
@@ -56,7 +56,7 @@ def test_a_text_without_end_is_cut_and_says_so(small_whisper: Path) -> None:
 
 def test_beams_find_no_text_less_likely_than_whispers_own_beams(tiny_en: Path, numbers: list[np.ndarray]) -> None:
     """`whisper.decode` with beams stops at five that have ended, and so writes less of a number than it might."""
-    import whisper
+    from whisper.decoding import DecodingOptions, DecodingTask
 
     model = loaded(tiny_en)
     numbers = numbers[:2]
@@ -64,9 +64,14 @@ def test_beams_find_no_text_less_likely_than_whispers_own_beams(tiny_en: Path, n
     with torch.inference_mode():
         features = model.encode(numbers)
     for row, ours in enumerate(writer_of(model).write(features, durations_s)):
-        options = whisper.DecodingOptions(language="en", beam_size=5, without_timestamps=True, fp16=False)
-        theirs = whisper.decode(model.model, features[row], options)
+        options = DecodingOptions(language="en", beam_size=5, without_timestamps=True, fp16=False)
+        (theirs,) = DecodingTask(model.model, options).run(features[row : row + 1])
         assert ours.mean_log_prob >= theirs.avg_logprob - 1e-3, (ours.text, theirs.text)
+
+
+def test_a_beam_that_says_the_same_again_and_again_is_a_loop() -> None:
+    texts = torch.tensor([[[9, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2], [9, 9, 9, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2]]])
+    assert _loops(texts).tolist() == [[True, False]]
 
 
 def test_hooks_are_gone_when_it_is_written(small_whisper: Path) -> None:
@@ -83,7 +88,9 @@ def test_without_beams_it_writes_what_openai_whisper_writes(tiny_en: Path, numbe
         features = model.encode(numbers)
     ours = writer_of(model).write(features, [30.0] * len(numbers), num_beams=1)
     options = whisper.DecodingOptions(language="en", without_timestamps=True, fp16=False)
-    for written, theirs in zip(ours, whisper.decode(model.model, features, options), strict=True):
+    results = whisper.decode(model.model, features, options)
+    assert isinstance(results, list)
+    for written, theirs in zip(ours, results, strict=True):
         assert written.text == theirs.text
         assert written.mean_log_prob == pytest.approx(theirs.avg_logprob, abs=1e-3)
         assert written.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
