@@ -206,7 +206,7 @@ def main() -> None:
             seconds[kind] = time.process_time() - begin_s
         rows.append(row(name, clips, texts, seconds))
         print(rows[-1], flush=True)
-    hidden = {"--model": "tiny.en.pt", "--digits": "fsdd", "--sentences": "librivox", "--ctranslate2": "model"}
+    hidden = {"--model": "tiny.en.pt", "--digits": "fsdd", "--sentences": "librivox", "--ctranslate2": "model", "--out": "FILE"}
     command = [hidden.get(before, word) for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False)]
     lengths = [f"{sum(clip.kind == kind for clip in clips)} {kind}" for kind in kinds]
     lines = [
