@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AlignmentError, SttFtError
 from stt_ft.core.timing import samples_to_s
 from stt_ft.text.spoken_forms import SpokenToken
+
+if TYPE_CHECKING:
+    from stt_ft.align.whisper_writing import Written
 
 _MAX_COMPRESSION, _MIN_LOG_PROB, _MAX_NO_SPEECH = 2.4, -1.0, 0.6
 """Whisper's own limits (`whisper.transcribe`) beyond which a transcript is not to be trusted."""
@@ -36,13 +39,15 @@ class WhisperWork:
 
         from stt_ft.align.calibration import attention_weights
         from stt_ft.align.whisper_model import WhisperModel
+        from stt_ft.align.whisper_writing import Writer
         from stt_ft.model.device import pick_device
 
         self._model = WhisperModel(model, language=language, device=pick_device(own_device(device, os.environ, torch.cuda.device_count())))
+        self._writer = Writer(self._model.model, self._model.tokenizer)
         self._batch_size = batch_size
         self._language = language
         self._model.attention, read_by = attention_weights(self._model)
-        self.provenance: dict[str, Any] = {**self._model.provenance, "attention": read_by}
+        self.provenance: dict[str, Any] = {**self._model.provenance, **self._writer.provenance, "attention": read_by}
 
     def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
         for first in range(0, len(jobs), self._batch_size):
@@ -84,8 +89,9 @@ class WhisperWork:
         scripts: list[str | SttFtError] = [job.script if job.script is not None else "" for job, _ in sounds]
         unscripted = [row for row, (job, _) in enumerate(sounds) if job.script is None]
         if unscripted:
-            for row, heard in zip(unscripted, self._model.transcribe(features[unscripted]), strict=True):
-                scripts[row] = _trusted(heard)
+            durations_s = [samples_to_s(len(sounds[row][1])) for row in unscripted]
+            for row, written in zip(unscripted, self._writer.write(features[unscripted], durations_s), strict=True):
+                scripts[row] = trusted(written)
         done: list[AlignmentResult] = []
         texts: dict[int, list[SpokenToken]] = {}
         for row, ((job, _), script) in enumerate(zip(sounds, scripts, strict=True)):
@@ -125,16 +131,17 @@ def _result(job: AlignmentJob, tokens: Sequence[SpokenToken], heard: Any) -> Ali
     return AlignmentResult(clip_id=job.clip_id, words=tuple(script_words(tokens, heard.timed)), mismatch=mismatch)
 
 
-def _trusted(heard: Any) -> str | AlignmentError:
-    """Return the transcript of a decoding result, or why it is not to be trusted."""
-    text = heard.text.strip()
-    if not text or (heard.no_speech_prob > _MAX_NO_SPEECH and heard.avg_logprob < _MIN_LOG_PROB):
-        return AlignmentError(f"no speech was heard in it (probability of no speech {heard.no_speech_prob:.2f})")
+def trusted(written: Written) -> str | AlignmentError:
+    """Return the transcript of a clip, or why it is not to be trusted."""
+    if not written.text or (written.no_speech_prob > _MAX_NO_SPEECH and written.mean_log_prob < _MIN_LOG_PROB):
+        return AlignmentError(f"no speech was heard in it (probability of no speech {written.no_speech_prob:.2f})")
+    if not written.is_ended:
+        return AlignmentError(f"Whisper comes to no end: {written.text[:60]!r}; give the clip a script")
     try:
-        _require_sense(text)
+        _require_sense(written.text)
     except AlignmentError as error:
         return error
-    return text
+    return written.text
 
 
 def _require_sense(text: str) -> None:

@@ -1,6 +1,7 @@
 """Whisper as this program uses it: many clips through the encoder at once, and a known text through the decoder once.
 
-openai-whisper gives the model, the tokenizer and beam search; the batched teacher-forced pass is here.
+openai-whisper gives the model and the tokenizer; the batched teacher-forced pass is here, what is written without a script in
+`whisper_writing`.
 """
 
 from __future__ import annotations
@@ -185,17 +186,6 @@ class WhisperModel:
             log_probs = logits[row, expecting].float().log_softmax(dim=-1)
             readings.append(Reading(scores=together[row, :, expecting], log_probs=log_probs))
         return readings
-
-    def transcribe(self, features: torch.Tensor, *, beam_size: int = 5) -> list[Any]:
-        """Return Whisper's decoding results (text, avg_logprob, no_speech_prob, compression_ratio) for encoder output [B, F, D].
-
-        One clip at a time: with beams, `whisper.decode` (20250625) does not repeat the features of a batch and fails.
-        """
-        options = self._whisper.DecodingOptions(
-            language=self._language_code(self.language), beam_size=beam_size, without_timestamps=True, fp16=self.device.type == "cuda"
-        )
-        with torch.inference_mode():
-            return [self._whisper.decode(self.model, row, options) for row in features]
 
     def transcribe_long(self, sound: np.ndarray, *, beam_size: int = 5) -> str:
         """Return the transcript of a sound of any length by `whisper.transcribe`, without its random second attempts."""

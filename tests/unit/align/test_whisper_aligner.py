@@ -173,6 +173,7 @@ def test_provenance_names_the_model_by_its_bytes(small_whisper: Path) -> None:
     made_by = work(small_whisper).provenance
     assert made_by["model"].startswith("small.pt sha256:")
     assert made_by["language"] == "en"
+    assert made_by["writing"] == "5 beams, no prompt"
 
 
 def test_what_is_no_model_is_refused_plainly(tmp_path: Path) -> None:
