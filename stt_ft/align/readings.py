@@ -25,7 +25,7 @@ _PROMPTS = {
 }
 """What Whisper takes for the text before, by language."""
 
-_CLOSE_LEAD = 2.0
+_CLOSE_LEAD = 2.5
 """Nats by which the best reading must lead to be trusted (by tools/bench/readings.py, tiny.en)."""
 
 _MAX_TREE = 64

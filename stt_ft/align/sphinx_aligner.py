@@ -35,14 +35,14 @@ _DITHER_RMS = 3e-4  # digital silence has no spectrum: without a little noise th
 _DITHER_SEED = 20_250
 _LOG_SCALE = 1024  # pocketsphinx keeps acoustic scores in steps of 2**10
 _COST_AT_HALF = 4.0  # nats a frame at which confidence is one half; words rightly placed have about 1.5, wrong ones 6 and more
-_CLOSE_LEAD = 10.0  # nats by which the best reading must lead to be trusted (by tools/bench/readings.py)
+_CLOSE_LEAD = 20.0  # nats by which the best reading must lead to be trusted (by tools/bench/readings.py)
 _LETTER_PREFIX = "letter-"
 
 
 def sphinx_provenance() -> dict[str, str]:
     """Return what makes the times of `SphinxAligner`."""
     try:
-        return {"aligner": "sphinx", "pocketsphinx": importlib.metadata.version("pocketsphinx"), "model": "en-us"}
+        return {"aligner": "sphinx", "pocketsphinx": importlib.metadata.version("pocketsphinx"), "model": "en-us", "readings": "whole"}
     except importlib.metadata.PackageNotFoundError:
         raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
 

@@ -43,7 +43,11 @@ class WhisperWork:
         self._batch_size = batch_size
         self._language = language
         self._short_windows = short_windows
-        self.provenance: dict[str, Any] = {**self._model.provenance, **({"short_windows": True} if short_windows else {})}
+        self.provenance: dict[str, Any] = {
+            **self._model.provenance,
+            "readings": "whole",
+            **({"short_windows": True} if short_windows else {}),
+        }
 
     def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
         for first in range(0, len(jobs), self._batch_size):

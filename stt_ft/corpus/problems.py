@@ -40,6 +40,9 @@ KINDS = {
 GRAVE = frozenset(list(KINDS)[: list(KINDS).index("overlap")])
 """Kinds that stop a clip from being trained on, teach something false, or spoil an evaluation; the others are worth a look."""
 
+ADVICE = frozenset({"reading"})
+"""Kinds that say where to listen; they are no fault, and do not fail a check."""
+
 MAX_DURATION_ERROR_S = FRAME_S
 MAX_CLIPPED_SHARE = 1e-3
 MIN_BANDWIDTH_HZ = 4300.0
