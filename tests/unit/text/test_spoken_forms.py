@@ -203,3 +203,16 @@ def test_a_full_ten_is_not_said_before_what_would_be_added_to_it(script: str, ne
 def test_style_digits_keeps_to_digits(digits: str) -> None:
     (token,) = spoken_tokens([digits], style="digits")
     assert not any(word in {"hundred", "eleven", "twenty", "ninety"} for way in token.lattice.paths(200) for word in way)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("commande 061234", "commande zéro six douze trente quatre"),
+        ("commande 1296803", "commande douze quatre vingt seize huit cent trois"),
+        ("chambre 1204", "chambre douze zéro quatre"),
+        ("code 4477", "code double quatre double sept"),
+    ],
+)
+def test_the_readings_that_people_say_are_there_in_french(script: str, said: str) -> None:
+    assert chain([token.lattice for token in spoken_tokens(script.split(), language="fr", style="auto")]).accepts(said.split())
