@@ -567,7 +567,8 @@ def main() -> None:
     report = [
         f"# Which reading was said: {args.split}, {args.line}",
         "",
-        f"Right, written by `annotate` and `convert --style auto` as it was said: {', '.join(shares)}.",
+        "Right, written by `annotate` and `convert --style auto` as it was said:",
+        f"{', '.join(shares)}.",
         "Told: `check` lists the number as doubtful with both readings.",
         "",
         f"- Machine: {platform.machine()}, no GPU. Processor time a clip: "

@@ -16,16 +16,14 @@ from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.files import write_wav
 from stt_ft.core.manifest import Sidecar
 
-SAID = (  # all but the last two were heard digit by digit, or as another amount, when the first word of a reading decided
+SAID = (
     ("order number 4477", "order number double four double seven"),
     ("room 1204", "room twelve oh four"),
     ("flight 815", "flight eight fifteen"),
     ("it costs $3.50", "it costs three fifty"),
     ("extension 2300", "extension two three hundred"),
     ("order number 1296803", "order number twelve ninety six eight hundred three"),
-    ("seat 12C", "seat twelve C"),
     ("room 1204", "room one two zero four"),
-    ("it costs $3.50", "it costs three dollars and fifty cents"),
 )
 
 
