@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from stt_ft.core.doubts import Rival
 from stt_ft.text.lattice import Lattice
 
 
@@ -26,4 +27,8 @@ class Aligner(Protocol):
 
     def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
         """Return the words heard for each lattice, in order in `samples` (mono, 24 kHz); raises `AlignmentError` if they do not fit."""
+        ...
+
+    def rivals(self, samples: np.ndarray, lattices: Sequence[Lattice], said: Sequence[Sequence[str]]) -> list[Rival | None]:
+        """Return for each lattice the reading that fits `samples` best beside the one `said`; None where there is no other."""
         ...

@@ -9,6 +9,7 @@ from typing import Any
 import stt_ft
 from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.batch import AlignmentResult
+from stt_ft.core.doubts import DOUBTFUL, RIVALS
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.provenance import file_sha256
@@ -35,10 +36,12 @@ def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[s
 def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:
     """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
     words = tuple(Word(text=word.written, start_s=word.start_s, end_s=word.end_s) for word in result.words)
-    extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH)}
+    extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL)}
     extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
     if any(word.spoken for word in result.words):
         extra[SPOKEN] = [spoken_to_json(word.spoken) for word in result.words]
+    if any(word.rival for word in result.words):
+        extra[RIVALS] = [None if word.rival is None else word.rival.to_json() for word in result.words]
     if result.mismatch:
         extra[MISMATCH] = result.mismatch
     stages = {stage: record for stage, record in sidecar.provenance.items() if stage != "convert"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stt_ft.align.aligned_word import AlignedWord, Aligner
+from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.text.lattice import fixed
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
@@ -15,13 +16,14 @@ from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptWord:
-    """A written token where it was heard; `spoken` holds what was said for it when that is not the token itself."""
+    """A written token where it was heard; `spoken` holds what was said for it when that is not the token itself, `rival` what came next."""
 
     written: str
     start_s: float
     end_s: float
     confidence: float
     spoken: tuple[AlignedWord, ...] | None = None
+    rival: Rival | None = None
 
 
 def align_script(aligner: Aligner, samples: np.ndarray, script: str, *, language: str) -> list[ScriptWord]:
@@ -34,7 +36,9 @@ def align_script(aligner: Aligner, samples: np.ndarray, script: str, *, language
         TextError: a token cannot be read aloud.
     """
     tokens = script_tokens(script, language=language)
-    return script_words(tokens, aligner.align(samples, [token.lattice for token in tokens]))
+    lattices = [token.lattice for token in tokens]
+    aligned = aligner.align(samples, lattices)
+    return script_words(tokens, aligned, aligner.rivals(samples, lattices, [[word.text for word in words] for words in aligned]))
 
 
 def script_tokens(script: str, *, language: str) -> list[SpokenToken]:
@@ -52,8 +56,14 @@ def script_tokens(script: str, *, language: str) -> list[SpokenToken]:
     return spoken_tokens(written, language=language, style="auto")
 
 
-def script_words(tokens: Sequence[SpokenToken], aligned: Sequence[Sequence[AlignedWord]]) -> list[ScriptWord]:
-    """Return one entry a token from the words that were heard for it; tokens for which nothing was heard are marks, and are left out."""
+def script_words(
+    tokens: Sequence[SpokenToken], aligned: Sequence[Sequence[AlignedWord]], rivals: Sequence[Rival | None] = ()
+) -> list[ScriptWord]:
+    """Return one entry a token from the words that were heard for it; tokens for which nothing was heard are marks, and are left out.
+
+    Args:
+        rivals: for each token the reading that came second, or nothing at all.
+    """
     return [
         ScriptWord(
             written=" ".join(token.written),
@@ -61,7 +71,8 @@ def script_words(tokens: Sequence[SpokenToken], aligned: Sequence[Sequence[Align
             end_s=heard[-1].end_s,
             confidence=min(word.confidence for word in heard),
             spoken=None if token.is_same else tuple(heard),
+            rival=rival,
         )
-        for token, heard in zip(tokens, aligned, strict=True)
+        for token, heard, rival in zip(tokens, aligned, rivals or [None] * len(tokens), strict=True)
         if heard
     ]

@@ -20,9 +20,10 @@ from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
 from stt_ft.align.pronunciations import LETTERS, by_rule
 from stt_ft.audio.files import resample
+from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError, MissingExtra
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
-from stt_ft.text.lattice import Lattice
+from stt_ft.text.lattice import Lattice, fixed, without
 
 _MODEL_RATE_HZ = 16_000
 _FRAMES_PER_S = 100
@@ -34,13 +35,14 @@ _DITHER_RMS = 3e-4  # digital silence has no spectrum: without a little noise th
 _DITHER_SEED = 20_250
 _LOG_SCALE = 1024  # pocketsphinx keeps acoustic scores in steps of 2**10
 _COST_AT_HALF = 4.0  # nats a frame at which confidence is one half; words rightly placed have about 1.5, wrong ones 6 and more
+_CLOSE_LEAD = 20.0  # nats by which the best reading must lead to be trusted (by tools/bench/readings.py)
 _LETTER_PREFIX = "letter-"
 
 
 def sphinx_provenance() -> dict[str, str]:
     """Return what makes the times of `SphinxAligner`."""
     try:
-        return {"aligner": "sphinx", "pocketsphinx": importlib.metadata.version("pocketsphinx"), "model": "en-us"}
+        return {"aligner": "sphinx", "pocketsphinx": importlib.metadata.version("pocketsphinx"), "model": "en-us", "readings": "whole"}
     except importlib.metadata.PackageNotFoundError:
         raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
 
@@ -69,11 +71,10 @@ class SphinxAligner:
 
     def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
         """Return the words heard for each lattice; a word of marks alone has no sound and is left out. See `Aligner.align`."""
-        grammar = _Grammar.of([_with_pieces(lattice) for lattice in lattices])
-        self._teach({piece for arc in grammar.arcs for piece in arc.pieces})
+        grammar = self._grammar(lattices)
         if not any(arc.pieces for arc in grammar.arcs):
             return [[] for _ in lattices]
-        explained = grammar.explain(self._decode(samples, grammar))
+        explained = grammar.explain(self._decode(samples, grammar)[0])
         shares = shares_of_spans([(pieces[0].start_s, pieces[-1].end_s) for _, _, pieces in explained], samples_to_s(len(samples)))
         spans = place_words(samples, shares, [1] * len(explained), shares_per_s=1 / STEP_S)
         aligned: list[list[AlignedWord]] = [[] for _ in lattices]
@@ -82,8 +83,33 @@ class SphinxAligner:
             aligned[lattice_index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
         return aligned
 
-    def _decode(self, samples: np.ndarray, grammar: _Grammar) -> list[AlignedWord]:
-        """Return the pieces of the best path through the grammar."""
+    def rivals(self, samples: np.ndarray, lattices: Sequence[Lattice], said: Sequence[Sequence[str]]) -> list[Rival | None]:
+        """Return the second best reading of each lattice, by a pass each in which the best is not allowed. See `Aligner.rivals`."""
+        found: list[Rival | None] = [None] * len(lattices)
+        chosen = [fixed(words) for words in said]
+        own: float | None = None
+        for index, lattice in enumerate(lattices):
+            others = without(lattice, said[index]) if lattice.is_open else None
+            if others is None or not said[index]:
+                continue
+            if own is None:
+                own = self._decode(samples, self._grammar(lattices))[1]
+            grammar = self._grammar([*chosen[:index], others, *chosen[index + 1 :]])
+            try:
+                heard, score = self._decode(samples, grammar)
+                words = tuple(word for place, word, _ in grammar.explain(heard) if place == index)
+            except AlignmentError:  # no other reading fits at all
+                continue
+            found[index] = Rival(words=words, lead=own - score, is_close=own - score < _CLOSE_LEAD)
+        return found
+
+    def _grammar(self, lattices: Sequence[Lattice]) -> _Grammar:
+        grammar = _Grammar.of([_with_pieces(lattice) for lattice in lattices])
+        self._teach({piece for arc in grammar.arcs for piece in arc.pieces})
+        return grammar
+
+    def _decode(self, samples: np.ndarray, grammar: _Grammar) -> tuple[list[AlignedWord], float]:
+        """Return the pieces of the best path through the grammar, and its log probability in nats, up to a constant of the sound."""
         decoder = self._decoder
         if len(samples) < _LEAST_SAMPLES:
             raise AlignmentError(f"{samples_to_s(len(samples)):.3f} s of sound hold no words")
@@ -94,6 +120,8 @@ class SphinxAligner:
         decoder.process_raw(_pcm(samples), full_utt=True)
         decoder.end_utt()
         segments = list(decoder.seg() or []) if decoder.hyp() is not None else []
+        hypothesis = decoder.hyp()
+        score = math.log(max(hypothesis.score, 1e-300)) * _LOG_SCALE if hypothesis is not None else -math.inf
         decoder.remove_search("text")
         if not segments:
             raise AlignmentError(f"the words do not fit the sound ({samples_to_s(len(samples)):.2f} s)")
@@ -112,7 +140,7 @@ class SphinxAligner:
                     confidence=round(1 / (1 + (cost / _COST_AT_HALF) ** 2), 3),
                 )
             )
-        return words
+        return words, score
 
     def _teach(self, pieces: set[str]) -> None:
         """Give the decoder a pronunciation for every piece; raises `AlignmentError` for one that has none."""

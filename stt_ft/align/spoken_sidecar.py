@@ -16,6 +16,7 @@ import numpy as np
 from stt_ft.align.aligned_word import Aligner
 from stt_ft.align.annotation import SPOKEN, spoken_from_json
 from stt_ft.align.retime import Timed, divide_by_syllables, fit_into_span, widen
+from stt_ft.core.doubts import DOUBTFUL, Doubt, rivals_of
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.timing import num_samples
@@ -59,11 +60,22 @@ def spoken_sidecar(
     written = sidecar.alignments if sidecar.written is None else sidecar.written
     heard = sidecar.extra.get(SPOKEN)
     heard = heard if isinstance(heard, list) and len(heard) == len(written) else [None] * len(written)
+    rivals = rivals_of(sidecar, len(written))
+    doubts: list[Doubt] = []
     converter = _Converter(written=written, heard=heard, duration_s=duration_s, sound=sound, aligner=aligner)
     words: list[Word] = []
     for token in spoken_tokens([word.text for word in written], language=language, style=style):
-        words += written[token.start : token.stop] if token.is_same else converter.convert(token)
-    return SpokenSidecar(sidecar=dataclasses.replace(sidecar, alignments=tuple(words), written=written), sources=converter.sources)
+        said = list(written[token.start : token.stop]) if token.is_same else converter.convert(token)
+        rival = rivals[token.start] if token.stop - token.start == 1 else None
+        if rival is not None and rival.is_close and rival.words != tuple(word.text for word in said):
+            stop = len(words) + len(said)
+            doubts.append(Doubt(start=len(words), stop=stop, reading=" ".join(rival.words), lead=rival.lead))
+        words += said
+    extra = {key: value for key, value in sidecar.extra.items() if key != DOUBTFUL}
+    if doubts:
+        extra[DOUBTFUL] = [doubt.to_json() for doubt in doubts]
+    spoken = dataclasses.replace(sidecar, alignments=tuple(words), written=written, extra=extra)
+    return SpokenSidecar(sidecar=spoken, sources=converter.sources)
 
 
 @dataclass(kw_only=True)

@@ -47,7 +47,12 @@ class WhisperWork:
         self._batch_size = batch_size
         self._language = language
         self._model.attention, read_by = attention_weights(self._model)
-        self.provenance: dict[str, Any] = {**self._model.provenance, **self._writer.provenance, "attention": read_by}
+        self.provenance: dict[str, Any] = {
+            **self._model.provenance,
+            **self._writer.provenance,
+            "attention": read_by,
+            "readings": "whole",
+        }
 
     def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
         for first in range(0, len(jobs), self._batch_size):
@@ -128,7 +133,7 @@ def _result(job: AlignmentJob, tokens: Sequence[SpokenToken], heard: Any) -> Ali
     if isinstance(heard, AlignmentError):
         return AlignmentResult(clip_id=job.clip_id, fault=str(heard))
     mismatch = None if job.script is None else mismatch_of(job.script, heard.expected)
-    return AlignmentResult(clip_id=job.clip_id, words=tuple(script_words(tokens, heard.timed)), mismatch=mismatch)
+    return AlignmentResult(clip_id=job.clip_id, words=tuple(script_words(tokens, heard.timed, heard.rivals)), mismatch=mismatch)
 
 
 def trusted(written: Written) -> str | AlignmentError:

@@ -1,7 +1,7 @@
 """What Whisper makes of a clip whose text is known: when each word is said, in which way numbers were said, and which digits sound misread.
 
 Numbers are aligned in spoken form, so that each of their words has its own time. Where a number can be said in several ways ("zero", "oh"),
-and where a digit may have been misread, the decoder's own expectation at that place decides.
+the whole readings are compared (`readings`); where a digit may have been misread, the decoder's own expectation at that place decides.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 
 from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.placing import place_words
+from stt_ft.align.readings import choose_readings
 from stt_ft.align.whisper_model import FRAMES_PER_S, Reading, WhisperModel
+from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import samples_to_s
 from stt_ft.text.digit_words import digits_of_words
@@ -35,10 +37,11 @@ class HeardWord:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """What became of a text: for each of its tokens the words with their times, and the words as the decoder expects them."""
+    """What became of a text: for each of its tokens the words with their times, the words as the decoder expects them, the next reading."""
 
     timed: list[list[AlignedWord]]
     expected: list[list[HeardWord]]
+    rivals: list[Rival | None]
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,7 @@ class Hearing:
 
 
 def listen(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearing], *, language: str) -> list[Heard | AlignmentError]:
-    """Align every hearing in one decoder pass; a second one for those whose numbers were said in another way than first assumed.
+    """Align every hearing in one decoder pass, once the readings of its numbers are chosen by ear.
 
     Args:
         features: encoder output [B, F, D], one row a hearing.
@@ -74,13 +77,13 @@ def listen(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Heari
             limit = f"Whisper reads at most {model.max_text_tokens} at once: cut the clip"
             heard[row] = AlignmentError(f"its script has {num_tokens} tokens in {samples_to_s(len(hearing.samples)):.0f} s; {limit}")
     rows = [row for row in range(len(hearings)) if row not in heard]
+    choices = {row: _choose(model, features[row], hearings[row]) for row in rows}
     readings = dict(zip(rows, _read(model, features, hearings, rows), strict=True))
-    reworded = [row for row in rows if _reword(model, hearings[row], readings[row])]
-    readings |= dict(zip(reworded, _read(model, features, hearings, reworded), strict=True))
     for row in rows:
         try:
             timed = _timed(model, hearings[row], readings[row])
-            heard[row] = Heard(timed=timed, expected=_expected(model, hearings[row], readings[row], language))
+            expected = _expected(model, hearings[row], readings[row], language)
+            heard[row] = Heard(timed=timed, expected=expected, rivals=choices[row])
         except AlignmentError as error:
             heard[row] = error
     return [heard[row] for row in range(len(hearings))]
@@ -94,35 +97,11 @@ def _read(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearin
     return model.read(features[list(rows)], [_encode(model, hearings[row]) for row in rows]) if rows else []
 
 
-def _reword(model: WhisperModel, hearing: Hearing, reading: Reading) -> bool:
-    """Take "oh" for "zero", "double" for a digit said twice, where the decoder expects it; return whether anything changed."""
-    changed = False
-    place = 0
-    for index, token in enumerate(hearing.tokens):
-        words = hearing.said[index]
-        if token.lattice.is_open:
-            expected = _expected_path(model, token, reading, place)
-            changed, hearing.said[index] = changed or expected != words, expected
-        place += sum(len(model.tokens_of(word)) for word in words)
-    return changed
-
-
-def _expected_path(model: WhisperModel, token: SpokenToken, reading: Reading, place: int) -> tuple[str, ...]:
-    """Follow the token's lattice from `place` of the text, at each node along the arc whose first token is likeliest."""
-    lattice = token.lattice
-    place_of_node = {0: place}
-    for arc in lattice.arcs:  # the first arc out of a node is the plain way, along which the text was read
-        if arc.start in place_of_node and arc.stop not in place_of_node:
-            place_of_node[arc.stop] = place_of_node[arc.start] + sum(len(model.tokens_of(word)) for word in arc.words)
-    node, said = 0, ()
-    while node != lattice.last:
-        arcs = [arc for arc in lattice.arcs if arc.start == node and arc.words]
-        if not arcs:
-            return lattice.words
-        at = reading.log_probs[min(place_of_node[node], len(reading.log_probs) - 1)]
-        arc = max(arcs, key=lambda arc: float(at[model.tokens_of(arc.words[0])[0]]) + float(np.log(arc.prior)) / 10)
-        said, node = said + arc.words, arc.stop
-    return said
+def _choose(model: WhisperModel, features: torch.Tensor, hearing: Hearing) -> list[Rival | None]:
+    """Take the readings that fit the sound [F, D] best; return those that came second."""
+    choice = choose_readings(model, features, hearing.tokens)
+    hearing.said = choice.said
+    return choice.rivals
 
 
 def _timed(model: WhisperModel, hearing: Hearing, reading: Reading) -> list[list[AlignedWord]]:
@@ -141,11 +120,13 @@ def _timed(model: WhisperModel, hearing: Hearing, reading: Reading) -> list[list
         if any(glyph.isalnum() for glyph in word):
             said.append((index, word, slice(place, stop)))
         place = stop
+    timed: list[list[AlignedWord]] = [[] for _ in hearing.tokens]
+    if not said:
+        return timed
     with_sound = np.concatenate([np.arange(tokens.start, tokens.stop) for _, _, tokens in said])
     spans = place_words(
         hearing.samples, shares[with_sound], [tokens.stop - tokens.start for _, _, tokens in said], shares_per_s=FRAMES_PER_S
     )
-    timed: list[list[AlignedWord]] = [[] for _ in hearing.tokens]
     for (index, word, tokens), (start_s, end_s) in zip(said, spans, strict=True):
         confidence = float(np.mean(probs[tokens]))
         timed[index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))

@@ -31,7 +31,7 @@ def listen_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[Spoke
     Raises:
         AlignmentError: the text does not fit the sound, by the window in which it goes wrong.
     """
-    timed, expected = [], []
+    timed, expected, rivals = [], [], []
     begin_s, duration_s = 0.0, samples_to_s(len(samples))
     while len(timed) < len(tokens):
         rest = tokens[len(timed) :]
@@ -50,8 +50,9 @@ def listen_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[Spoke
             raise AlignmentError(f"from {begin_s:.1f} s on the script does not fit the sound: cut the clip, or correct its script")
         timed += [_moved(words, begin_s) for words in heard.timed[:kept]]
         expected += heard.expected[:kept]
+        rivals += heard.rivals[:kept]
         begin_s = next_s
-    return Heard(timed=timed, expected=expected)
+    return Heard(timed=timed, expected=expected, rivals=rivals)
 
 
 def _num_said(model: WhisperModel, features: torch.Tensor, tokens: Sequence[SpokenToken]) -> int:

@@ -126,6 +126,10 @@ class WhisperModel:
         """How many text tokens the decoder can read at once, beside those that begin and end a text."""
         return self.model.dims.n_text_ctx - len(self.tokenizer.sot_sequence) - 2
 
+    def explicit_attention(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which attention is worked out step by step: masks of any shape count, and its scores can be seen."""
+        return self._whisper.model.disable_sdpa()
+
     def encode(self, sounds: Sequence[np.ndarray], window_s: float = WINDOW_S) -> torch.Tensor:
         """Return the encoder's output for sounds at 24 kHz of at most `window_s`: [B, F, D].
 
@@ -174,7 +178,7 @@ class WhisperModel:
             for layer in {layer for layer, _ in heads}
         ]
         try:
-            with torch.inference_mode(), self._whisper.model.disable_sdpa():
+            with torch.inference_mode(), self.explicit_attention():
                 logits = self.model.decoder(tokens, features)
         finally:
             for hook in hooks:

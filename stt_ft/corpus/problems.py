@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
+from stt_ft.core.doubts import doubts_of
 from stt_ft.core.manifest import Clip, Sidecar, Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.text.digit_words import digit_runs
@@ -27,6 +28,7 @@ KINDS = {
     "split_number": "the same dictated number is in two splits",
     "split_speaker": "the same speaker is in two splits",
     "overlap": "two words of one speaker overlap",
+    "reading": "two readings of a number fit the sound about equally: listen to it",
     "speed": "words come faster or slower than people speak",
     "duration": "the manifest's duration is not the sound's",
     "clipped": "the recording is too loud: samples stand at full scale",
@@ -37,6 +39,9 @@ KINDS = {
 
 GRAVE = frozenset(list(KINDS)[: list(KINDS).index("overlap")])
 """Kinds that stop a clip from being trained on, teach something false, or spoil an evaluation; the others are worth a look."""
+
+ADVICE = frozenset({"reading"})
+"""Kinds that say where to listen; they are no fault, and do not fail a check."""
 
 MAX_DURATION_ERROR_S = FRAME_S
 MAX_CLIPPED_SHARE = 1e-3
@@ -93,6 +98,7 @@ def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
     found += _time_findings(words, clip.duration_s)
     found += _speed_findings(words)
     found += _script_findings(sidecar)
+    found += _reading_findings(sidecar)
     return _problems(clip, found)
 
 
@@ -187,6 +193,17 @@ def _script_findings(sidecar: Sidecar) -> list[_Finding]:
         return []
     said = " ".join(word.text for word in sidecar.written or sidecar.alignments)
     return [("script", f"the script is {sidecar.script[:60]!r}, the words are {said[:60]!r}", ())]
+
+
+def _reading_findings(sidecar: Sidecar) -> list[_Finding]:
+    found: list[_Finding] = []
+    for doubt in doubts_of(sidecar):
+        words = sidecar.alignments[doubt.start : doubt.stop]
+        said = " ".join(word.text for word in words)
+        where = f"at {words[0].start_s:.2f}-{words[-1].end_s:.2f} s"
+        told = f"{said!r} {where} may have been {doubt.reading!r} (lead {doubt.lead:.1f}); listen, and write it in words if it is wrong"
+        found.append(("reading", told, tuple(range(doubt.start, doubt.stop))))
+    return found
 
 
 def _says(sidecar: Sidecar, script: str) -> bool:

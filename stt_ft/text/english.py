@@ -149,6 +149,7 @@ def language() -> Language:
         range_word="to",
         code_contexts=frozenset(_CODE_CONTEXTS),
         year_contexts=frozenset(_YEAR_CONTEXTS),
+        hundred="hundred",
     )
 
 
@@ -189,7 +190,7 @@ def years(number: int) -> Ways:
 
 
 def times(hour: int, minute: int, half: str) -> Ways:
-    """Return the ways of saying a time of day: "ten thirty", "half past ten", "ten o'clock"."""
+    """Return the ways of saying a time of day: "ten thirty", "half past ten", "ten past ten", "ten o'clock"."""
     hour_words = _split(num2words(hour))
     tail = tuple(half)  # "am" -> "a", "m"
     if minute == 0:
@@ -197,12 +198,16 @@ def times(hour: int, minute: int, half: str) -> Ways:
         return [*whole, (*hour_words, "hundred", "hours")] if not half else whole
     minute_words = (("oh",) if minute < 10 else ()) + _split(num2words(minute))
     ways = [(*hour_words, *minute_words, *tail)]
-    if minute == 15:
-        ways.append(("quarter", "past", *hour_words, *tail))
+    next_hour = _split(num2words(hour % 12 + 1))
     if minute == 30:
         ways.append(("half", "past", *hour_words, *tail))
-    if minute == 45:
-        ways.append(("quarter", "to", *_split(num2words(hour % 12 + 1)), *tail))
+    if minute in (15, 45):
+        side, named = ("past", hour_words) if minute == 15 else ("to", next_hour)
+        ways += [("quarter", side, *named, *tail), ("a", "quarter", side, *named, *tail)]
+    if minute in (5, 10, 20, 25):
+        ways.append((*_split(num2words(minute)), "past", *hour_words, *tail))
+    if minute in (35, 40, 50, 55):
+        ways.append((*_split(num2words(60 - minute)), "to", *next_hour, *tail))
     return ways
 
 

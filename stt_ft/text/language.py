@@ -13,6 +13,9 @@ Ways = list[tuple[str, ...]]
 _VARIANT_PRIOR, _REPEAT_PRIOR = 1e-2, 1e-20
 """How likely "oh" is against "zero", and "double" against saying a digit twice, before the sound is heard (by 80 synthetic takes)."""
 
+_GROUP_PRIOR = 1e-10
+"""The same for two or three digits of a code said as one amount: "ninety six", "eight hundred three"."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
@@ -39,6 +42,7 @@ class Language:
         year_contexts: lower-case words after which four digits are a year.
         fractions: (numerator, denominator) -> ways of saying it.
         pairs: whether codes are often read by two digits ("zéro six douze trente quatre").
+        hundred: what is said for two zeros after any two digits ("twenty three hundred"); nothing where a language does not count so.
     """
 
     code: str
@@ -67,6 +71,7 @@ class Language:
     code_contexts: frozenset[str] = frozenset()
     year_contexts: frozenset[str] = frozenset()
     pairs: bool = False
+    hundred: str = ""
 
     def digit_lattice(self, digits: str) -> Lattice:
         """Return the ways of saying ASCII `digits` one by one: each zero under any of its names, repeats with "double" and "triple"."""
@@ -80,3 +85,31 @@ class Language:
                     names = (words[index], *(self.zero_variants if digit == "0" else ()))
                     arcs += [Arc(index, index + count, (repeat, name), _REPEAT_PRIOR) for name in names]
         return Lattice(words=words, arcs=tuple(arcs), last=len(digits))
+
+    def code_lattice(self, digits: str) -> Lattice:
+        """Return the ways of saying a code: its `digits` one by one, and any two to four of them as an amount ("twelve ninety six").
+
+        A full ten stays alone or before another amount: "twenty" and "five" would be heard as 25, "twenty fifteen" is 2015.
+        """
+        one_by_one = self.digit_lattice(digits)
+        amounts = [
+            Arc(start, stop, way, _GROUP_PRIOR)
+            for start in range(len(digits))
+            for stop in range(start + 2, min(start + 4, len(digits)) + 1)
+            for way in self._group_ways(digits, start, stop)
+        ]
+        return Lattice(words=one_by_one.words, arcs=(*one_by_one.arcs, *amounts), last=one_by_one.last)
+
+    def _group_ways(self, digits: str, start: int, stop: int) -> Ways:
+        """Return the ways of saying `digits[start:stop]`, two to four of them, as one amount within a code."""
+        group, following = digits[start:stop], digits[stop : stop + 1]
+        if group[0] == "0":
+            return []
+        if len(group) == 4:
+            in_hundreds = self.hundred and group.endswith("00") and group[1] != "0"
+            two_tens = group[1] == "0" and group[2] != "0" and (group[3] != "0" or following in ("", "0"))
+            ways = [(*self.cardinals(int(group[:2]))[0], self.hundred)] if in_hundreds else []
+            return ways + ([self.cardinals(int(group[:2]))[0] + self.cardinals(int(group[2:]))[0]] if two_tens else [])
+        if len(group) == 2 and group[1] == "0" and following not in ("", "0"):
+            return []
+        return self.cardinals(int(group))

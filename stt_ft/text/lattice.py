@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+_OTHER = -1  # in `without`: something else was said
+
 
 @dataclass(frozen=True)
 class Arc:
@@ -99,3 +101,49 @@ def also(lattice: Lattice, ways: Iterable[Sequence[str]], *, prior: float = 1e-1
     """Return `lattice` with further, less likely ways of saying the whole of it."""
     more = tuple(Arc(0, lattice.last, tuple(way), prior) for way in dict.fromkeys(map(tuple, ways)) if not lattice.accepts(way))
     return Lattice(words=lattice.words, arcs=lattice.arcs + more, last=lattice.last)
+
+
+def or_else(likely: Lattice, otherwise: Lattice, *, prior: float = 1e-10) -> Lattice:
+    """Return the lattice of the ways of `likely` and, less likely, of those of `otherwise`."""
+    if not otherwise.is_open and likely.accepts(otherwise.words):
+        return likely
+    last = likely.last + otherwise.last - 1
+
+    def moved(node: int, base: int, end: int) -> int:
+        return 0 if node == 0 else last if node == end else base + node
+
+    arcs = [Arc(moved(arc.start, 0, likely.last), moved(arc.stop, 0, likely.last), arc.words, arc.prior) for arc in likely.arcs]
+    for arc in otherwise.arcs:
+        start, stop = (moved(node, likely.last - 1, otherwise.last) for node in (arc.start, arc.stop))
+        arcs.append(Arc(start, stop, arc.words, arc.prior * (1.0 if start else prior)))
+    return Lattice(words=likely.words, arcs=tuple(arcs), last=last)
+
+
+def without(lattice: Lattice, words: Sequence[str]) -> Lattice | None:
+    """Return the lattice of all the ways but `words`, node by node in order; None where there is no other way.
+
+    A state is a node and how much of `words` was said on the way to it, or that something else was said.
+    """
+    words = tuple(words)
+    states: dict[tuple[int, int], None] = {(0, 0): None}
+    links: list[tuple[tuple[int, int], tuple[int, int], Arc]] = []
+    for node in range(lattice.last):
+        for state in [state for state in states if state[0] == node]:
+            for arc in (arc for arc in lattice.arcs if arc.start == node):
+                taken = state[1]
+                follows = taken >= 0 and words[taken : taken + len(arc.words)] == arc.words
+                after = (arc.stop, taken + len(arc.words) if follows else _OTHER)
+                if after != (lattice.last, len(words)):
+                    states[after] = None
+                    links.append((state, after, arc))
+    useful = {state for state in states if state[0] == lattice.last}
+    for start, stop, _ in sorted(links, key=lambda link: -link[0][0]):
+        if stop in useful:
+            useful.add(start)
+    if (0, 0) not in useful:
+        return None
+    inner = sorted(state for state in useful if state[0] != lattice.last)
+    number = {state: index for index, state in enumerate(inner)} | {state: len(inner) for state in useful if state[0] == lattice.last}
+    arcs = tuple(Arc(number[start], number[stop], arc.words, arc.prior) for start, stop, arc in links if start in number and stop in number)
+    left = Lattice(words=(), arcs=arcs, last=len(inner))
+    return Lattice(words=next(left._walk(0, ())), arcs=arcs, last=len(inner))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stt_ft.text.language import Language
-from stt_ft.text.lattice import Lattice, also, chain, either, fixed
+from stt_ft.text.lattice import Lattice, also, chain, either, fixed, or_else
 
 LARGEST_AMOUNT_DIGITS = 15
 """Numbers with more digits than this are never read as amounts, only digit by digit."""
@@ -93,6 +93,8 @@ class Reader:
         if hundredth_digits == "00":
             return chain([whole, fixed([unit])])
         small = self.whole(hundredth_digits.lstrip("0"))
+        if hundredth_digits[0] == "0":
+            small = also(small, [(zero, *small.words) for zero in self.language.zero_variants or self.language.digits[:1]])
         named = chain([small, either([(hundredth if int(hundredth_digits) == 1 else hundredths,), ()])])
         return chain([whole, either([(unit,), (unit, self.language.ampersand), ()]), named])
 
@@ -159,29 +161,16 @@ class Reader:
 
 
 def amount_lattice(language: Language, digits: str, *, as_year: bool) -> Lattice | None:
-    """Return the ways of saying `digits` as an amount or a year, digit by digit and in pairs last; None when they are too many."""
+    """Return the ways of saying `digits` as an amount or a year, and less likely as a code; None when they are too many or begin with 0."""
+    ways = amount_ways(language, digits, as_year=as_year)
+    return or_else(either(ways), language.code_lattice(digits)) if ways else None
+
+
+def amount_ways(language: Language, digits: str, *, as_year: bool) -> list[tuple[str, ...]]:
+    """Return the ways of saying all of `digits` as an amount or a year, likeliest first; none when too many or with a leading 0."""
     if len(digits) > LARGEST_AMOUNT_DIGITS or (len(digits) > 1 and digits[0] == "0"):
-        return None
-    number = int(digits)
-    year_like = len(digits) == 4
-    ways = [*language.years(number), *language.cardinals(number)] if as_year else language.cardinals(number)
-    if year_like and not as_year:
-        ways = [*ways, *language.years(number)]
-    return also(either(ways), [*pair_readings(language, digits), *language.digit_lattice(digits).paths(16)])
-
-
-def pair_readings(language: Language, digits: str) -> list[tuple[str, ...]]:
-    """Return how `digits` sound in pairs, "twelve ninety six"; none for odd counts, since there the pairs may begin anywhere."""
-    if len(digits) % 2 or not 4 <= len(digits) <= 12:
         return []
-    ways = []
-    for zero in (language.digits[0], *language.zero_variants):
-        said: list[str] = []
-        for index in range(0, len(digits), 2):
-            tens, ones = digits[index : index + 2]
-            if tens != "0":
-                said += language.cardinals(int(tens + ones))[0]
-            else:
-                said += [zero, zero if ones == "0" else language.digits[int(ones)]]
-        ways.append(tuple(said))
-    return list(dict.fromkeys(ways))
+    amounts = language.cardinals(int(digits))
+    if len(digits) != 4:
+        return [*amounts]
+    return [*language.years(int(digits)), *amounts] if as_year else [*amounts, *language.years(int(digits))]

@@ -12,15 +12,15 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stt_ft.core.errors import TextError
 from stt_ft.text import english, french
 from stt_ft.text.digit_words import is_digit_word
 from stt_ft.text.language import Language
-from stt_ft.text.lattice import Arc, Lattice, also, chain, either, fixed
-from stt_ft.text.quantities import Reader, amount_lattice, pair_readings
+from stt_ft.text.lattice import Arc, Lattice, also, chain, either, fixed, or_else
+from stt_ft.text.quantities import Reader, amount_lattice, amount_ways
 
 STYLES = ("digits", "auto")
 LANGUAGES = ("en", "fr", "fr-be", "fr-ch")
@@ -37,6 +37,7 @@ _UNITS_THAT_ARE_WORDS = frozenset({"in", "mi", "go", "mo"})
 _BREAKS = frozenset({"and", "or", "et", "ou", "with", "avec"})
 _FRACTION_SIGN = "\u2044"  # what NFKC makes of "½"
 _CODE_WINDOW = 3  # words before a number in which a context word counts: "order number is"
+_LETTERED = re.compile(r"\d+[A-Z]")
 _DASHED = re.compile("[-\u2010\u2011\u2012\u2013\u2014]+")
 
 
@@ -173,12 +174,12 @@ def _read(core: str, magnitude: str, context: _Context, language: Language, styl
             or by_digit.measure(core)
             or by_digit.number(core)
             or (by_digit.fraction(core) if _FRACTION_SIGN in core else None)
-            or _code(core, language)
+            or _code(core, language, language.digit_lattice)
         )
     reader = Reader(
         language=language,
         whole=lambda digits: _plain_number(digits, context, language),
-        grouped=lambda digits: amount_lattice(language, digits, as_year=False) or language.digit_lattice(digits),
+        grouped=lambda digits: amount_lattice(language, digits, as_year=False) or language.code_lattice(digits),
     )
     if core.isdigit():
         return reader.whole(core)
@@ -191,34 +192,40 @@ def _read(core: str, magnitude: str, context: _Context, language: Language, styl
         or reader.time(core)
         or reader.date(core, months)
         or (None if context.is_code else reader.range(core) or reader.fraction(core))
-        or reader.measure(core)
+        or _measure_or_code(core, reader)
         or reader.number(core)
-        or _code(core, language)
+        or _code(core, language, language.code_lattice)
     )
 
 
 def _plain_number(digits: str, context: _Context, language: Language) -> Lattice:
     """Read plain digits by context: a code digit by digit, else a year or an amount; the other readings stay open to the aligner."""
-    by_digit = language.digit_lattice(digits)
     year = len(digits) == 4 and 1100 <= int(digits) <= 2099
     as_year = year and (context.is_year or (1900 <= int(digits) <= 2049 and not context.is_code))
-    amount = amount_lattice(language, digits, as_year=as_year)
-    if amount is None:
-        return also(by_digit, pair_readings(language, digits))
     looks_like_code = (
         (context.is_code and len(digits) > 2 and not as_year) or len(digits) >= 6 or (len(digits) == 5 and digits[-2:] != "00")
     )
-    if looks_like_code:
-        return also(by_digit, [*pair_readings(language, digits), *amount.paths(6)])
-    return amount
+    amount = amount_lattice(language, digits, as_year=as_year)
+    if amount is not None and not looks_like_code:
+        return amount
+    return also(language.code_lattice(digits), amount_ways(language, digits, as_year=as_year))
 
 
-def _code(core: str, language: Language) -> Lattice | None:
-    """Read a code: digits one by one, letters spelled, long words whole, "+" spoken, other marks silent; None at an unknown mark."""
+def _measure_or_code(core: str, reader: Reader) -> Lattice | None:
+    """Read "5km"; "32H" is likelier 32 hours by its letters alone, and may be a seat."""
+    measure = reader.measure(core)
+    if measure is None or not _LETTERED.fullmatch(core):
+        return measure
+    code = _code(core, reader.language, reader.language.code_lattice)
+    return measure if code is None else or_else(measure, code)
+
+
+def _code(core: str, language: Language, read_digits: Callable[[str], Lattice]) -> Lattice | None:
+    """Read a code: digits by `read_digits`, letters spelled, long words whole, "+" spoken, other marks silent; None at an unknown mark."""
     parts: list[Lattice] = []
     for piece in re.findall(r"\d+|[^\W\d_]+|.", core, re.DOTALL):
         if piece.isdigit():
-            parts.append(language.digit_lattice(piece))
+            parts.append(read_digits(piece))
         elif piece.isalpha():
             parts.append(fixed(tuple(piece)) if _is_spelled(piece) else fixed([piece]))
         elif piece == "+":

@@ -134,3 +134,26 @@ def test_pronunciations_by_rule(word: str, phones: str) -> None:
 @pytest.mark.parametrize("word", ["", "日本", "a1", "-"])
 def test_no_pronunciation_without_latin_letters(word: str) -> None:
     assert by_rule(word) is None
+
+
+def test_the_reading_that_came_second_is_told_with_its_lead_and_never_the_one_chosen(
+    synthesizer: Synthesizer, aligner: SphinxAligner
+) -> None:
+    spoken = synthesizer.speak("room twelve oh four", voice="en-us+m1", words_per_minute=140)
+    samples = insert_silence(spoken, {}, lead_s=0.3, tail_s=0.3).samples
+    ways = [("twelve", "zero", "four"), ("one", "two", "oh", "four"), ("twelve", "oh", "four"), ("five", "hundred", "eighty")]
+    clear = [fixed(["room"]), either(ways)]
+    said = [[word.text for word in words] for words in aligner.align(samples, clear)]
+    assert said[1] == ["twelve", "oh", "four"]
+    no_rival, rival = aligner.rivals(samples, clear, said)
+    assert no_rival is None
+    assert rival is not None
+    assert rival.words in ways
+    assert rival.words != ("twelve", "oh", "four")
+    assert rival.lead > 20
+    assert not rival.is_close
+    homophones = [fixed(["room"]), either([("twelve", "oh", "four"), ("twelve", "oh", "for")])]
+    said = [[word.text for word in words] for words in aligner.align(samples, homophones)]
+    _, rival = aligner.rivals(samples, homophones, said)
+    assert rival is not None
+    assert rival.is_close

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.spoken_sidecar import spoken_sidecar
+from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.text.lattice import Lattice
@@ -147,3 +148,24 @@ def test_times_stay_ordered_and_inside_and_twice_is_once(numbers: list[tuple[str
     assert edges[0] >= words[0][1] - 1e-9
     assert edges[-1] <= now_s + 1e-9
     assert convert(after, style=style, duration_s=now_s + 1) == after
+
+
+HEARD = [None, [["four", [1.0, 1.3]], ["oh", [1.3, 1.6]], ["one", [1.6, 2.0]]]]
+
+
+@pytest.mark.parametrize(("close", "doubts"), [(True, [(1, 4, "four zero one", 0.8)]), (False, [])])
+def test_a_close_rival_becomes_a_doubt_about_the_converted_words(close: bool, doubts: list[tuple[int, int, str, float]]) -> None:
+    rivals = [None, {"reading": "four zero one", "lead": 0.8, "close": close}]
+    before = sidecar(("code", 0.5, 0.9), ("401", 1.0, 2.0), spoken=HEARD, rivals=rivals)
+    after = convert(before)
+    assert [word.text for word in after.alignments] == ["code", "four", "oh", "one"]
+    assert [(doubt.start, doubt.stop, doubt.reading, doubt.lead) for doubt in doubts_of(after)] == doubts
+    assert convert(after) == after
+    assert len(doubts_of(before)) == len(doubts)
+
+
+@pytest.mark.parametrize("broken", ["none", [None], [None, {"reading": 3}], [None, {"lead": 1.0}], [None, "four zero one"]])
+def test_rivals_that_annotate_did_not_write_are_passed_over(broken: object) -> None:
+    after = convert(sidecar(("code", 0.5, 0.9), ("401", 1.0, 2.0), spoken=HEARD, rivals=broken))
+    assert [word.text for word in after.alignments] == ["code", "four", "oh", "one"]
+    assert doubts_of(after) == []

@@ -23,6 +23,10 @@ from stt_ft.stages.convert import convert
 def ready(recorded: Path) -> Path:
     annotate(str(recorded), aligner="sphinx")
     convert(str(recorded))
+    for path in (recorded / "audio").glob("*.json"):  # sphinx doubts an espeak voice's "zero" here: one test's matter, not all the others'
+        sidecar = json.loads(path.read_text())
+        sidecar.pop("doubtful", None)
+        path.write_text(json.dumps(sidecar))
     return recorded
 
 
@@ -40,6 +44,21 @@ def test_a_good_dataset_has_no_problems(ready: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert "12 clips, no problems" in said
     assert "no --base given" in said
+
+
+def test_a_doubtful_reading_is_told_with_both_readings_and_its_times_and_fails_nothing(
+    ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ready / "audio" / "train_number_008.json"
+    words = json.loads(path.read_text())["alignments"]
+    edit(path, doubtful=[{"start": 0, "stop": 2, "reading": "twelve oh four", "lead": 0.7}])
+    check(str(ready))
+    said = capsys.readouterr().err
+    both = (
+        f"reading: '{words[0][0]} {words[1][0]}' at {words[0][1][0]:.2f}-{words[1][1][1]:.2f} s may have been 'twelve oh four' (lead 0.7)"
+    )
+    assert both in said
+    assert "12 clips, no problems" in said
 
 
 def test_every_planted_fault_is_found_in_one_run(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:

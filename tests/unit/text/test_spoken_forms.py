@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stt_ft.core.errors import TextError
 from stt_ft.text.digit_words import digits_of_words
+from stt_ft.text.lattice import chain
 from stt_ft.text.spoken_forms import LANGUAGES, STYLES, holds_digits, spoken_tokens, spoken_words
 
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
@@ -158,3 +159,60 @@ def test_unknown_language_or_style_is_refused_with_the_choices(language: str, st
 )
 def test_a_sign_that_stands_apart_is_spoken_where_it_can_be_nothing_else(text: str, spoken: str) -> None:
     assert " ".join(spoken_words(text)) == spoken
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("order number 1296803", "order number twelve ninety six eight hundred three"),
+        ("order number 1296803", "order number twelve nine six eight oh three"),
+        ("order number 4477", "order number double four double seven"),
+        ("order number 211121", "order number two triple one two one"),
+        ("room 1204", "room twelve oh four"),
+        ("flight 815", "flight eight fifteen"),
+        ("flight 231", "flight two hundred and thirty one"),
+        ("it costs $3.50", "it costs three fifty"),
+        ("it costs $3.05", "it costs three oh five"),
+        ("extension 2300", "extension twenty three hundred"),
+        ("extension 2300", "extension two three hundred"),
+        ("extension 2300", "extension two three double oh"),
+        ("seat 12C", "seat twelve C"),
+        ("seat 32H", "seat thirty two H"),
+        ("seat 12C", "seat one two C"),
+        ("unit 6-14", "unit six fourteen"),
+        ("zip 51594", "zip five one five ninety four"),
+        ("call 555-1234", "call triple five twelve thirty four"),
+        ("the pin is 2015", "the pin is twenty fifteen"),
+        ("at 9:15", "at a quarter past nine"),
+        ("at 9:50", "at ten to ten"),
+    ],
+)
+def test_the_readings_that_people_say_are_there_to_be_heard(script: str, said: str) -> None:
+    assert chain([token.lattice for token in spoken_tokens(script.split(), style="auto")]).accepts(said.split())
+
+
+@pytest.mark.parametrize(
+    ("script", "never"), [("code 205", "twenty five"), ("code 3041", "thirty one"), ("code 40256", "forty two five six")]
+)
+def test_a_full_ten_is_not_said_before_what_would_be_added_to_it(script: str, never: str) -> None:
+    assert not spoken_tokens(script.split(), style="auto")[-1].lattice.accepts(never.split())
+
+
+@given(st.text("0123456789", min_size=1, max_size=9))
+@settings(max_examples=50, deadline=None)
+def test_style_digits_keeps_to_digits(digits: str) -> None:
+    (token,) = spoken_tokens([digits], style="digits")
+    assert not any(word in {"hundred", "eleven", "twenty", "ninety"} for way in token.lattice.paths(200) for word in way)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("commande 061234", "commande zéro six douze trente quatre"),
+        ("commande 1296803", "commande douze quatre vingt seize huit cent trois"),
+        ("chambre 1204", "chambre douze zéro quatre"),
+        ("code 4477", "code double quatre double sept"),
+    ],
+)
+def test_the_readings_that_people_say_are_there_in_french(script: str, said: str) -> None:
+    assert chain([token.lattice for token in spoken_tokens(script.split(), language="fr", style="auto")]).accepts(said.split())

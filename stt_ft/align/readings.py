@@ -1,0 +1,204 @@
+"""Which reading of each number Whisper hears: whole readings are scored, never the first word of one.
+
+A reading's score is the log probability of its tokens and of the few words behind it, after the words before it. Whisper is shown
+numbers in words first (`_PROMPTS`), since by its own taste it writes digits. Readings share their beginnings, so that all of them go
+through the decoder together, as a tree: each token attends to those on its own branch, and the encoder's output is projected once a clip.
+Where a number has too many readings for one tree, the tree grows in steps, and the best beginnings at each node are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from stt_ft.align.whisper_model import WhisperModel
+from stt_ft.core.doubts import Rival
+from stt_ft.text.lattice import Lattice
+from stt_ft.text.spoken_forms import SpokenToken
+
+_PROMPTS = {
+    "en": " double four, twelve oh four, nine hundred, seven zero three, eighty five fifteen, triple six, two thousand ten,",
+    "fr": " double quatre, douze zéro quatre, neuf cents, sept zéro trois, quatre-vingt-cinq quinze, triple six, deux mille dix,",
+}
+"""What Whisper takes for the text before, by language."""
+
+_CLOSE_LEAD = 2.5
+"""Nats by which the best reading must lead to be trusted (by tools/bench/readings.py, tiny.en)."""
+
+_MAX_TREE = 64
+"""Beginnings of readings that are scored in one pass."""
+
+_KEPT_AT_NODE = 4
+_NUM_WORDS_BEHIND = 3
+_SPARE_TOKENS = 96
+"""A number is left in its plain reading where the decoder has no more room than this behind the words before it."""
+
+_Words = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The words chosen for each token of a text, and for each the reading that came second; None where there is only one."""
+
+    said: list[_Words]
+    rivals: list[Rival | None]
+
+
+def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequence[SpokenToken]) -> Choice:
+    """Return how each of `tokens` was said, by ear: one after the other, the earlier ones as chosen, later numbers left out.
+
+    Args:
+        features: encoder output of one clip [F, D].
+    """
+    said = [token.lattice.words for token in tokens]
+    rivals: list[Rival | None] = [None] * len(tokens)
+    if not any(token.lattice.is_open for token in tokens):
+        return Choice(said=said, rivals=rivals)
+    tree = ReadingTree(model, features)
+    for index, token in enumerate(tokens):
+        if not token.lattice.is_open:
+            continue
+        before = [word for words in said[:index] for word in words]
+        behind, ends = _words_behind(tokens[index + 1 :])
+        if tree.room_behind(before) < _SPARE_TOKENS:
+            continue
+        ranked = tree.ranked(token.lattice, before, behind, ends=ends)
+        said[index] = ranked[0][1]
+        if len(ranked) > 1:
+            lead = ranked[0][0] - ranked[1][0]
+            rivals[index] = Rival(words=ranked[1][1], lead=lead, is_close=lead < _CLOSE_LEAD)
+    return Choice(said=said, rivals=rivals)
+
+
+def _words_behind(following: Sequence[SpokenToken]) -> tuple[_Words, bool]:
+    """Return the words that surely come next, up to `_NUM_WORDS_BEHIND`, and whether the text ends behind them."""
+    words: _Words = ()
+    for token in following:
+        if token.lattice.is_open or len(words) >= _NUM_WORDS_BEHIND:
+            return words, False
+        words += token.lattice.words
+    return words, True
+
+
+class ReadingTree:
+    """Scores texts that begin alike against one clip; what was scored once is remembered."""
+
+    def __init__(self, model: WhisperModel, features: torch.Tensor) -> None:
+        self._model = model
+        self._decoder = model.model.decoder
+        tokenizer = model.tokenizer
+        prompt = _PROMPTS.get(model.language.partition("-")[0].lower())
+        shown = [tokenizer.sot_prev, *tokenizer.encode(prompt)] if prompt else []
+        self._start = [*shown, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+        self._sound = features[None]
+        self._projected: dict[Any, torch.Tensor] = {}  # of each layer's cross attention: keys and values of the sound, [1, F, D]
+        with torch.inference_mode():
+            for block in self._decoder.blocks:
+                for projection in (block.cross_attn.key, block.cross_attn.value):
+                    self._projected[projection] = projection(self._sound)
+        self._log_probs: dict[tuple[int, ...], float] = {}
+
+    def room_behind(self, words: Sequence[str]) -> int:
+        """Return how many tokens the decoder can read behind `words`."""
+        return self._model.model.dims.n_text_ctx - len(self._start) - len(self._tokens(words)) - 1
+
+    def ranked(self, lattice: Lattice, before: Sequence[str], behind: Sequence[str], *, ends: bool) -> list[tuple[float, _Words]]:
+        """Return the best readings of `lattice` between `before` and `behind`, the best first, with their scores in nats.
+
+        Args:
+            ends: whether the text ends behind `behind`.
+        """
+        growing: dict[tuple[int, _Words], None] = {(0, ()): None}  # node, words said up to it
+        while True:
+            growing = self._grown(lattice, growing)
+            if all(node == lattice.last for node, _ in growing):
+                break
+            growing = self._best_at_nodes(lattice, growing, before)
+        readings = [words for _, words in growing]
+        tail = [self._model.tokenizer.eot] if ends else []
+        scores = self.scores([[*self._tokens((*before, *words, *behind)), *tail] for words in readings])
+        return sorted(zip(scores, readings, strict=True), key=lambda scored: -scored[0])
+
+    def scores(self, texts: Sequence[Sequence[int]]) -> list[float]:
+        """Return the log probability of each text of tokens."""
+        unknown = [text for text in texts if any(tuple(text[:stop]) not in self._log_probs for stop in range(1, len(text) + 1))]
+        if unknown:
+            self._read(unknown)
+        return [sum(self._log_probs[tuple(text[:stop])] for stop in range(1, len(text) + 1)) for text in texts]
+
+    def _grown(self, lattice: Lattice, growing: dict[tuple[int, _Words], None]) -> dict[tuple[int, _Words], None]:
+        """Take the beginnings that are least far one arc further, again and again, until they are many or all at the end."""
+        while True:
+            node = min(node for node, _ in growing)
+            if node == lattice.last:
+                return growing
+            grown = {state: None for state in growing if state[0] != node}
+            for at, words in growing:
+                if at == node:
+                    grown |= {(arc.stop, words + arc.words): None for arc in lattice.arcs if arc.start == node}
+            growing = grown
+            if len(growing) > _MAX_TREE:
+                return growing
+
+    def _best_at_nodes(
+        self, lattice: Lattice, growing: dict[tuple[int, _Words], None], before: Sequence[str]
+    ) -> dict[tuple[int, _Words], None]:
+        """Keep the best beginnings at each node, and all the whole readings."""
+        states = [state for state in growing if state[0] != lattice.last]
+        scores = dict(zip(states, self.scores([self._tokens((*before, *words)) for _, words in states]), strict=True))
+        kept = {state: None for state in growing if state[0] == lattice.last}
+        for node in sorted({node for node, _ in states}):
+            here = sorted((state for state in states if state[0] == node), key=lambda state: -scores[state])
+            kept |= dict.fromkeys(here[:_KEPT_AT_NODE])
+        return kept
+
+    def _tokens(self, words: Sequence[str]) -> list[int]:
+        return [token for word in words for token in self._model.tokenizer.encode(f" {word}")]
+
+    def _read(self, texts: Sequence[Sequence[int]]) -> None:
+        """Pass the tree of `texts` through the decoder, once, and remember the log probability of each of its tokens."""
+        tokens, parents = list(self._start), list(range(-1, len(self._start) - 1))
+        root = len(tokens) - 1
+        place_of: dict[tuple[int, ...], int] = {(): root}
+        for text in texts:
+            for stop in range(1, len(text) + 1):
+                branch = tuple(text[:stop])
+                if branch not in place_of:
+                    place_of[branch] = len(tokens)
+                    parents.append(place_of[branch[:-1]])
+                    tokens.append(branch[-1])
+        new = [branch for branch in place_of if branch and branch not in self._log_probs]
+        expecting = sorted({parents[place_of[branch]] for branch in new})
+        row_of = {place: row for row, place in enumerate(expecting)}
+        log_probs = self._log_probs_at(tokens, parents, expecting)  # [E, V]
+        rows = torch.tensor([row_of[parents[place_of[branch]]] for branch in new])
+        values = log_probs.cpu()[rows, torch.tensor([branch[-1] for branch in new])]
+        self._log_probs |= dict(zip(new, values.tolist(), strict=True))
+
+    def _log_probs_at(self, tokens: Sequence[int], parents: Sequence[int], places: Sequence[int]) -> torch.Tensor:
+        """Return the log probabilities of what follows each of `places` in a tree of tokens, [E, V].
+
+        This is `TextDecoder.forward` of openai-whisper (20250625) with a mask and positions of a tree.
+        """
+        device, dtype = self._model.device, self._sound.dtype
+        on_branch = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
+        depths: list[int] = []
+        for place, parent in enumerate(parents):
+            if parent >= 0:
+                on_branch[place] = on_branch[parent]
+            on_branch[place, place] = True
+            depths.append(depths[parent] + 1 if parent >= 0 else 0)
+        mask = torch.zeros(on_branch.shape, dtype=dtype).masked_fill(~on_branch, float("-inf")).to(device)
+        decoder = self._decoder
+        with torch.inference_mode(), self._model.explicit_attention():
+            embedded = decoder.token_embedding(torch.tensor(tokens, device=device))
+            hidden = (embedded + decoder.positional_embedding[torch.tensor(depths, device=device)]).to(dtype)[None]  # [1, M, D]
+            for block in decoder.blocks:
+                hidden = hidden + block.attn(block.attn_ln(hidden), mask=mask)[0]
+                hidden = hidden + block.cross_attn(block.cross_attn_ln(hidden), self._sound, kv_cache=self._projected)[0]
+                hidden = hidden + block.mlp(block.mlp_ln(hidden))
+            asked = decoder.ln(hidden)[0, torch.tensor(places, device=device)]
+            return (asked @ decoder.token_embedding.weight.to(dtype).T).float().log_softmax(dim=-1)
