@@ -9,13 +9,13 @@ from typing import Any
 import stt_ft
 from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.batch import AlignmentResult
-from stt_ft.core.doubts import DOUBTFUL, RIVALS
+from stt_ft.core.doubts import DOUBTFUL, RIVALS, SPOKEN, TIMES_BY, TRUTH, spoken_words_of, words_to_json
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.provenance import file_sha256
 
-CONFIDENCE, SPOKEN, MISMATCH = "confidence", "spoken", "mismatch"
-"""Keys of a sidecar: two lists parallel to the aligner's words, and what was heard where the script says something else."""
+CONFIDENCE, MISMATCH = "confidence", "mismatch"
+"""Keys of a sidecar: a list parallel to the aligner's words, and what was heard where the script says something else."""
 
 
 def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
@@ -37,6 +37,8 @@ def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, A
     """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
     words = tuple(Word(text=word.written, start_s=word.start_s, end_s=word.end_s) for word in result.words)
     extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL)}
+    known = {source: times for source, times in extra.pop(TIMES_BY, {}).items() if source == TRUTH}
+    extra |= {TIMES_BY: known} if known else {}
     extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
     if any(word.spoken for word in result.words):
         extra[SPOKEN] = [spoken_to_json(word.spoken) for word in result.words]
@@ -44,7 +46,7 @@ def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, A
         extra[RIVALS] = [None if word.rival is None else word.rival.to_json() for word in result.words]
     if result.mismatch:
         extra[MISMATCH] = result.mismatch
-    stages = {stage: record for stage, record in sidecar.provenance.items() if stage != "convert"}
+    stages = {stage: record for stage, record in sidecar.provenance.items() if stage not in ("convert", "verify")}
     return dataclasses.replace(sidecar, alignments=words, written=None, provenance={**stages, "annotate": provenance}, extra=extra)
 
 
@@ -53,9 +55,8 @@ def spoken_to_json(spoken: tuple[AlignedWord, ...] | None) -> list[Any] | None:
     return None if spoken is None else [[word.text, [round(word.start_s, 4), round(word.end_s, 4)]] for word in spoken]
 
 
-def spoken_from_json(entry: Any) -> list[tuple[str, float, float]] | None:
-    """Read an entry of the sidecar's `spoken`; None where it holds none or is not what `annotate` writes."""
-    try:
-        return [(str(text), float(start_s), float(end_s)) for text, (start_s, end_s) in entry] if entry else None
-    except (TypeError, ValueError):
-        return None
+def verified(sidecar: Sidecar, result: AlignmentResult, source: str, provenance: dict[str, Any]) -> Sidecar:
+    """Return `sidecar` with the times that a second aligner gives its spoken words."""
+    words = spoken_words_of(annotated(sidecar, result, {}))
+    times = {**sidecar.extra.get(TIMES_BY, {}), source: words_to_json(words)}
+    return dataclasses.replace(sidecar, provenance={**sidecar.provenance, "verify": provenance}, extra={**sidecar.extra, TIMES_BY: times})

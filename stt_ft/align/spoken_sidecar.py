@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stt_ft.align.aligned_word import Aligner
-from stt_ft.align.annotation import SPOKEN, spoken_from_json
 from stt_ft.align.retime import Timed, divide_by_syllables, fit_into_span, widen
-from stt_ft.core.doubts import DOUBTFUL, Doubt, rivals_of
+from stt_ft.core.doubts import DOUBTFUL, SPOKEN, Doubt, rivals_of, spoken_from_json
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.timing import num_samples

@@ -1,16 +1,29 @@
-"""Doubt about how a number was said: the reading that came second, and the numbers of a sidecar for which two fit about equally."""
+"""Doubts about what `annotate` found: numbers of which two readings fit about equally, and words that a second source times otherwise."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stt_ft.core.manifest import Sidecar
+from stt_ft.core.manifest import Sidecar, Word
 
 RIVALS, DOUBTFUL = "rivals", "doubtful"
 """Keys of a sidecar: a list parallel to the aligner's words with the reading of each number that came second, by `annotate`; and the
 converted numbers whose reading is in doubt, by `convert`."""
+
+SPOKEN = "spoken"
+"""Key of a sidecar: a list parallel to the aligner's words, with what was said for a written one, `[[word, [start, end]], …]`, or null."""
+
+TIMES_BY = "times_by"
+"""Key of a sidecar: source -> `[[word, [start, end]], …]`, the times of the spoken words as another aligner or a synthesiser has them."""
+
+TRUTH = "synthesiser"
+"""The source of `TIMES_BY` that is not an opinion: simulated takes know when their words are spoken."""
+
+MOST_APART_S = 0.2
+"""Two sources that put an edge of a word further apart than this disagree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +93,60 @@ def doubts_of(sidecar: Sidecar) -> list[Doubt]:
     entries = sidecar.extra.get(DOUBTFUL)
     doubts = [Doubt.from_json(entry) for entry in entries] if isinstance(entries, list) else []
     return [doubt for doubt in doubts if doubt is not None and 0 <= doubt.start < doubt.stop <= len(sidecar.alignments)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispute:
+    """A word that a second source times otherwise: its place among the spoken words, and both spans in seconds."""
+
+    place: int
+    text: str
+    source: str
+    here_s: tuple[float, float]
+    there_s: tuple[float, float]
+
+
+def spoken_from_json(entry: Any) -> list[tuple[str, float, float]] | None:
+    """Read an entry of the sidecar's `spoken` or `times_by`; None where it holds none or is not what `annotate` writes."""
+    try:
+        return [(str(text), float(start_s), float(end_s)) for text, (start_s, end_s) in entry] if entry else None
+    except (TypeError, ValueError):
+        return None
+
+
+def words_to_json(words: Sequence[Word]) -> list[Any]:
+    """Return words for `times_by`."""
+    return [[word.text, [round(word.start_s, 4), round(word.end_s, 4)]] for word in words]
+
+
+def spoken_words_of(sidecar: Sidecar) -> list[Word]:
+    """Return the words of `sidecar` as they were said, converted or not yet."""
+    entries = sidecar.extra.get(SPOKEN)
+    if sidecar.written is not None or not isinstance(entries, list) or len(entries) != len(sidecar.alignments):
+        return list(sidecar.alignments)
+    words: list[Word] = []
+    for word, entry in zip(sidecar.alignments, entries, strict=True):
+        said = spoken_from_json(entry)
+        words += [Word(text=text, start_s=start_s, end_s=end_s) for text, start_s, end_s in said] if said else [word]
+    return words
+
+
+def disputes_of(sidecar: Sidecar) -> list[Dispute]:
+    """Return the words of `sidecar` that another source times otherwise by more than `MOST_APART_S`; other words are no dispute."""
+    by_source = sidecar.extra.get(TIMES_BY)
+    words = spoken_words_of(sidecar)
+    found = []
+    for source, entry in by_source.items() if isinstance(by_source, dict) else ():
+        others = spoken_from_json(entry) or []
+        if [_bare(text) for text, _, _ in others] != [_bare(word.text) for word in words]:
+            continue
+        found += [
+            Dispute(place=place, text=word.text, source=str(source), here_s=(word.start_s, word.end_s), there_s=(start_s, end_s))
+            for place, (word, (_, start_s, end_s)) in enumerate(zip(words, others, strict=True))
+            if max(abs(word.start_s - start_s), abs(word.end_s - end_s)) > MOST_APART_S
+        ]
+    return found
+
+
+def _bare(text: str) -> str:
+    return "".join(glyph for glyph in text.lower() if glyph.isalnum())

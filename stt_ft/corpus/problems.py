@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
-from stt_ft.core.doubts import doubts_of
+from stt_ft.core.doubts import disputes_of, doubts_of
 from stt_ft.core.manifest import Clip, Sidecar, Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.text.digit_words import digit_runs
@@ -28,6 +28,7 @@ KINDS = {
     "split_number": "the same dictated number is in two splits",
     "split_speaker": "the same speaker is in two splits",
     "overlap": "two words of one speaker overlap",
+    "times": "a second source times a word otherwise by more than 0.2 s: listen to it",
     "reading": "two readings of a number fit the sound about equally: listen to it",
     "speed": "words come faster or slower than people speak",
     "duration": "the manifest's duration is not the sound's",
@@ -40,7 +41,7 @@ KINDS = {
 GRAVE = frozenset(list(KINDS)[: list(KINDS).index("overlap")])
 """Kinds that stop a clip from being trained on, teach something false, or spoil an evaluation; the others are worth a look."""
 
-ADVICE = frozenset({"reading"})
+ADVICE = frozenset({"times", "reading"})
 """Kinds that say where to listen; they are no fault, and do not fail a check."""
 
 MAX_DURATION_ERROR_S = FRAME_S
@@ -99,6 +100,7 @@ def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
     found += _speed_findings(words)
     found += _script_findings(sidecar)
     found += _reading_findings(sidecar)
+    found += _dispute_findings(sidecar)
     return _problems(clip, found)
 
 
@@ -204,6 +206,22 @@ def _reading_findings(sidecar: Sidecar) -> list[_Finding]:
         told = f"{said!r} {where} may have been {doubt.reading!r} (lead {doubt.lead:.1f}); listen, and write it in words if it is wrong"
         found.append(("reading", told, tuple(range(doubt.start, doubt.stop))))
     return found
+
+
+def _dispute_findings(sidecar: Sidecar) -> list[_Finding]:
+    is_spoken = sidecar.written is not None
+    return [
+        (
+            "times",
+            f"{dispute.text!r} is at {_span(dispute.here_s)}, by {dispute.source} at {_span(dispute.there_s)}",
+            (dispute.place,) if is_spoken else (),
+        )
+        for dispute in disputes_of(sidecar)
+    ]
+
+
+def _span(span_s: tuple[float, float]) -> str:
+    return f"{span_s[0]:.2f}-{span_s[1]:.2f} s"
 
 
 def _says(sidecar: Sidecar, script: str) -> bool:

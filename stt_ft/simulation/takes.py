@@ -9,6 +9,7 @@ from typing import Any
 
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
+from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import Cast, perform
@@ -35,7 +36,7 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
         plan: what and how many.
         seed: decides everything.
         used_digits: digit strings already dictated; no string is dictated twice, and those of this plan are added.
-        with_times: also write the true words and times as `alignments`, which a real recording would not have.
+        with_times: write the true words and times as `alignments` too, not only beside them for `check` to compare with.
     """
     synthesizer = Synthesizer()
     rng = random.Random(f"{seed} {plan.split} {plan.kind}")
@@ -46,7 +47,9 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
         extra: dict[str, Any] = {"speaker": voice, "prompt_id": f"{plan.kind}_{index + 1:03d}", "kind": plan.kind, "script": script}
         clip = Clip(path=f"audio/{plan.split}_{plan.kind}_{index + 1:03d}.wav", duration_s=utterance.duration_s, extra=extra)
         write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
-        dataset.write_sidecar(clip, Sidecar(alignments=_true_words(utterance) if with_times else (), script=script))
+        words = _true_words(utterance)
+        truth = {TIMES_BY: {TRUTH: words_to_json(words)}}
+        dataset.write_sidecar(clip, Sidecar(alignments=words if with_times else (), script=script, extra=truth))
         yield clip
 
 

@@ -2,13 +2,18 @@
 
     stt-ft annotate datasets/orders --aligner sphinx         English, known scripts, no download
     stt-ft annotate datasets/orders --model large-v3         Whisper: any script, or none
+    stt-ft annotate datasets/orders --verify                 both, for `check` to list the words on which they disagree
 
 What is written is the written form, as transcribers write it ("1296803"); `convert` makes spoken form of it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from stt_ft.align.batch import Work
+    from stt_ft.core.manifest import Clip, Dataset
 
 
 def annotate(
@@ -19,6 +24,7 @@ def annotate(
     language: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
+    verify: bool = False,
 ) -> None:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone.
 
@@ -31,20 +37,45 @@ def annotate(
         language: language of the recordings; by default that of dataset.yaml.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips heard side by side (whisper).
+        verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
     """
     import os
 
-    from stt_ft.align.annotation import annotated, known_sidecar, provenance_of
-    from stt_ft.align.batch import AlignmentJob, shard_of
-    from stt_ft.core.errors import CheckFailed, DatasetError
+    from stt_ft.align.batch import shard_of
+    from stt_ft.core.errors import CheckFailed
     from stt_ft.core.manifest import Dataset
-    from stt_ft.core.progress import say, track
+    from stt_ft.core.progress import say
     from stt_ft.corpus.dataset_language import language_of
 
     data = Dataset.open_for_writing(dataset)
     language = language_of(data, language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ)}
-    work = _aligner(aligner, model=model, language=language, device=device, batch_size=batch_size)
+
+    other = "sphinx" if aligner == "whisper" else "whisper"
+    works = [
+        _work(name, model=model, language=language, device=device, batch_size=batch_size)
+        for name in ((aligner, other) if verify else (aligner,))
+    ]
+    faults, num_annotated, mismatched = _align(data, clips, works[0], language)
+    for path, fault in sorted(faults.items()):
+        say(f"{path}: {fault}")
+    num_done = len(clips) - len(faults) - num_annotated
+    counts = f"{num_annotated} clips annotated by {aligner}, {num_done} were done"
+    say(f"{data.directory}: {counts}, {len(mismatched)} differ from their script")
+    for second in works[1:]:
+        _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
+    if faults:
+        many = f"{len(faults)} of {len(clips)} clips could not be annotated"
+        raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
+
+
+def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], int, list[str]]:
+    """Annotate the clips that need it; return the faults by clip, how many were annotated, and those that differ from their script."""
+    from stt_ft.align.annotation import annotated, known_sidecar, provenance_of
+    from stt_ft.align.batch import AlignmentJob
+    from stt_ft.core.errors import DatasetError
+    from stt_ft.core.progress import say, track
+
     faults: dict[str, str] = {}
     mismatched: list[str] = []
     records, jobs = {}, []
@@ -60,26 +91,50 @@ def annotate(
         records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
         if sidecar.provenance.get("annotate") != records[path]:
             jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=sidecar.script, language=language))
+    num_annotated = 0
     for result in track(work.results(jobs), "aligning clips", total=len(jobs)):
         if result.fault:
             faults[result.clip_id] = result.fault
             continue
+        num_annotated += 1
         clip = clips[result.clip_id]
         data.write_sidecar(clip, annotated(known_sidecar(data, clip), result, records[result.clip_id]))
         if result.mismatch:
             mismatched.append(result.clip_id)
             heard = f"heard {result.mismatch['heard']!r} (confidence {result.mismatch['confidence']})"
             say(f"{result.clip_id}: the script says {result.mismatch['script']!r}, {heard}; retake it or correct the script")
-    for path, fault in sorted(faults.items()):
-        say(f"{path}: {fault}")
-    counts = f"{len(jobs) - sum(path in records for path in faults)} clips annotated by {aligner}, {len(records) - len(jobs)} were done"
-    say(f"{data.directory}: {counts}, {len(mismatched)} differ from their script")
-    if faults:
-        many = f"{len(faults)} of {len(clips)} clips could not be annotated"
-        raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
+    return faults, num_annotated, mismatched
 
 
-def _aligner(name: str, *, model: str, language: str, device: str, batch_size: int):
+def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> None:
+    """Let a second aligner time the spoken words of `clips`, keep its times in their sidecars, and count the words in dispute."""
+    from stt_ft.align.annotation import provenance_of, verified
+    from stt_ft.align.batch import AlignmentJob
+    from stt_ft.core.doubts import disputes_of, spoken_words_of
+    from stt_ft.core.progress import say, track
+
+    records, jobs = {}, []
+    for path, clip in clips.items():
+        sidecar = data.read_sidecar(clip)
+        script = " ".join(word.text for word in spoken_words_of(sidecar))
+        records[path] = provenance_of(data, clip, script, work.provenance)
+        if sidecar.provenance.get("verify") != records[path]:
+            jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=script, language=language))
+    source = str(work.provenance["aligner"])
+    failed = 0
+    for result in track(work.results(jobs), f"timing the words by {source} too", total=len(jobs)):
+        if result.fault:
+            failed += 1
+            say(f"{result.clip_id}: {source} cannot time it: {result.fault}")
+            continue
+        clip = clips[result.clip_id]
+        data.write_sidecar(clip, verified(data.read_sidecar(clip), result, source, records[result.clip_id]))
+    disputed = {path: len(disputes_of(data.read_sidecar(clip))) for path, clip in clips.items()}
+    where = f"{sum(disputed.values())} words in {sum(map(bool, disputed.values()))} clips are timed otherwise by more than 0.2 s"
+    say(f"{data.directory}: {len(jobs) - failed} clips verified by {source}; {where}; `stt-ft check` lists them")
+
+
+def _work(name: str, *, model: str, language: str, device: str, batch_size: int) -> Work:
     """Return how clips are aligned: what it is made by, and a function from jobs to results."""
     from stt_ft.align.batch import SphinxWork
     from stt_ft.core.errors import ConfigError
@@ -91,5 +146,7 @@ def _aligner(name: str, *, model: str, language: str, device: str, batch_size: i
 
         return WhisperWork(model, language=language, device=device, batch_size=batch_size)
     if language != "en":
-        raise ConfigError(f"--aligner sphinx knows English only, these recordings are in {language!r}; use --aligner whisper")
+        raise ConfigError(
+            f"--aligner sphinx knows English only, these recordings are in {language!r}; use --aligner whisper without --verify"
+        )
     return SphinxWork()

@@ -1,4 +1,4 @@
-"""`stt-ft check`: every problem of a dataset at once, by clip id, with counts; exit 1 if there is any, doubtful readings aside.
+"""`stt-ft check`: every problem of a dataset at once, by clip id, with counts; exit 1 if there is any, doubts aside.
 
 stt-ft check datasets/orders --base kyutai/stt-1b-en_fr-candle
 stt-ft check datasets/orders --html orders.html                    a page to listen and look
@@ -49,7 +49,7 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
     _say_counts(problems)
     faults = [problem for problem in problems if problem.kind not in ADVICE]
     if not faults:
-        say(f"{data.directory}: {num_clips} clips, no problems; {len(problems)} numbers to listen to, listed above")
+        say(f"{data.directory}: {num_clips} clips, no problems; {len(problems)} places to listen to, listed above")
         return
     num_faulty = len({problem.clip_id for problem in faults})
     raise CheckFailed(f"{data.directory}: {len(faults)} problems in {num_faulty} of {num_clips} clips, listed above")

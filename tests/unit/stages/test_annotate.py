@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stt_ft.align.batch import AlignmentJob, SphinxWork, own_device, shard_of
+from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.stages.annotate import annotate
@@ -124,3 +125,24 @@ def test_sphinx_refuses_other_languages_and_whisper_unknown_models(recorded: Pat
         annotate(str(recorded), model="tiny-ish", device="cpu")
     with pytest.raises(ConfigError, match="--batch_size"):
         annotate(str(recorded), aligner="sphinx", batch_size=0)
+
+
+def test_a_second_aligner_times_the_same_words_once(
+    recorded: Path, tiny_en: Path, tree_hash: Callable[[Path], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotate(str(recorded), aligner="sphinx", model=str(tiny_en), device="cpu", verify=True)
+    assert "12 clips verified by whisper" in capsys.readouterr().err
+    data = Dataset.open(recorded)
+    for clip in data.clips():
+        sidecar = data.read_sidecar(clip)
+        assert set(sidecar.extra["times_by"]) == {"synthesiser", "whisper"}
+        told = sidecar.extra["times_by"]["whisper"]
+        assert [text for text, _ in told] == [word.text for word in spoken_words_of(sidecar)]
+    disputes = [dispute for clip in data.clips() for dispute in disputes_of(data.read_sidecar(clip))]
+    assert len(disputes) <= 15  # of about 200 comparisons of words
+    before = tree_hash(recorded)
+    annotate(str(recorded), aligner="sphinx", model=str(tiny_en), device="cpu", verify=True)
+    assert tree_hash(recorded) == before
+    assert "0 clips verified by whisper" in capsys.readouterr().err
+    annotate(str(recorded), aligner="whisper", model=str(tiny_en), device="cpu")
+    assert set(data.read_sidecar(data.clips()[0]).extra["times_by"]) == {"synthesiser"}

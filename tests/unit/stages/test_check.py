@@ -23,9 +23,10 @@ from stt_ft.stages.convert import convert
 def ready(recorded: Path) -> Path:
     annotate(str(recorded), aligner="sphinx")
     convert(str(recorded))
-    for path in (recorded / "audio").glob("*.json"):  # sphinx doubts an espeak voice's "zero" here: one test's matter, not all the others'
+    for path in (recorded / "audio").glob("*.json"):  # what sphinx doubts or misplaces here is one test's matter
         sidecar = json.loads(path.read_text())
-        sidecar.pop("doubtful", None)
+        for doubts in ("doubtful", "times_by"):
+            sidecar.pop(doubts, None)
         path.write_text(json.dumps(sidecar))
     return recorded
 
