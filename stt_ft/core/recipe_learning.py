@@ -59,8 +59,9 @@ class LossRecipe:
     end_padding_weight: float = 1.0
     """Weight of the end-of-padding token, which says that a word begins in the next frame."""
 
-    pause_targets: Literal["binary", "count", "off"] = "count"
-    """What the pause heads learn: class 0 or 1 (a word comes within the horizon), the number of words coming (0 to 5), or nothing."""
+    pause_targets: Literal["binary", "count", "off"] = "binary"
+    """What the pause heads learn: whether a word comes within the horizon (class 0 against the rest, all that Kyutai documents by use), the
+    number of words coming (0 to 5, as the tiny model's heads were made), or nothing."""
 
     pause_weight: float = 1.0
     """Weight of the pause heads' mean loss beside the text loss."""

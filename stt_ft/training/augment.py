@@ -40,11 +40,11 @@ def augment(
         rng: decides; the same generator makes the same take.
     """
     take = _vary(clip, recipe, rng)
-    if others and rng.random() < recipe.join_prob:
+    if others and rng.random() < recipe.join_prob and not take.goes_on:  # what is cut off goes on as it did, not with another clip
         joined = join(take, _vary(others[int(rng.integers(len(others)))], recipe, rng))
         if joined.num_frames <= max_frames:
             take = joined
-        while recipe.join_s is not None and take.num_frames < timing.num_frames_covering(recipe.join_s):
+        while recipe.join_s is not None and not take.goes_on and take.num_frames < timing.num_frames_covering(recipe.join_s):
             take = join(take, _vary(others[int(rng.integers(len(others)))], recipe, rng))
     if recipe.code_dropout > 0:
         dropped = rng.random(take.codes.shape) < recipe.code_dropout

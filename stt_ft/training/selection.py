@@ -25,7 +25,9 @@ def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[Spoke
         clips += [dataclasses.replace(clip, clip_id=f"{recipe.replay.dataset}/{clip.clip_id}", is_replay=True) for clip in replay]
     num_replayed = sum(clip.is_replay for clip in clips)
     if recipe.replay.kinds and not any(clip.is_replay for clip in clips):
-        raise ConfigError(f"{data.directory}: replay.kinds names {', '.join(recipe.replay.kinds)}, and no clip of train is of that kind")
+        way_out = "record ordinary sentences, name some by replay.dataset, or do without by --replay.kinds '[]' --replay.text_weight 0"
+        names = ", ".join(recipe.replay.kinds)
+        raise ConfigError(f"{data.directory}: replay.kinds names {names}, and no clip of train is of that kind; {way_out}")
     if num_replayed == len(clips):
         raise ConfigError(f"{data.directory}: replay.kinds takes in every clip of train, so there is nothing to learn beside the replay")
     return clips

@@ -134,7 +134,7 @@ Times = list[tuple[float, float]] | None
 """Start and end of each word in seconds; None where the words are not those said."""
 
 
-def by_work(work: Any) -> Callable[[Sequence[Clip]], list[Times]]:
+def by_work(work: Any, *, with_script: bool = True) -> Callable[[Sequence[Clip]], list[Times]]:
     """Return how `annotate` times clips."""
 
     def times(clips: Sequence[Clip]) -> list[Times]:
@@ -155,7 +155,7 @@ def _times(result: AlignmentResult, clip: Clip) -> Times:
             [(one.text, one.start_s, one.end_s) for one in word.spoken] if word.spoken else [(word.written, word.start_s, word.end_s)]
         )
     ]
-    is_right = [text.lower() for text, _, _ in said] == [word.text.lower() for word in clip.words]
+    is_right = [_plain(text) for text, _, _ in said] == [_plain(word.text) for word in clip.words]
     return [(start_s, end_s) for _, start_s, end_s in said] if is_right else None
 
 
@@ -276,7 +276,7 @@ def report(rows: Sequence[Row], wrong_scripts: Sequence[str], arguments: argpars
             "",
             "Targets: onset median 30, p90 80, p99 250, bias 10; end median 40, p90 100, p99 300.",
             "",
-            *(f"- {row.missed()}" for row in rows if row.aligner.startswith("annotate") and len(row.onset_ms)),
+            *(f"- {row.missed()}" for row in rows if row.aligner.startswith("annotate") and not row.aligner.endswith("no script")),
             "",
             "Scripts that differ from what was said (clean numbers, `annotate`, Whisper):",
             "",
@@ -309,6 +309,7 @@ def main() -> None:
             for aligner, times_of, count in (
                 ("annotate, Whisper", by_work(work), None),
                 ("annotate, sphinx", by_work(SphinxWork()), None),
+                ("annotate, Whisper, no script", by_work(work, with_script=False), arguments.others),
                 ("find_alignment", by_find_alignment(path), arguments.others),
                 ("faster-whisper, no script", by_faster_whisper(wheel.parent), arguments.others),
             ):

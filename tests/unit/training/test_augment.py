@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -138,3 +139,15 @@ def test_a_number_said_anew_is_made_of_its_own_words_each_with_its_sound_and_end
 def test_a_clip_with_too_short_a_number_is_not_said_anew():
     clip = make_clip(digits=2)
     assert renumber(clip, np.random.default_rng(0)) is clip
+
+
+def test_what_was_cut_off_is_never_followed_by_another_clip() -> None:
+    """Joined, its unfinished turn would be taught as an end: the pause heads' rows after its last word must stay ignored."""
+    cut = dataclasses.replace(make_clip(), goes_on=True)
+    recipe = AugmentRecipe(join_prob=1.0)
+    for seed in range(5):
+        take = augment(cut, [make_clip()], recipe, max_frames=10_000, rng=np.random.default_rng(seed))
+        assert take.goes_on
+        assert take.num_frames == cut.num_frames
+        other = augment(dataclasses.replace(cut, goes_on=False), [make_clip()], recipe, max_frames=10_000, rng=np.random.default_rng(seed))
+        assert other.num_frames > cut.num_frames

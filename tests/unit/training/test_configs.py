@@ -22,3 +22,22 @@ def test_every_shipped_recipe_reads_and_is_commented(path):
 def test_the_model_without_pause_heads_is_not_asked_for_them():
     recipe = load_config(Recipe, next(path for path in CONFIGS if "2_6b" in path.stem))
     assert recipe.loss.pause_targets == "off"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_has_what_the_ablation_calls_essential(path):
+    """docs/vad.md: without other takes of the same clips, replay held to the base, and a price on cutting off, most cut-offs stay."""
+    recipe = load_config(Recipe, path)
+    assert len(recipe.augment.speeds) > 1
+    assert recipe.augment.pause_prob >= 0.4
+    assert recipe.augment.renumber_prob > 0
+    assert recipe.augment.crop_prob == 0
+    assert recipe.replay.kinds == ("ordinary",)
+    assert recipe.replay.text_weight > 0
+    if recipe.loss.pause_targets != "off":
+        assert recipe.loss.cut_off_cost >= 4
+        assert recipe.loss.pause_targets == ("count" if path.stem == "tiny_cpu" else "binary")
+
+
+def test_a_recipe_that_says_nothing_of_pause_targets_learns_the_documented_class():
+    assert Recipe(dataset="d", run_dir="r").loss.pause_targets == "binary"
