@@ -113,7 +113,7 @@ def simulated_talk(folder: Path, count: int, seed: int) -> Iterator[tuple[str, l
         for clip in write_takes(data, plan, seed=seed, used_digits=set(), with_times=True):
             words = tuple(SpokenWord(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in data.read_sidecar(clip).alignments)
             clips.append(Clip(path=data.audio_path(clip), words=words, script=" ".join(word.text for word in words)))
-        yield f"simulated {kind}s", clips
+        yield f"simulated, {'numbers' if kind == 'number' else 'sentences'}", clips
 
 
 def read_sentences(folder: Path) -> Iterator[tuple[str, list[Clip]]]:
@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--people", type=Path, required=True, help="folder of DIGIT_SPEAKER_INDEX.wav")
     parser.add_argument("--librivox", type=Path, help="folder of read sentences with word times")
     parser.add_argument("--numbers", type=int, default=240)
-    parser.add_argument("--others", type=int, default=60, help="clips that openai-whisper and faster-whisper hear")
+    parser.add_argument("--others", type=int, default=24, help="clips a set that are heard without a script, and by others")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
@@ -305,14 +305,15 @@ def main() -> None:
         sets = list(glued_numbers(SpokenDigits(arguments.people), arguments.numbers, arguments.seed, Path(scratch)))
         sets += list(simulated_talk(Path(scratch), 40, arguments.seed))
         sets += list(read_sentences(arguments.librivox)) if arguments.librivox else []
-        for name, clips in sets:
-            for aligner, times_of, count in (
-                ("annotate, Whisper", by_work(work), None),
-                ("annotate, sphinx", by_work(SphinxWork()), None),
-                ("annotate, Whisper, no script", by_work(work, with_script=False), arguments.others),
-                ("find_alignment", by_find_alignment(path), arguments.others),
-                ("faster-whisper, no script", by_faster_whisper(wheel.parent), arguments.others),
-            ):
+        aligners: list[tuple[str, Callable[[Sequence[Clip]], list[Times]], int | None]] = [
+            ("annotate, Whisper", by_work(work), None),
+            ("annotate, sphinx", by_work(SphinxWork()), None),
+            ("annotate, Whisper, no script", by_work(work, with_script=False), arguments.others),
+            ("find_alignment", by_find_alignment(path), arguments.others),
+            ("faster-whisper, no script", by_faster_whisper(wheel.parent), arguments.others),
+        ]
+        for aligner, times_of, count in aligners:
+            for name, clips in sets:
                 rows.append(measure(name, clips[:count], aligner, times_of))
                 print(rows[-1].markdown(), flush=True)
         wrong_scripts = misread(work, sets[0][1][: arguments.others], arguments.seed)
