@@ -122,7 +122,8 @@ def _result(job: AlignmentJob, tokens: Sequence[SpokenToken], heard: Any) -> Ali
     if isinstance(heard, AlignmentError):
         return AlignmentResult(clip_id=job.clip_id, fault=str(heard))
     mismatch = None if job.script is None else mismatch_of(job.script, heard.expected)
-    return AlignmentResult(clip_id=job.clip_id, words=tuple(script_words(tokens, heard.timed)), mismatch=mismatch)
+    words = tuple(script_words(tokens, heard.timed))
+    return AlignmentResult(clip_id=job.clip_id, words=words, mismatch=mismatch, left_out=heard.left_out)
 
 
 def _trusted(heard: Any) -> str | AlignmentError:
