@@ -10,11 +10,14 @@ import stt_ft
 from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.batch import AlignmentResult
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import LEFT_OUT, Clip, Dataset, Sidecar, Word
 from stt_ft.core.provenance import file_sha256
 
 CONFIDENCE, SPOKEN, MISMATCH = "confidence", "spoken", "mismatch"
-"""Keys of a sidecar: two lists parallel to the aligner's words, and what was heard where the script says something else."""
+"""Keys of a sidecar: two lists parallel to the aligner's words, and what was heard where the script says something else.
+
+`core.manifest.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
+"""
 
 
 def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
@@ -35,12 +38,14 @@ def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[s
 def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:
     """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
     words = tuple(Word(text=word.written, start_s=word.start_s, end_s=word.end_s) for word in result.words)
-    extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH)}
+    extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH, LEFT_OUT)}
     extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
     if any(word.spoken for word in result.words):
         extra[SPOKEN] = [spoken_to_json(word.spoken) for word in result.words]
     if result.mismatch:
         extra[MISMATCH] = result.mismatch
+    if result.left_out:
+        extra[LEFT_OUT] = [[[round(one.start_s, 3), round(one.end_s, 3)], one.script, one.heard] for one in result.left_out]
     stages = {stage: record for stage, record in sidecar.provenance.items() if stage != "convert"}
     return dataclasses.replace(sidecar, alignments=words, written=None, provenance={**stages, "annotate": provenance}, extra=extra)
 

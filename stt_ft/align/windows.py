@@ -9,8 +9,8 @@ import numpy as np
 from stt_ft.align.placing import STEP_S, presence
 from stt_ft.core.timing import num_samples
 
-SHORTEST_S, LONGEST_S = 10.0, 25.0
-"""A window ends within these bounds, at the longest silence there is. Whisper hears 30 s, and writes the last words of them worse."""
+SHORTEST_S, LONGEST_S = 6.0, 15.0
+"""A window ends within these bounds, at the longest silence there is. In longer ones attention now and then loses its way by seconds."""
 
 REAL_SILENCE_S = 0.15
 """What is quiet for so long parts words; the closure of a "t" is shorter."""
@@ -18,7 +18,7 @@ REAL_SILENCE_S = 0.15
 _LONG_SILENCE_S = 3.0  # always ends a window: Whisper makes up text for silence
 _EDGE_S = 0.3  # silence kept around a window's sound
 _HEARD = 0.1  # presence, as in `placing`
-_LEAST_SOUND_S = 0.1
+_LEAST_SOUND_S = 0.15  # less is a click
 
 
 @dataclass(frozen=True, kw_only=True)

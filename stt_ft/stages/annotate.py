@@ -47,6 +47,7 @@ def annotate(
     work = _aligner(aligner, model=model, language=language, device=device, batch_size=batch_size)
     faults: dict[str, str] = {}
     mismatched: list[str] = []
+    num_with_gaps = 0
     records, jobs = {}, []
     for path, clip in clips.items():
         if not data.audio_path(clip).is_file():
@@ -70,10 +71,14 @@ def annotate(
             mismatched.append(result.clip_id)
             heard = f"heard {result.mismatch['heard']!r} (confidence {result.mismatch['confidence']})"
             say(f"{result.clip_id}: the script says {result.mismatch['script']!r}, {heard}; retake it or correct the script")
+        num_with_gaps += bool(result.left_out)
+        for one in result.left_out:
+            texts = f"the script has {one.script!r}, heard was {one.heard!r}"
+            say(f"{result.clip_id}: {one.start_s:.1f}-{one.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
     for path, fault in sorted(faults.items()):
         say(f"{path}: {fault}")
     counts = f"{len(jobs) - sum(path in records for path in faults)} clips annotated by {aligner}, {len(records) - len(jobs)} were done"
-    say(f"{data.directory}: {counts}, {len(mismatched)} differ from their script")
+    say(f"{data.directory}: {counts}, {len(mismatched)} differ from their script, {num_with_gaps} have stretches left out")
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be annotated"
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")

@@ -37,7 +37,7 @@ from stt_ft.text.prompts import hesitations, ordinary_prompt
 from stt_ft.text.spoken_forms import spoken_words
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from real_whisper import checkpoint  # noqa: E402
+from real_whisper import checkpoint
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
@@ -93,9 +93,7 @@ def number_clips(digits: SpokenDigits, speakers: Sequence[str]) -> Iterator[Long
             yield _number_clip(digits, speaker, random.Random(f"{speaker} {form} {wrong}"), wrong, 14, form=form)
 
 
-def _number_clip(
-    digits: SpokenDigits, speaker: str, rng: random.Random, kind: str, num_numbers: int, form: str | None = None
-) -> LongClip:
+def _number_clip(digits: SpokenDigits, speaker: str, rng: random.Random, kind: str, num_numbers: int, form: str | None = None) -> LongClip:
     form = form or kind.rpartition(" ")[2]
     numbers = ["".join(rng.choice("0123456789") for _ in range(rng.randint(5, 10))) for _ in range(num_numbers)]
     odd = rng.randrange(3, num_numbers - 3) if kind.startswith("a number") else None
@@ -175,9 +173,7 @@ def judged(clip: LongClip, result: AlignmentResult) -> Outcome:
     assert texts[0] == texts[1], f"{clip.name}: words lost or changed: {' '.join(texts[0])} | {' '.join(texts[1])}"
     pairs = [(span, said.span_s) for (_, span), said in zip(found, clip.words, strict=True)]
     both = np.array([(span[0] - true[0], span[1] - true[1]) for span, true in pairs if span and true]).reshape(-1, 2)
-    named = all(
-        any(stretch.start_s < end_s and stretch.end_s > start_s for stretch in left_out) for start_s, end_s in clip.unscripted_s
-    )
+    named = all(any(stretch.start_s < end_s and stretch.end_s > start_s for stretch in left_out) for start_s, end_s in clip.unscripted_s)
     return Outcome(
         clip=clip,
         fault=result.fault,
