@@ -105,7 +105,7 @@ def listen_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[Spoke
     for passage in passages:
         own = [(row - passage.start, column - first) for row, column in pairs if first <= column < first + len(passage.written)]
         own = [pair for pair in own if 0 <= pair[0] < passage.stop - passage.start]
-        passage.refuted = _refuted(model, passage, [word.text for word in words[passage.start : passage.stop]], own)
+        passage.refuted = _refuted(model, passage, words[passage.start : passage.stop], own)
         first += len(passage.written)
     return _put_together(model, samples, tokens, words, passages, language)
 
@@ -205,35 +205,47 @@ def _scores(model: WhisperModel, passage: _Passage, texts: Sequence[Sequence[str
     return scores
 
 
-def _refuted(model: WhisperModel, passage: _Passage, script: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
+def _refuted(model: WhisperModel, passage: _Passage, words: Sequence[_Word], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
     """Return the stretches in which what Whisper wrote stands against the script: one at a time it is put into the script's place."""
+    script = [word.text for word in words]
     doubtful = [one for one in differences(pairs, len(script), len(passage.written)) if one.num_words >= LEAST_RUN]
     if not doubtful:
         return []
-    versions = [version for one in doubtful for version in _versions(one)]
+    versions_of = {one: _versions(one, words) for one in doubtful}
+    versions = [version for one in doubtful for version in versions_of[one]]
     texts = [[*script[: one.start], *passage.written[one.other_start : one.other_stop], *script[one.stop :]] for one in versions]
     as_written, *others = _scores(model, passage, [script, *texts])
     lead = {one: score - as_written for one, score in zip(versions, others, strict=True)}
     found = []
     for one in doubtful:
-        best = max(_versions(one), key=lambda version: lead[version])
+        best = max(versions_of[one], key=lambda version: lead[version])
         has_more = best.other_stop - best.other_start >= best.stop - best.start + LEAST_RUN
         if lead[best] > (0.0 if has_more else _NATS_PER_WORD * best.num_words):
             found.append(best)
     return found
 
 
-def _versions(one: Difference) -> list[Difference]:
-    """Return a difference, and those parts of it in which the side with fewer words has none: the others stand there misheard."""
+def _versions(one: Difference, words: Sequence[_Word]) -> list[Difference]:
+    """Return a difference, and those parts of it in which the side with fewer words has none: the others stand there misheard.
+
+    Of words that nobody says, also the whole tokens: which of two like digits is not said, Whisper's text does not tell.
+    """
     script, written = one.stop - one.start, one.other_stop - one.other_start
     fewer = min(script, written)
-    if abs(script - written) < LEAST_RUN or not 0 < fewer <= _MOST_MISHEARD:
-        return [one]
-    kept = [(before, fewer - before) for before in range(fewer + 1)]
-    return [one] + [
-        Difference(start=one.start + before, stop=one.stop - after, other_start=one.other_start + before, other_stop=one.other_stop - after)
-        for before, after in kept
-    ]
+    found = [one]
+    if abs(script - written) >= LEAST_RUN and 0 < fewer <= _MOST_MISHEARD:
+        kept = [(before, fewer - before) for before in range(fewer + 1)]
+        found += [
+            Difference(start=one.start + first, stop=one.stop - last, other_start=one.other_start + first, other_stop=one.other_stop - last)
+            for first, last in kept
+        ]
+    elif script >= LEAST_RUN and not written:
+        tokens = [word.token for word in words]
+        whole = [place for place in range(one.start, one.stop) if tokens.index(tokens[place]) >= one.start]
+        whole = [place for place in whole if tokens[place] not in tokens[one.stop :]]
+        if len(whole) >= LEAST_RUN and len(whole) < script:
+            found.append(dataclasses.replace(one, start=whole[0], stop=whole[-1] + 1))
+    return found
 
 
 def _put_together(
