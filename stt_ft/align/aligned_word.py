@@ -22,6 +22,16 @@ class AlignedWord:
     confidence: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A stretch of a clip, in seconds, in which the sound does not fit the script: what is written there, and what was heard instead."""
+
+    start_s: float
+    end_s: float
+    script: str
+    heard: str
+
+
 class Aligner(Protocol):
     """Finds when each word of a known text is spoken."""
 

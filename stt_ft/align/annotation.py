@@ -11,11 +11,14 @@ from stt_ft.align.aligned_word import AlignedWord
 from stt_ft.align.batch import AlignmentResult
 from stt_ft.core.doubts import DOUBTFUL, RIVALS, SPOKEN, TIMES_BY, TRUTH, spoken_words_of, words_to_json
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import LEFT_OUT, Clip, Dataset, Sidecar, Word
 from stt_ft.core.provenance import file_sha256
 
 CONFIDENCE, MISMATCH = "confidence", "mismatch"
-"""Keys of a sidecar: a list parallel to the aligner's words, and what was heard where the script says something else."""
+"""Keys of a sidecar: a list parallel to the aligner's words, and what was heard where the script says something else.
+
+`core.manifest.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
+"""
 
 
 def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
@@ -36,7 +39,8 @@ def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[s
 def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:
     """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
     words = tuple(Word(text=word.written, start_s=word.start_s, end_s=word.end_s) for word in result.words)
-    extra = {key: value for key, value in sidecar.extra.items() if key not in (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL)}
+    own = (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL, LEFT_OUT)
+    extra = {key: value for key, value in sidecar.extra.items() if key not in own}
     known = {source: times for source, times in extra.pop(TIMES_BY, {}).items() if source == TRUTH}
     extra |= {TIMES_BY: known} if known else {}
     extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
@@ -46,6 +50,8 @@ def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, A
         extra[RIVALS] = [None if word.rival is None else word.rival.to_json() for word in result.words]
     if result.mismatch:
         extra[MISMATCH] = result.mismatch
+    if result.left_out:
+        extra[LEFT_OUT] = [[[round(one.start_s, 3), round(one.end_s, 3)], one.script, one.heard] for one in result.left_out]
     stages = {stage: record for stage, record in sidecar.provenance.items() if stage not in ("convert", "verify")}
     return dataclasses.replace(sidecar, alignments=words, written=None, provenance={**stages, "annotate": provenance}, extra=extra)
 

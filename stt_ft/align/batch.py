@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from stt_ft.align.aligned_word import Aligner
+from stt_ft.align.aligned_word import Aligner, LeftOut
 from stt_ft.align.script import ScriptWord, align_script
 from stt_ft.align.sphinx_aligner import SphinxAligner, sphinx_provenance
 from stt_ft.audio.files import read_audio
@@ -34,12 +34,16 @@ class AlignmentJob:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentResult:
-    """The words of one clip, or why there are none; `mismatch` says what was heard where that is not the script."""
+    """The words of one clip, or why there are none; `mismatch` says what was heard where that is not the script.
+
+    Stretches in `left_out` do not fit the script at all: neither its words there nor what is said instead are among `words`.
+    """
 
     clip_id: str
     words: tuple[ScriptWord, ...] = ()
     fault: str = ""
     mismatch: dict[str, Any] | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Work(Protocol):

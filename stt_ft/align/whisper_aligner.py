@@ -39,17 +39,15 @@ class WhisperWork:
 
         from stt_ft.align.calibration import attention_weights
         from stt_ft.align.whisper_model import WhisperModel
-        from stt_ft.align.whisper_writing import Writer
         from stt_ft.model.device import pick_device
 
         self._model = WhisperModel(model, language=language, device=pick_device(own_device(device, os.environ, torch.cuda.device_count())))
-        self._writer = Writer(self._model.model, self._model.tokenizer)
         self._batch_size = batch_size
         self._language = language
         self._model.attention, read_by = attention_weights(self._model)
         self.provenance: dict[str, Any] = {
             **self._model.provenance,
-            **self._writer.provenance,
+            **self._model.writer.provenance,
             "attention": read_by,
             "readings": "whole",
         }
@@ -95,7 +93,7 @@ class WhisperWork:
         unscripted = [row for row, (job, _) in enumerate(sounds) if job.script is None]
         if unscripted:
             durations_s = [samples_to_s(len(sounds[row][1])) for row in unscripted]
-            for row, written in zip(unscripted, self._writer.write(features[unscripted], durations_s), strict=True):
+            for row, written in zip(unscripted, self._model.writer.write(features[unscripted], durations_s), strict=True):
                 scripts[row] = trusted(written)
         done: list[AlignmentResult] = []
         texts: dict[int, list[SpokenToken]] = {}
@@ -133,7 +131,8 @@ def _result(job: AlignmentJob, tokens: Sequence[SpokenToken], heard: Any) -> Ali
     if isinstance(heard, AlignmentError):
         return AlignmentResult(clip_id=job.clip_id, fault=str(heard))
     mismatch = None if job.script is None else mismatch_of(job.script, heard.expected)
-    return AlignmentResult(clip_id=job.clip_id, words=tuple(script_words(tokens, heard.timed, heard.rivals)), mismatch=mismatch)
+    words = tuple(script_words(tokens, heard.timed, heard.rivals))
+    return AlignmentResult(clip_id=job.clip_id, words=words, mismatch=mismatch, left_out=heard.left_out)
 
 
 def trusted(written: Written) -> str | AlignmentError:

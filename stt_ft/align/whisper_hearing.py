@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stt_ft.align.aligned_word import AlignedWord
+from stt_ft.align.aligned_word import AlignedWord, LeftOut
 from stt_ft.align.placing import place_words
 from stt_ft.align.readings import choose_readings
 from stt_ft.align.whisper_model import FRAMES_PER_S, Reading, WhisperModel
@@ -37,11 +37,15 @@ class HeardWord:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """What became of a text: for each of its tokens the words with their times, the words as the decoder expects them, the next reading."""
+    """What became of a text: for each of its tokens the words with their times, the words as the decoder expects them, the next reading.
+
+    Of tokens in `left_out` there are no words; only long clips have such stretches.
+    """
 
     timed: list[list[AlignedWord]]
     expected: list[list[HeardWord]]
     rivals: list[Rival | None]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(kw_only=True)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from stt_ft.align.attention import AttentionWeights
+from stt_ft.align.whisper_writing import Writer
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
 from stt_ft.core.provenance import file_sha256
@@ -114,6 +115,7 @@ class WhisperModel:
         self.tokenizer = whisper.tokenizer.get_tokenizer(
             self.model.is_multilingual, num_languages=self.model.num_languages, language=self._language_code(language), task="transcribe"
         )
+        self.writer = Writer(self.model, self.tokenizer)
         self.provenance = {
             "aligner": "whisper",
             "openai-whisper": importlib.metadata.version("openai-whisper"),

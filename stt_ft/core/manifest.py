@@ -25,6 +25,11 @@ from stt_ft.core.yaml_text import dump_yaml, read_yaml
 SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
 
+LEFT_OUT = "left_out"
+"""Key of a sidecar: `[[start, end], what the script has, what was heard]` for each stretch in which sound and script do not fit.
+
+Its words are not among `alignments`, so that a clip which has one would teach silence where somebody speaks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
@@ -112,6 +117,18 @@ class Sidecar:
         if self.provenance:
             value["provenance"] = self.provenance
         return {**value, **self.extra}
+
+    def left_out_s(self) -> list[tuple[float, float]]:
+        """Return the spans of the stretches left out by `annotate`, in seconds; an entry that is none counts as the whole clip."""
+        entries = self.extra.get(LEFT_OUT) or []
+        spans = []
+        for entry in entries if isinstance(entries, list) else [entries]:
+            try:
+                (start_s, end_s), *_ = entry
+                spans.append((float(start_s), float(end_s)))
+            except (TypeError, ValueError):
+                spans.append((0.0, math.inf))
+        return spans
 
     def with_provenance(self, stage: str, record: dict[str, Any]) -> Sidecar:
         """Return a copy whose provenance says how `stage` made it."""

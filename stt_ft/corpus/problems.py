@@ -10,7 +10,7 @@ import numpy as np
 
 from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
 from stt_ft.core.doubts import disputes_of, doubts_of
-from stt_ft.core.manifest import Clip, Sidecar, Word
+from stt_ft.core.manifest import LEFT_OUT, Clip, Sidecar, Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.text.digit_words import digit_runs
 from stt_ft.text.scoring_form import scoring_words
@@ -21,6 +21,7 @@ KINDS = {
     "sidecar": "the sidecar is missing or malformed",
     "no_words": "no words: not annotated, or nothing was said",
     "silent": "no sound louder than -50 dB",
+    "left_out": "a stretch of the sound does not fit the script and has no words; such a clip is not trained on",
     "script": "the words are not those of the script",
     "digits_left": "a word still holds digits: not converted",
     "word_times": "a word's time is empty, outside the clip, or out of order",
@@ -98,7 +99,8 @@ def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
         found.append(("digits_left", f"{' '.join(left.values())[:60]!r} holds digits; run `stt-ft convert`", tuple(left)))
     found += _time_findings(words, clip.duration_s)
     found += _speed_findings(words)
-    found += _script_findings(sidecar)
+    gaps = _left_out_findings(sidecar)
+    found += gaps or _script_findings(sidecar)
     found += _reading_findings(sidecar)
     found += _dispute_findings(sidecar)
     return _problems(clip, found)
@@ -184,6 +186,16 @@ def _speed_findings(words: Sequence[Word]) -> list[_Finding]:
     if MIN_WORDS_PER_S <= rate <= MAX_WORDS_PER_S:
         return []
     return [("speed", f"{len(words)} words in {span_s:.2f} s are {rate:.1f} a second", ())]
+
+
+def _left_out_findings(sidecar: Sidecar) -> list[_Finding]:
+    found: list[_Finding] = []
+    entries = sidecar.extra.get(LEFT_OUT)
+    for (start_s, end_s), entry in zip(sidecar.left_out_s(), entries if isinstance(entries, list) else [entries], strict=False):
+        script, heard = entry[1:3] if isinstance(entry, list) and len(entry) == 3 else ("", "")
+        told = f"the script has {str(script)[:60]!r}, annotate heard {str(heard)[:60]!r}"
+        found.append(("left_out", f"{start_s:.1f}-{end_s:.1f} s: {told}; cut it out of the clip, or correct the script", ()))
+    return found
 
 
 def _script_findings(sidecar: Sidecar) -> list[_Finding]:

@@ -31,13 +31,20 @@ def references_of(data: Dataset, clips: Sequence[Clip]) -> list[tuple[SpokenWord
     """Return what was said in each clip, word by word with times.
 
     Raises:
-        DatasetError: by clip, when nothing was said, or a number is still one long word, inside which no cut-off could be seen.
+        DatasetError: by clip, when nothing was said, a stretch has no words since the script does not fit it, or a number is still one long
+            word, inside which no cut-off could be seen.
     """
     references = []
     for clip in clips:
-        words, sidecar = data.read_sidecar(clip).alignments, data.sidecar_path(clip)
+        read, sidecar = data.read_sidecar(clip), data.sidecar_path(clip)
+        words = read.alignments
         if not words:
             raise DatasetError(f"{sidecar}: clip {clip.path} has no words; run `stt-ft annotate {data.directory}` or drop the clip")
+        for start_s, end_s in read.left_out_s()[:1]:
+            raise DatasetError(
+                f"{sidecar}: clip {clip.path} has no words at {start_s:.1f}-{end_s:.1f} s, where its script does not fit the sound: "
+                "what is heard there would count as an error; cut it, or correct the script"
+            )
         written = next((word.text for word in words if number_runs([word.text])), None)
         if written is not None:
             raise DatasetError(

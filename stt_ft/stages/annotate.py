@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from stt_ft.align.batch import Work
+    from stt_ft.align.batch import AlignmentResult, Work
     from stt_ft.core.manifest import Clip, Dataset
 
 
@@ -56,12 +56,12 @@ def annotate(
         _work(name, model=model, language=language, device=device, batch_size=batch_size)
         for name in ((aligner, other) if verify else (aligner,))
     ]
-    faults, num_annotated, mismatched = _align(data, clips, works[0], language)
+    faults, results = _align(data, clips, works[0], language)
     for path, fault in sorted(faults.items()):
         say(f"{path}: {fault}")
-    num_done = len(clips) - len(faults) - num_annotated
-    counts = f"{num_annotated} clips annotated by {aligner}, {num_done} were done"
-    say(f"{data.directory}: {counts}, {len(mismatched)} differ from their script")
+    counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results)} were done"
+    num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
+    say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
     for second in works[1:]:
         _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
     if faults:
@@ -69,15 +69,15 @@ def annotate(
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
 
 
-def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], int, list[str]]:
-    """Annotate the clips that need it; return the faults by clip, how many were annotated, and those that differ from their script."""
+def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], list[AlignmentResult]]:
+    """Annotate the clips that need it; return the faults by clip, and what was found in those that were annotated now."""
     from stt_ft.align.annotation import annotated, known_sidecar, provenance_of
     from stt_ft.align.batch import AlignmentJob
     from stt_ft.core.errors import DatasetError
     from stt_ft.core.progress import say, track
 
     faults: dict[str, str] = {}
-    mismatched: list[str] = []
+    annotated_now: list[AlignmentResult] = []
     records, jobs = {}, []
     for path, clip in clips.items():
         if not data.audio_path(clip).is_file():
@@ -91,19 +91,20 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
         records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
         if sidecar.provenance.get("annotate") != records[path]:
             jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=sidecar.script, language=language))
-    num_annotated = 0
     for result in track(work.results(jobs), "aligning clips", total=len(jobs)):
         if result.fault:
             faults[result.clip_id] = result.fault
             continue
-        num_annotated += 1
+        annotated_now.append(result)
         clip = clips[result.clip_id]
         data.write_sidecar(clip, annotated(known_sidecar(data, clip), result, records[result.clip_id]))
         if result.mismatch:
-            mismatched.append(result.clip_id)
             heard = f"heard {result.mismatch['heard']!r} (confidence {result.mismatch['confidence']})"
             say(f"{result.clip_id}: the script says {result.mismatch['script']!r}, {heard}; retake it or correct the script")
-    return faults, num_annotated, mismatched
+        for one in result.left_out:
+            texts = f"the script has {one.script!r}, heard was {one.heard!r}"
+            say(f"{result.clip_id}: {one.start_s:.1f}-{one.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
+    return faults, annotated_now
 
 
 def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, DatasetError
-from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Word
+from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
 from stt_ft.core.recipe import BatchRecipe, Copy
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
@@ -83,7 +83,9 @@ def load_clips(
     loaded, faults = [], []
     for clip, key, copy in heard:
         try:
-            words = [_faster(word, copy.speed) for word in data.read_sidecar(clip).alignments if word.speaker == MAIN_SPEAKER]
+            sidecar = data.read_sidecar(clip)
+            _require_all_words(sidecar)
+            words = [_faster(word, copy.speed) for word in sidecar.alignments if word.speaker == MAIN_SPEAKER]
             tokens = [tuple(tokenizer.encode(word.text.strip())) for word in words]
             played = dataclasses.replace(clip, duration_s=clip.duration_s / copy.speed)
             spoken = _load_clip(played, store.get(key), words, tokens, model, recipe)
@@ -99,6 +101,15 @@ def load_clips(
     if not loaded:
         raise DatasetError(f"{data.manifest_path(split)}: no clips to train on")
     return loaded
+
+
+def _require_all_words(sidecar: Sidecar) -> None:
+    """Raise `DatasetError` for a clip in which `annotate` left a stretch out: its speech would be taught as silence."""
+    spans_s = sidecar.left_out_s()
+    if spans_s:
+        first = f"{spans_s[0][0]:.1f}-{spans_s[0][1]:.1f} s"
+        more = f" and {len(spans_s) - 1} more" if len(spans_s) > 1 else ""
+        raise DatasetError(f"its script does not fit the sound at {first}{more}, so no words are there; cut it, or correct the script")
 
 
 def _copy_flags(copies: Sequence[Copy]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stt_ft.core.manifest import Clip, Sidecar, Word
-from stt_ft.corpus.problems import KINDS, numbers_in, set_problems, sound_problems, word_problems
+from stt_ft.corpus.problems import GRAVE, KINDS, numbers_in, set_problems, sound_problems, word_problems
 
 RATE_HZ = 24_000
 
@@ -62,10 +62,18 @@ def test_sound_problems(samples: np.ndarray, kind: str) -> None:
         (said("one two three four five", word_s=0.1), "speed"),
         (said("one two three", script="one two four"), "script"),
         (said("one two three", extra={"mismatch": {"script": "124", "heard": "one two three"}}), "script"),
+        (said("one two three", script="one two three 99999", extra={"left_out": [[[2.0, 3.5], "99999", ""]]}), "left_out"),
+        (said("one two three", extra={"left_out": ["spoilt"]}), "left_out"),
     ],
 )
 def test_word_problems(sidecar: Sidecar, kind: str) -> None:
     assert kinds(word_problems(clip(), sidecar)) == {kind}
+
+
+def test_a_stretch_left_out_is_told_by_its_times_and_both_texts() -> None:
+    (problem,) = word_problems(clip(), said("one two three", extra={"left_out": [[[2.0, 3.5], "99999", "four"]]}))
+    assert problem.message.startswith("2.0-3.5 s: the script has '99999', annotate heard 'four'")
+    assert problem.kind in GRAVE
 
 
 def test_speakers_numbers_and_sounds_may_not_be_on_two_sides() -> None:

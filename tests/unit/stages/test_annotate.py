@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from stt_ft.align.batch import AlignmentJob, SphinxWork, own_device, shard_of
+from stt_ft.align.aligned_word import LeftOut
+from stt_ft.align.batch import AlignmentJob, AlignmentResult, SphinxWork, own_device, shard_of
+from stt_ft.align.script import ScriptWord
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
+from stt_ft.corpus.problems import word_problems
 from stt_ft.stages.annotate import annotate
+
+annotate_stage = import_module("stt_ft.stages.annotate")
 
 
 def sidecar_of(directory: Path, name: str) -> dict:
@@ -43,6 +50,34 @@ def test_running_again_changes_nothing_and_a_new_script_only_its_clip(
     path.write_text(json.dumps({**json.loads(path.read_text()), "script": "something else"}))
     annotate(str(recorded), aligner="sphinx")
     assert "1 clips annotated by sphinx, 11 were done" in capsys.readouterr().err
+
+
+def test_a_stretch_left_out_is_told_kept_in_the_sidecar_and_found_by_check(
+    recorded: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Dataset.open(recorded)
+    clip = data.clips()[0]
+
+    class Faultfinder:
+        provenance: ClassVar = {"aligner": "a test"}
+
+        def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
+            word = ScriptWord(written="hello", start_s=0.2, end_s=0.6, confidence=0.9)
+            gap = LeftOut(start_s=0.7, end_s=1.25, script="12345", heard="nine")
+            for job in jobs:
+                yield AlignmentResult(clip_id=job.clip_id, words=(word,), left_out=(gap,) if job.clip_id == clip.path else ())
+
+    monkeypatch.setattr(annotate_stage, "_work", lambda *_, **__: Faultfinder())
+    annotate(str(recorded))
+    told = capsys.readouterr().err
+    assert f"{clip.path}: 0.7-1.2 s left out: the script has '12345', heard was 'nine'" in told
+    assert "1 have stretches left out" in told
+    sidecar = data.read_sidecar(clip)
+    assert sidecar.left_out_s() == [(0.7, 1.25)]
+    assert {problem.kind for problem in word_problems(clip, sidecar)} == {"left_out"}
+    monkeypatch.undo()
+    annotate(str(recorded), aligner="sphinx")
+    assert data.read_sidecar(clip).left_out_s() == []
 
 
 def test_annotating_anew_forgets_the_conversion(recorded: Path) -> None:

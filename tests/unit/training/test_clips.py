@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from random_models import write_dataset
@@ -44,6 +46,14 @@ def test_every_clip_that_cannot_be_used_is_named_with_its_reason(data, random_ba
     data.write_sidecar(clips[0], Sidecar(alignments=(Word(text="one", start_s=99.0, end_s=99.3),)))
     data.sidecar_path(clips[2]).unlink()
     with pytest.raises(DatasetError, match=r"2 clips of train .*train_0\.wav: word 1 of 1.*train_2\.wav: .*no sidecar"):
+        load_clips(data, "train", random_base, BatchRecipe())
+
+
+def test_a_clip_with_a_stretch_left_out_is_refused_by_its_times(data, random_base):
+    clip = data.clips("train")[1]
+    sidecar = data.read_sidecar(clip)
+    data.write_sidecar(clip, dataclasses.replace(sidecar, extra={"left_out": [[[1.0, 2.5], "four two", ""]]}))
+    with pytest.raises(DatasetError, match=r"1 clips of train .*train_1\.wav: its script does not fit the sound at 1\.0-2\.5 s"):
         load_clips(data, "train", random_base, BatchRecipe())
 
 
