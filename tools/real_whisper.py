@@ -86,7 +86,8 @@ def read_variables(data: bytes) -> Iterator[tuple[str, np.ndarray]]:
 
     if take("I") != 6:
         raise ValueError("not a CTranslate2 model of version 6")
-    text(), take("I")  # the specification's name and revision
+    text()  # the specification's name
+    take("I")  # and its revision
     for _ in range(take("I")):
         name = text()
         shape = [take("I") for _ in range(take("B"))]

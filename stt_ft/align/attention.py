@@ -97,7 +97,10 @@ def fit_weights(examples: Sequence[tuple[torch.Tensor, np.ndarray]]) -> np.ndarr
     Args:
         examples: raw attention scores of the chosen heads [H, L, F], and the token in each frame or -1 where none is spoken [F].
     """
-    rows = [(lagged_attention(scores, len(tokens))[..., tokens >= 0], torch.from_numpy(tokens[tokens >= 0])) for scores, tokens in examples]
+    rows = []
+    for scores, token_of_frame in examples:
+        spoken = torch.from_numpy(np.flatnonzero(token_of_frame >= 0))
+        rows.append((lagged_attention(scores, len(token_of_frame))[..., spoken], torch.from_numpy(token_of_frame)[spoken]))
     num_frames = sum(len(tokens) for _, tokens in rows)
     weights = torch.zeros(rows[0][0].shape[:2], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=_FIT_ITERATIONS)

@@ -159,7 +159,8 @@ def _band_levels_db(samples: np.ndarray, step_s: float, window_s: float) -> np.n
 def _mel_bands() -> np.ndarray:
     """Return triangular bands, equally wide on the mel scale: float64 [bands, frequencies]."""
     mel = 2595 * np.log10(1 + np.fft.rfftfreq(_FFT_SAMPLES, 1 / SAMPLE_RATE_HZ) / 700)
-    edges = np.linspace(*(2595 * np.log10(1 + hz / 700) for hz in (_LOWEST_HZ, _HIGHEST_HZ)), _NUM_BANDS + 2)
+    lowest, highest = (2595 * np.log10(1 + hz / 700) for hz in (_LOWEST_HZ, _HIGHEST_HZ))
+    edges = np.linspace(lowest, highest, _NUM_BANDS + 2)
     rising = (mel - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - mel) / (edges[2:] - edges[1:-1])[:, None]
     return np.clip(np.minimum(rising, falling), 0, None)
