@@ -237,7 +237,7 @@ def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], to
     for name, runs in results.items():
         cells = [cell(figure, [run[part] for run in runs]) for part, figure, _ in COLUMNS]
         scored.append([name, str(len(runs)), *cells, at_budget([run["numbers"] for run in runs], 0.05)])
-        if name in ARMS and name != TRUE:
+        if name in ARMS and name != TRUE and TRUE in results:
             others = results[TRUE][: len(runs)]
             less.append([name, *(beside(figure, [r[part] for r in runs], [r[part] for r in others]) for part, figure, _ in COLUMNS)])
     command = (
@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--people", type=Path, help="folder of DIGIT_SPEAKER_INDEX.wav")
     parser.add_argument("--runs", type=int, default=2, help="training seeds an arm")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=list(ARMS), help="those to train; times are made for all")
     parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
     arguments = parser.parse_args()
     if checkpoint() is None:
@@ -284,8 +285,8 @@ def main() -> None:
     run_steps(steps, records=workdir / ".stages")
     results: dict[str, list[Scores]] = {"the base": [scores_of(base)]}
     for run in range(arguments.runs):
-        for data, name in ((bench.arm(name), name) for name in arms):
-            directory = data.directory.with_suffix(f".{run}")
+        for data, name in ((bench.arm(name), name) for name in arms if name in arguments.arms):
+            directory = data.directory.with_name(f"{data.directory.name}.{run}")
             action = functools.partial(bench.train, data, run, directory)
             step = Step(name="train", action=action, options={"steps": bench.steps}, outputs=[directory / "frames.jsonl"])
             run_steps([step], records=directory / ".stages")
