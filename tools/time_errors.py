@@ -229,7 +229,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows)] + [""]
 
 
-def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], today: str) -> str:
+def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], note: str) -> str:
     """Return the tables as Markdown: the errors of the times, what each arm scores, and its difference from true times."""
     num_clips, headings = len(bench.arm(TRUE).clips("train")), [heading for _, _, heading in COLUMNS]
     wrong = [error_row(f"{name}, {kind}", errors_of(bench, name, kind)) for name in arms if name != TRUE for kind in ("number", "ordinary")]
@@ -244,7 +244,7 @@ def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], to
         f"python tools/time_errors.py --workdir DIR --seed {bench.seed} --steps {bench.steps}{' --people DIGITS' * bool(bench.people)}"
     )
     lines = [
-        "# What wrong word times cost: the tiny model", "", f"`{command}`; {today}.", "",
+        "# What wrong word times cost: the tiny model", "", f"`{command}`; {note}.", "",
         f"- Learnt from: {num_clips} of {NUM_NUMBERS} numbers and {NUM_SENTENCES} sentences by the tuning cast (those whose words are",
         f"  as said in every arm), {bench.steps} steps of configs/tiny_cpu.yaml; the last step is heard.",
         f"- Held out: {NUM_HELDOUT_NUMBERS} numbers of 6 to 10 digits, {NUM_HELDOUT_SENTENCES} sentences by new speakers, true times.",
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="training seeds an arm")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--arms", nargs="*", choices=ARMS, default=list(ARMS), help="those to train; times are made for all")
+    parser.add_argument("--note", default="one go", help="what else is to be known of this run")
     parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
     arguments = parser.parse_args()
     if checkpoint() is None:
@@ -275,15 +276,14 @@ def main() -> None:
     workdir, today = arguments.workdir, f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
     bench = Bench(workdir=workdir, seed=arguments.seed, steps=arguments.steps, people=arguments.people)
     arms = [name for name in ARMS if name not in PEOPLE or arguments.people is not None]
-    base = workdir / "base.jsonl"
     steps = [
         Step(name="takes", action=bench.record, options={"seed": bench.seed}, outputs=[bench.takes.manifest_path("heldout")]),
         *(Step(name=name, action=functools.partial(bench.time_words, name), outputs=[bench.arm(name).directory]) for name in arms),
         Step(name="common clips", action=lambda: keep_common(bench, arms)),
-        Step(name="the base", action=lambda: bench.listen("tiny", base), outputs=[base]),
+        Step(name="the base", action=lambda: bench.listen("tiny", workdir / "base.jsonl"), outputs=[workdir / "base.jsonl"]),
     ]
     run_steps(steps, records=workdir / ".stages")
-    results: dict[str, list[Scores]] = {"the base": [scores_of(base)]}
+    results: dict[str, list[Scores]] = {"the base": [scores_of(workdir / "base.jsonl")]}
     for run in range(arguments.runs):
         for data, name in ((bench.arm(name), name) for name in arms if name in arguments.arms):
             directory = data.directory.with_name(f"{data.directory.name}.{run}")
@@ -292,7 +292,7 @@ def main() -> None:
             run_steps([step], records=directory / ".stages")
             results.setdefault(name, []).append(scores_of(directory / "frames.jsonl"))
         path = arguments.out or RESULTS / f"{today}-time-errors.md"
-        write_text(path, page(bench, arms, results, today))
+        write_text(path, page(bench, arms, results, f"{today}, {arguments.note}"))
         print(path.read_text())
 
 
