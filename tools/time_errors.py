@@ -245,15 +245,15 @@ def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], no
     )
     lines = [
         "# What wrong word times cost: the tiny model", "", f"`{command}`; {note}.", "",
-        f"- Learnt from: {num_clips} of {NUM_NUMBERS} numbers and {NUM_SENTENCES} sentences by the tuning cast (those whose words are",
-        f"  as said in every arm), {bench.steps} steps of configs/tiny_cpu.yaml; the last step is heard.",
-        f"- Held out: {NUM_HELDOUT_NUMBERS} numbers of 6 to 10 digits, {NUM_HELDOUT_SENTENCES} sentences by new speakers, true times.",
+        f"- Learnt from: {num_clips} of {NUM_NUMBERS + NUM_SENTENCES} takes ({NUM_NUMBERS} numbers, {NUM_SENTENCES} sentences) by the",
+        f"  tuning cast, whose words are as said in every arm; {bench.steps} steps of configs/tiny_cpu.yaml, no dev takes.",
+        f"- Held out: {NUM_HELDOUT_NUMBERS} numbers of 6 to 10 digits, {NUM_HELDOUT_SENTENCES} sentences, new speakers, true times.",
         "- Intervals 95 % by clip, all seeds of a clip together.", "",
         "Errors of the times learnt from, in ms: median, p90, p99 of the size; median and mean with sign", "(positive is late).", "",
         *table(["times, kind of take", "words", "onsets", "ends"], wrong),
         *table(["times", "seeds", *headings, "p50 at 5 % cut-offs, each seed"], scored),
-        "The last column is of each seed's curve over all thresholds and holds, on these clips. Below: what is",
-        "more or less than with true times, same seeds and clips, paired.", "",
+        "The last column is of each seed's curve over all thresholds and holds, on these clips. Below: more or",
+        "less than with true times, same seeds and clips, paired.", "",
         *table(["times", *headings], less),
     ]  # fmt: skip
     return "\n".join(lines).replace("inf s", "never")
@@ -291,9 +291,8 @@ def main() -> None:
             step = Step(name="train", action=action, options={"steps": bench.steps}, outputs=[directory / "frames.jsonl"])
             run_steps([step], records=directory / ".stages")
             results.setdefault(name, []).append(scores_of(directory / "frames.jsonl"))
-        path = arguments.out or RESULTS / f"{today}-time-errors.md"
-        write_text(path, page(bench, arms, results, f"{today}, {arguments.note}"))
-        print(path.read_text())
+        write_text(arguments.out or RESULTS / f"{today}-time-errors.md", page(bench, arms, results, f"{today}, {arguments.note}"))
+        say(f"seed {run}: the table is written")
 
 
 if __name__ == "__main__":
