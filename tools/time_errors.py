@@ -244,16 +244,16 @@ def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], no
         f"python tools/time_errors.py --workdir DIR --seed {bench.seed} --steps {bench.steps}{' --people DIGITS' * bool(bench.people)}"
     )
     lines = [
-        "# What wrong word times cost: the tiny model", "", f"`{command}`; {note}.", "",
-        f"- Learnt from: {num_clips} of {NUM_NUMBERS + NUM_SENTENCES} takes ({NUM_NUMBERS} numbers, {NUM_SENTENCES} sentences) by the",
-        f"  tuning cast, whose words are as said in every arm; {bench.steps} steps of configs/tiny_cpu.yaml, no dev takes.",
+        "# What wrong word times cost: the tiny model", "", f"`{command}`", f"{note}.", "",
+        f"- Learnt from: {num_clips} of {NUM_NUMBERS + NUM_SENTENCES} takes ({NUM_NUMBERS} numbers, {NUM_SENTENCES} sentences) by the tuning",
+        f"  cast, whose words are as said in every arm; {bench.steps} steps of configs/tiny_cpu.yaml, no dev takes.",
         f"- Held out: {NUM_HELDOUT_NUMBERS} numbers of 6 to 10 digits, {NUM_HELDOUT_SENTENCES} sentences, new speakers, true times.",
         "- Intervals 95 % by clip, all seeds of a clip together.", "",
         "Errors of the times learnt from, in ms: median, p90, p99 of the size; median and mean with sign", "(positive is late).", "",
         *table(["times, kind of take", "words", "onsets", "ends"], wrong),
         *table(["times", "seeds", *headings, "p50 at 5 % cut-offs, each seed"], scored),
-        "The last column is of each seed's curve over all thresholds and holds, on these clips. Below: more or",
-        "less than with true times, same seeds and clips, paired.", "",
+        "The last column is of each seed's curve over all thresholds and holds, on these clips. Below: more",
+        "or less than with true times, same seeds and clips, paired.", "",
         *table(["times", *headings], less),
     ]  # fmt: skip
     return "\n".join(lines).replace("inf s", "never")
