@@ -245,8 +245,8 @@ def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], no
     )
     lines = [
         "# What wrong word times cost: the tiny model", "", f"`{command}`", f"{note}.", "",
-        f"- Learnt from: {num_clips} of {NUM_NUMBERS + NUM_SENTENCES} takes ({NUM_NUMBERS} numbers, {NUM_SENTENCES} sentences) by the tuning",
-        f"  cast, whose words are as said in every arm; {bench.steps} steps of configs/tiny_cpu.yaml, no dev takes.",
+        f"- Learnt from: {num_clips} of {NUM_NUMBERS + NUM_SENTENCES} takes ({NUM_NUMBERS} numbers, {NUM_SENTENCES} sentences) by tuning",
+        f"  voices, whose words are as said in every arm; {bench.steps} steps of configs/tiny_cpu.yaml, no dev takes.",
         f"- Held out: {NUM_HELDOUT_NUMBERS} numbers of 6 to 10 digits, {NUM_HELDOUT_SENTENCES} sentences, new speakers, true times.",
         "- Intervals 95 % by clip, all seeds of a clip together.", "",
         "Errors of the times learnt from, in ms: median, p90, p99 of the size; median and mean with sign", "(positive is late).", "",
