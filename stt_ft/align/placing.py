@@ -30,7 +30,7 @@ _ALIGNER_WEIGHT = 0.1  # of the aligner's log shares; steps near to one another 
 _PAUSE_COST = 1.0
 _LEAST_WORD_STEPS = 6
 _LONGEST_TRIM_S = 0.025
-_FAR_LOG_SHARE, _NATS_PER_S = -4.0, 40.0
+_FAR_LOG_SHARE, _NATS_PER_S = -12.0, 120.0  # a segment is surer than attention
 
 
 def presence(samples: np.ndarray, *, step_s: float = STEP_S, window_s: float = _WINDOW_S) -> np.ndarray:
