@@ -41,7 +41,8 @@ def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, A
     words = tuple(Word(text=word.written, start_s=word.start_s, end_s=word.end_s) for word in result.words)
     own = (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL, LEFT_OUT)
     extra = {key: value for key, value in sidecar.extra.items() if key not in own}
-    known = {source: times for source, times in extra.pop(TIMES_BY, {}).items() if source == TRUTH}
+    extra.pop(TIMES_BY, None)
+    known = {source: times for source, times in _times_by(sidecar).items() if source == TRUTH}
     extra |= {TIMES_BY: known} if known else {}
     extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
     if any(word.spoken for word in result.words):
@@ -64,5 +65,11 @@ def spoken_to_json(spoken: tuple[AlignedWord, ...] | None) -> list[Any] | None:
 def verified(sidecar: Sidecar, result: AlignmentResult, source: str, provenance: dict[str, Any]) -> Sidecar:
     """Return `sidecar` with the times that a second aligner gives its spoken words."""
     words = spoken_words_of(annotated(sidecar, result, {}))
-    times = {**sidecar.extra.get(TIMES_BY, {}), source: words_to_json(words)}
+    times = {**_times_by(sidecar), source: words_to_json(words)}
     return dataclasses.replace(sidecar, provenance={**sidecar.provenance, "verify": provenance}, extra={**sidecar.extra, TIMES_BY: times})
+
+
+def _times_by(sidecar: Sidecar) -> dict[str, Any]:
+    """Return the times by other sources that `sidecar` holds; none where what stands there is not what is written here."""
+    entry = sidecar.extra.get(TIMES_BY)
+    return entry if isinstance(entry, dict) else {}

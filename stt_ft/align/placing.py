@@ -136,10 +136,10 @@ def _refined(spans: Sequence[tuple[int, int]], heard: np.ndarray, duration_s: fl
     edges = [(start * per_step, stop * per_step) for start, stop in spans]
     refined = []
     for word, (start, stop) in enumerate(edges):
-        loud = np.flatnonzero(heard[start:stop] >= _HEARD)
-        if len(loud) and (word == 0 or edges[word - 1][1] < start) and loud[0] < longest:
-            start += int(loud[0])
-        trailing = len(heard[start:stop]) - 1 - int(np.flatnonzero(heard[start:stop] >= _HEARD)[-1]) if len(loud) else longest
+        loud = np.flatnonzero(heard[start:stop] >= _HEARD) + start
+        leading, trailing = (int(loud[0]) - start, min(stop, len(heard)) - 1 - int(loud[-1])) if len(loud) else (longest, longest)
+        if (word == 0 or edges[word - 1][1] < start) and leading < longest:
+            start += leading
         if (word == len(edges) - 1 or edges[word + 1][0] > stop) and trailing < longest:
             stop -= trailing
         refined.append((start * _FINE_STEP_S, min(stop * _FINE_STEP_S, duration_s)))
