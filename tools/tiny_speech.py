@@ -50,7 +50,9 @@ def speak_one(seed: int, synthesizer: synthesis.Synthesizer) -> Spoken:
         )
     else:
         prompt = prompts.ordinary_prompt(rng)
-    pauses_s = prompts.hesitations(rng, prompt, sentence_pause_prob=0.6, max_sentence_pause_s=0.7)  # more than people are measured on
+    pauses_s = prompts.pauses(
+        rng, prompt, rng.choice(tuple(prompts.Manner)), sentence_pause_prob=0.6, max_sentence_pause_s=0.7
+    )  # more than people are measured on
     utterance, _ = perform(synthesizer, prompt.text, pauses_s, BASE_CAST, rng, tail_s=(1.8, 3.4))
     return Spoken(samples=utterance.samples, words=utterance.words, prompt=prompt)
 

@@ -21,7 +21,7 @@ from stt_ft.audio.synthesis import ACCENTS, Synthesizer, Utterance, add_noise, i
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import MissingExtra
 from stt_ft.core.progress import say, track
-from stt_ft.text.prompts import Prompt, hesitations, number_prompt, ordinary_prompt
+from stt_ft.text.prompts import Manner, Prompt, number_prompt, ordinary_prompt, pauses
 
 MEASURED = "measured 1"
 """The way of measuring and its version: a file of another version is measured anew."""
@@ -85,7 +85,9 @@ def _takes(synthesizer: Synthesizer) -> Iterator[Utterance]:
             pitch=rng.randrange(30, 71),
             pitch_range=rng.randrange(35, 66),
         )
-        utterance = insert_silence(scale_formants(utterance, scale), hesitations(rng, prompt), lead_s=rng.uniform(0.1, 1.0), tail_s=1.0)
+        utterance = insert_silence(
+            scale_formants(utterance, scale), pauses(rng, prompt, Manner.HESITANT), lead_s=rng.uniform(0.1, 1.0), tail_s=1.0
+        )
         noise = np.random.default_rng(rng.getrandbits(64))
         samples = add_noise(utterance.samples, gain=rng.uniform(0.4, 0.9), noise_rms=10 ** rng.uniform(-4.0, -2.3), rng=noise)
         yield Utterance(samples=samples, words=utterance.words)

@@ -83,6 +83,7 @@ def perform(
     cast: Cast,
     rng: random.Random,
     *,
+    pace: float = 1.0,
     tail_s: tuple[float, float] = (0.4, 1.2),
 ) -> tuple[Utterance, str]:
     """Speak `text` in a random voice of `cast` with the given pauses, random speed, pitch, gain, noise and silence around it.
@@ -93,6 +94,7 @@ def perform(
         pauses_s: silence to insert before words, index -> seconds.
         cast: whose voices and speeds.
         rng: source of all choices.
+        pace: factor on the speed.
         tail_s: bounds of the silence after the last word, in seconds.
 
     Returns:
@@ -103,7 +105,7 @@ def perform(
     utterance = synthesizer.speak(
         text,
         voice=voice,
-        words_per_minute=round(rng.choice(cast.words_per_minute) / scale),
+        words_per_minute=round(pace * rng.choice(cast.words_per_minute) / scale),
         pitch=rng.randrange(30, 71),
         pitch_range=rng.randrange(35, 66),
     )

@@ -13,17 +13,18 @@ from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import Cast, perform
-from stt_ft.text.prompts import Prompt, belongs_to, hesitations, number_prompt, ordinary_prompt
+from stt_ft.text.prompts import Manner, Prompt, belongs_to, number_prompt, ordinary_prompt, pauses
 
 
 @dataclass(frozen=True, kw_only=True)
 class TakePlan:
-    """How many takes of which kind a cast records into a split."""
+    """How many takes of which kind a cast records into a split; numbers are dictated in each of `manners` by turns."""
 
     split: str
     kind: str
     count: int
     cast: Cast
+    manners: tuple[Manner, ...] = tuple(Manner)
     min_digits: int = 3
     max_digits: int = 10
 
@@ -42,9 +43,13 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
     rng = random.Random(f"{seed} {plan.split} {plan.kind}")
     for index in range(plan.count):
         prompt = _draw_prompt(plan, rng, used_digits)
-        utterance, voice = perform(synthesizer, prompt.text, hesitations(rng, prompt), plan.cast, rng)
+        manner = plan.manners[index % len(plan.manners)]
+        pace = 1.0 if prompt.number_span is None else manner.pace
+        utterance, voice = perform(synthesizer, prompt.text, pauses(rng, prompt, manner), plan.cast, rng, pace=pace)
         script = _script(prompt, rng)
         extra: dict[str, Any] = {"speaker": voice, "prompt_id": f"{plan.kind}_{index + 1:03d}", "kind": plan.kind, "script": script}
+        if prompt.number_span is not None:
+            extra["manner"] = manner.value
         clip = Clip(path=f"audio/{plan.split}_{plan.kind}_{index + 1:03d}.wav", duration_s=utterance.duration_s, extra=extra)
         write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
         words = _true_words(utterance)

@@ -33,7 +33,7 @@ from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
 from stt_ft.simulation.casting import HELDOUT_CAST, perform
 from stt_ft.simulation.glued import FLOOR_RMS, SpokenDigits, mixed_gaps
 from stt_ft.text.digit_words import ENGLISH_DIGITS
-from stt_ft.text.prompts import hesitations, ordinary_prompt
+from stt_ft.text.prompts import Manner, ordinary_prompt, pauses
 from stt_ft.text.spoken_forms import spoken_words
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -125,7 +125,7 @@ def talk_clips(count: int) -> Iterator[LongClip]:
         pieces: list[tuple[np.ndarray, list[Said]]] = []
         while sum(len(samples) for samples, _ in pieces) < num_samples(75.0):
             prompt = ordinary_prompt(rng)
-            utterance, _ = perform(synthesizer, prompt.text, hesitations(rng, prompt), HELDOUT_CAST, rng)
+            utterance, _ = perform(synthesizer, prompt.text, pauses(rng, prompt, Manner.HESITANT), HELDOUT_CAST, rng)
             pieces.append((utterance.samples, [Said(text=word.text, span_s=(word.start_s, word.end_s)) for word in utterance.words]))
         yield _joined(f"talk {index + 1}", "talk, synthesised", pieces, rng)
 

@@ -19,7 +19,7 @@ from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.simulation.casting import DEV_CAST, perform
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
-from stt_ft.text.prompts import hesitations, ordinary_prompt
+from stt_ft.text.prompts import Manner, ordinary_prompt, pauses
 
 RATE_HZ = 24_000
 
@@ -40,7 +40,7 @@ def sentences() -> list[Utterance]:
     rng = random.Random(4)
     synthesizer = Synthesizer()
     prompts = [ordinary_prompt(rng) for _ in range(12)]
-    return [perform(synthesizer, prompt.text, hesitations(rng, prompt), DEV_CAST, rng)[0] for prompt in prompts]
+    return [perform(synthesizer, prompt.text, pauses(rng, prompt, Manner.HESITANT), DEV_CAST, rng)[0] for prompt in prompts]
 
 
 @pytest.fixture(scope="module", params=["whisper", "sphinx"])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("espeakng_loader")
 
 from stt_ft.audio.files import probe
+from stt_ft.audio.synthesis import Synthesizer
 from stt_ft.core.manifest import Dataset
-from stt_ft.simulation.casting import BASE_CAST, DEV_CAST, HELDOUT_CAST, TUNING_CAST
+from stt_ft.simulation.casting import BASE_CAST, DEV_CAST, HELDOUT_CAST, TUNING_CAST, perform
 from stt_ft.simulation.takes import TakePlan, write_takes
+from stt_ft.text.prompts import Manner, number_prompt, pauses
 
 
 def test_casts_share_no_voice() -> None:
@@ -51,3 +55,21 @@ def test_the_seed_decides_what_is_said_and_by_whom(tmp_path: Path) -> None:
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert scripts[0] == scripts[1] != scripts[2]
+
+
+def test_natural_numbers_pause_as_a_person_did() -> None:
+    """Of 200 numbers that a person read out: 7.1, 2.4, 0.5 % of the gaps above 0.3, 0.5, 1 s; 29, 10, 3 % of the numbers hold one."""
+    synthesizer, rng = Synthesizer(), random.Random(5)
+    gaps_s, lengths_s = [], []
+    for _ in range(400):
+        prompt = number_prompt(rng, min_digits=6)
+        spoken, _ = perform(synthesizer, prompt.text, pauses(rng, prompt, Manner.NATURAL), HELDOUT_CAST, rng, pace=Manner.NATURAL.pace)
+        assert prompt.number_span is not None
+        number = spoken.words[slice(*prompt.number_span)]
+        gaps_s.append([after.start_s - before.end_s for before, after in itertools.pairwise(number)])
+        lengths_s += [word.end_s - word.start_s for word in number]
+    of_gaps, of_numbers = np.concatenate(gaps_s), np.array([max(gaps) for gaps in gaps_s])
+    for longer_than_s, share_of_gaps, share_of_numbers in ((0.3, 0.071, 0.29), (0.5, 0.024, 0.10), (1.0, 0.005, 0.03)):
+        assert (of_gaps > longer_than_s).mean() == pytest.approx(share_of_gaps, rel=0.4, abs=0.005)
+        assert (of_numbers > longer_than_s).mean() == pytest.approx(share_of_numbers, rel=0.4, abs=0.03)
+    assert np.median(lengths_s) == pytest.approx(0.35, abs=0.03)  # a person's words

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from stt_ft.text.digit_words import ENGLISH_DIGITS
-from stt_ft.text.prompts import belongs_to, hesitations, number_prompt, ordinary_prompt
+from stt_ft.text.prompts import Manner, belongs_to, number_prompt, ordinary_prompt, pauses
 
 
 def digits_said(words: tuple[str, ...]) -> str:
@@ -58,21 +60,26 @@ def test_ordinary_sentences_hold_no_long_number() -> None:
         assert longest <= 2, prompt.text
 
 
-def test_hesitations_are_at_most_a_second_and_a_half() -> None:
+@pytest.mark.parametrize("manner", Manner)
+def test_pauses_are_at_most_a_second_and_a_half(manner: Manner) -> None:
     rng = random.Random(3)
-    pauses = [pause for _ in range(300) for pause in hesitations(rng, number_prompt(rng)).values()]
-    assert len(pauses) > 100
-    assert min(pauses) > 0
-    assert max(pauses) <= 1.5
+    drawn = [pause for _ in range(300) for pause in pauses(rng, number_prompt(rng), manner).values()]
+    assert len(drawn) > 100
+    assert min(drawn) > 0
+    assert max(drawn) <= 1.5
 
 
 def test_pauses_of_sentences_are_as_often_and_as_long_as_asked() -> None:
     rng = random.Random(4)
     drawn = [ordinary_prompt(rng) for _ in range(400)]
     breaks = sum(len(prompt.breaks) for prompt in drawn)
-    pauses = [pause for prompt in drawn for pause in hesitations(rng, prompt, sentence_pause_prob=0.8, max_sentence_pause_s=0.9).values()]
-    assert abs(len(pauses) / breaks - 0.8) < 0.06
-    assert 0.7 < max(pauses) <= 0.9
+    silences_s = [
+        silence_s
+        for prompt in drawn
+        for silence_s in pauses(rng, prompt, Manner.NATURAL, sentence_pause_prob=0.8, max_sentence_pause_s=0.9).values()
+    ]
+    assert abs(len(silences_s) / breaks - 0.8) < 0.06
+    assert 0.7 < max(silences_s) <= 0.9
 
 
 def test_sentences_hold_every_digit_as_a_word() -> None:
