@@ -64,10 +64,11 @@ class LossRecipe:
     number of words coming (0 to 5, as the tiny model's heads were made), or nothing."""
 
     pause_weight: float = 1.0
-    """Weight of the pause heads' mean loss beside the text loss."""
+    """Weight of the pause heads' loss, a weighted mean over frames and heads, beside the text loss."""
 
     cut_off_cost: float = 1.0
-    """How much worse it is to end a turn too soon than too late: frames with a word to come weigh this much in the pause heads' loss."""
+    """How much worse it is to end a turn too soon than too late: frames with a word to come weigh this much in the pause heads' loss, a
+    weighted mean, so that `pause_weight` alone says how much the heads count beside the text."""
 
     audio_weight: float = 1.0
     """Weight of the audio loss beside the text loss, for a model that also speaks (`dep_q` above 0); speech-to-text models have none."""

@@ -21,7 +21,7 @@ from stt_ft.training.batches import IGNORE, Batch
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """What the sums of a global batch are divided by: total weight of its text tokens, number of its pause targets, weight of its codes."""
+    """What the sums of a global batch are divided by: the total weight of its text tokens, of its pause targets, of its codes."""
 
     text: float
     pause: float
@@ -74,9 +74,9 @@ def loss_weights(
 ) -> LossWeights:
     """Sum the weights of the batches that make one optimizer step; to be called before they go to the device."""
     text = sum(token_weights(b.text_targets, recipe, padding_id=padding_id, end_padding_id=end_padding_id).sum().item() for b in batches)
-    pause = sum((b.pause_targets != IGNORE).sum().item() for b in batches)
+    pause = sum(pause_weights(b.pause_targets, recipe).sum(dtype=torch.float64).item() for b in batches)
     audio = sum(code_weights(b, recipe, spoken_delays).sum().item() for b in batches) if spoken_delays else 0.0
-    return LossWeights(text=max(float(text), 1e-8), pause=max(float(pause), 1.0), audio=max(float(audio), 1e-8))
+    return LossWeights(text=max(float(text), 1e-8), pause=max(float(pause), 1e-8), audio=max(float(audio), 1e-8))
 
 
 def stream_loss(
@@ -121,21 +121,26 @@ def audio_loss(logits: torch.Tensor, codes: torch.Tensor, weights: torch.Tensor)
     return per_code.view(weights.shape) * weights
 
 
+def pause_weights(targets: torch.Tensor, recipe: LossRecipe) -> torch.Tensor:
+    """Return the weight of every frame and head [B, T, H]: 1 for a pause, `cut_off_cost` with a word to come, 0 where it is `IGNORE`."""
+    return torch.where(targets == 0, 1.0, recipe.cut_off_cost).masked_fill(targets == IGNORE, 0.0)
+
+
 def pause_loss(head_logits: torch.Tensor, targets: torch.Tensor, recipe: LossRecipe) -> torch.Tensor:
-    """Return the loss of every frame and head [B, T, H], 0 where the target is `IGNORE`.
+    """Return the weighted loss of every frame and head [B, T, H], 0 where the target is `IGNORE`; `loss_weights` has the sum of the weights.
 
     `count` is cross-entropy over all classes; `binary` sets class 0 against the rest, whatever those mean: -log p0 or -log(1 - p0).
-    Frames with a word to come weigh `cut_off_cost`. With a cost c, a head that learns perfectly says p / (p + c (1 - p)) where the
-    probability of a pause is p, so a threshold of 0.6 on what it says ends the turn at p = 0.6 c / (0.6 c + 0.4).
+    With a `cut_off_cost` of c, a head that learns perfectly says p / (p + c (1 - p)) where the probability of a pause is p, so a
+    threshold of 0.6 on what it says ends the turn at p = 0.6 c / (0.6 c + 0.4).
     """
-    cost = torch.where(targets == 0, 1.0, recipe.cut_off_cost)
+    weights = pause_weights(targets, recipe)
     if recipe.pause_targets == "count":
         flat = F.cross_entropy(
             head_logits.flatten(0, 2), targets.flatten(), ignore_index=IGNORE, reduction="none", label_smoothing=recipe.label_smoothing
         )
-        return flat.view(targets.shape) * cost
+        return flat.view(targets.shape) * weights
     log_total = head_logits.logsumexp(dim=-1)
     log_pause = head_logits[..., 0] - log_total
     log_speech = head_logits[..., 1:].logsumexp(dim=-1) - log_total
     pause_share = (targets == 0).float() * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
-    return -(pause_share * log_pause + (1 - pause_share) * log_speech) * cost * (targets != IGNORE)
+    return -(pause_share * log_pause + (1 - pause_share) * log_speech) * weights

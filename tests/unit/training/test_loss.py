@@ -8,9 +8,9 @@ import torch
 from random_models import random_codes
 
 from stt_ft.core.recipe import LossRecipe, Recipe
-from stt_ft.model.stt_lm import forward, load_lm
-from stt_ft.training.batches import Stream, collate
-from stt_ft.training.loss import loss_weights, pause_loss, stream_layout, stream_loss, token_weights
+from stt_ft.model.stt_lm import SttOutput, forward, load_lm
+from stt_ft.training.batches import IGNORE, Stream, collate
+from stt_ft.training.loss import loss_weights, pause_loss, pause_weights, stream_layout, stream_loss, token_weights
 from stt_ft.training.objective import Objective
 
 RECIPE = LossRecipe(word_weight=1.0, pad_weight=0.3, end_padding_weight=0.7, pause_targets="binary", pause_weight=0.5)
@@ -81,9 +81,46 @@ def test_weights_follow_the_kind_of_token_and_nothing_weighs_nothing():
     assert weights.tolist() == [[pytest.approx(0.3), pytest.approx(0.7), 1.0, 0.0]]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["binary", "count"])
+@pytest.mark.parametrize("cost", [0.3, 1.0, 6.5])
+def test_the_pause_loss_is_the_weighted_mean_written_out_by_hand(random_base, kind, cost):
+    rng = np.random.default_rng()  # fresh input every time
+    streams = [_stream(random_base, int(length), int(rng.integers(1 << 30)), 2 if kind == "binary" else 6) for length in (23, 11, 17)]
+    streams[1].pause_targets[4:] = IGNORE  # a clip that goes on
+    batches = [collate(streams[:2]), collate(streams[2:])]
+    recipe = LossRecipe(pause_targets=kind, cut_off_cost=cost, label_smoothing=0.0)
+    weights, total, weight = loss_weights(batches, recipe), 0.0, 0.0
+    pause = 0.0
+    for batch in batches:
+        logits = rng.normal(0, 2, (*batch.pause_targets.shape, 6))
+        output = SttOutput(
+            hidden=torch.zeros(1), text_logits=torch.zeros(*batch.text_targets.shape, 96), head_logits=torch.from_numpy(logits).float()
+        )
+        pause += stream_loss(output, batch, recipe, weights).pause.item()
+        log_probs = _log_softmax(logits)
+        for index, target in np.ndenumerate(batch.pause_targets.numpy()):
+            if target == IGNORE:
+                continue
+            likelihood = log_probs[index][target] if kind == "count" or target == 0 else np.log1p(-np.exp(log_probs[index][0]))
+            total -= (1.0 if target == 0 else cost) * likelihood
+            weight += 1.0 if target == 0 else cost
+    assert pause == pytest.approx(total / weight, rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_cost_of_cutting_off_does_not_raise_the_weight_of_the_heads():
+    """Heads that say the same everywhere lose the same, whatever cutting off costs: a price shifts weight, it adds none."""
+    targets = torch.randint(0, 2, (2, 9, 4))
+    for cost in (1.0, 8.0):
+        recipe = LossRecipe(cut_off_cost=cost)
+        mean = pause_loss(torch.zeros(2, 9, 4, 2), targets, recipe).sum() / pause_weights(targets, recipe).sum()
+        assert mean.item() == pytest.approx(np.log(2), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["binary", "count"])
 def test_a_batch_cut_into_passes_gives_the_gradient_of_the_whole(random_base, kind):
-    recipe = LossRecipe(pause_targets=kind, pad_weight=0.3)
+    recipe = LossRecipe(pause_targets=kind, pad_weight=0.3, cut_off_cost=7.0)
     streams = [_stream(random_base, length, seed, 2 if kind == "binary" else 6) for seed, length in enumerate((25, 9, 17, 30))]
 
     def gradient(groups: list[list[Stream]]) -> list[torch.Tensor]:
