@@ -130,7 +130,8 @@ def command_help(command: Command) -> str:
             lines += [f"{heading}:", *(line for p in group for line in _entry(*_describe(p, docs.get(p.name, "")))), ""]
     recipe_docs = _recipe_docs(command)
     if recipe_docs:
-        lines += ["Keys of the recipe; each can be given as a flag, which wins over the file:"]
+        lines += ["Keys of the recipe; each can be given as a flag, which wins over the file. A file that says `inherit: OTHER.yaml` has"]
+        lines += ["the keys of that file beside it too, and its own win; args.yaml in the run directory has them all:"]
         lines += [line for doc in recipe_docs for line in _entry(f"--{doc.key}", _doc_of(doc.type_name, doc.default, doc.doc))]
         lines += [""]
     return "\n".join([*lines, "Example:", f"  {command.example}"])

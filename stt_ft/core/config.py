@@ -4,6 +4,8 @@ A configuration class is a keyword-only frozen dataclass. Its fields are documen
 reads those. It checks its own values in `__post_init__` and raises `ValueError(*messages)`, each beginning with the field's name.
 
     recipe = load_config(Recipe, "configs/tiny_cpu.yaml", {"optim.lr": "1e-4"})
+
+What several files share stands once, in a file that the others name by `inherit`; see `load_config`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from stt_ft.core.yaml_text import dump_yaml, parse_value, read_yaml
 
 Config = TypeVar("Config")
 
+INHERIT = "inherit"
+"""Key by which a file names another, relative to itself, whose keys it takes over; its own keys win."""
+
 _FEW = 20
 """Names that a message lists whole; of more, only the nearest is named."""
 
@@ -33,12 +38,17 @@ _FEW = 20
 def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Read the YAML file at `path` into `cls`, after setting the dotted keys of `overrides` ("optim.lr": 1e-4).
 
-    An override that is a string counts as typed: for a number "1e-4" is read as YAML reads it, for a text it stays as it is.
+    A file that says `inherit: shared.yaml` has the keys of that file too (looked for beside it), and its own win, key by key within a
+    section; a file that is inherited from inherits nothing itself. An override that is a string counts as typed: for a number "1e-4"
+    is read as YAML reads it, for a text it stays as it is.
+
     Raises `ConfigError` that names the file and lists every mistake: unknown keys with the nearest valid one, values of the wrong
-    type, missing keys, and what the classes' own `__post_init__` refuse.
+    type, missing keys, and what the classes' own `__post_init__` refuse; of a key that is inherited, the file in which it stands.
     """
-    values = read_yaml(path)
-    reader = _Reader(overridden=frozenset(overrides or ()))
+    own, inherited, shared = _read_files(path)
+    values = _laid_over(own, inherited)
+    taken_over = _dotted(inherited) - _dotted(own) - frozenset(overrides or ())
+    reader = _Reader(overridden=frozenset(overrides or ()), inherited=dict.fromkeys(taken_over, str(shared)))
     for key, value in (overrides or {}).items():
         reader.set_override(values, key, Typed(value) if isinstance(value, str) else value)
     config = reader.read_section(cls, values, key="", default=None)
@@ -46,6 +56,49 @@ def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any
     if mistakes:
         raise ConfigError(f"{path}: " + (mistakes[0] if len(mistakes) == 1 else "\n  ".join([f"{len(mistakes)} mistakes", *mistakes])))
     return config
+
+
+def config_files(path: str | Path) -> list[Path]:
+    """Return the files that make up the configuration at `path`: itself, and the one it inherits from where it names one."""
+    shared = _read_files(path)[2]
+    return [Path(path)] if shared is None else [Path(path), shared]
+
+
+def _read_files(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], Path | None]:
+    """Return what the file at `path` says itself, what the file says that it inherits from, and where that lies."""
+    own = read_yaml(path)
+    if INHERIT not in own:
+        return own, {}, None
+    name = own.pop(INHERIT)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{path}: {INHERIT}: expected the name of a file, got {show(name)}")
+    shared = Path(path).parent / name
+    try:
+        inherited = read_yaml(shared)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {INHERIT}: {error}") from None
+    if INHERIT in inherited:
+        raise ConfigError(f"{path}: {INHERIT}: {shared} itself inherits; a file that is inherited from stands alone")
+    return own, inherited, shared
+
+
+def _laid_over(own: Mapping[Any, Any], inherited: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the keys of both, those of `own` winning; a section that `own` leaves empty is as inherited."""
+    merged = dict(inherited)
+    for key, value in own.items():
+        below = inherited.get(key)
+        merged[key] = (
+            _laid_over(value or {}, below) if isinstance(below, Mapping) and (value is None or isinstance(value, Mapping)) else value
+        )
+    return merged
+
+
+def _dotted(values: Mapping[Any, Any], prefix: str = "") -> frozenset[str]:
+    """Return the dotted names of all values, sections unfolded."""
+    names: set[str] = set()
+    for key, value in values.items():
+        names |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}"}
+    return frozenset(names)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -119,10 +172,12 @@ class _Reader:
     """Reads values into dataclasses and gathers what is wrong with them on the way."""
 
     overridden: frozenset[str]
+    inherited: Mapping[str, str]
     mistakes: list[str] = field(default_factory=list)
 
     def mistake(self, key: str, message: str) -> None:
-        self.mistakes.append(f"{'--' if key in self.overridden else ''}{key}{message}")
+        where = f" (in {self.inherited[key]})" if key in self.inherited else ""
+        self.mistakes.append(f"{'--' if key in self.overridden else ''}{key}{message}{where}")
 
     def set_override(self, values: dict[str, Any], key: str, value: Any) -> None:
         """Set dotted `key` in nested `values`, making the sections on the way."""

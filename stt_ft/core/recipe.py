@@ -1,7 +1,8 @@
 """The recipe of a fine-tuning: the dataclasses that `configs/*.yaml` are read into by `train` and `run`.
 
 Each field says its unit and what its default is taken from. `train` reads the part up to `calibration`; the sections after it are for
-`run`, which makes every stage from the same file. Paths are relative to the working directory.
+`run`, which makes every stage from the same file. Paths are relative to the working directory. What the shipped recipes share stands in
+configs/digits_common.yaml, which they `inherit` (core/config.py).
 """
 
 from __future__ import annotations

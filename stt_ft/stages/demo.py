@@ -92,10 +92,8 @@ def _speak(directory: Path, seed: int) -> None:
 
 def _recipe(dataset: Path, run_dir: Path, seed: int) -> Recipe:
     """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
-    from importlib.resources import as_file, files
-
     from stt_ft.core.config import load_config
     from stt_ft.core.recipe import Recipe
 
-    with as_file(files("stt_ft.assets") / "tiny_cpu.yaml") as path:
-        return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})
+    path = Path(__file__).parent.parent / "assets" / "tiny_cpu.yaml"
+    return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})

@@ -21,7 +21,7 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
         config: recipe file, such as configs/stt_1b_digits.yaml.
         overrides: keys of the recipe given as flags; they win over the file.
     """
-    from stt_ft.core.config import load_config
+    from stt_ft.core.config import config_files, load_config
     from stt_ft.core.errors import DatasetError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
@@ -50,7 +50,7 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
             stage_step("convert", recipe.dataset, language=recipe.convert.language, style=recipe.convert.style),
             stage_step("check", recipe.dataset, base=recipe.base),
             stage_step("encode", recipe.dataset, base=recipe.base, **copies),
-            stage_step("train", config, overrides=overrides or {}, inputs=[Path(config)], outputs=[run_dir / "checkpoints"]),
+            stage_step("train", config, overrides=overrides or {}, inputs=config_files(config), outputs=[run_dir / "checkpoints"]),
             stage_step("merge", recipe.run_dir, out=str(merged), dtype=recipe.merge.dtype, overwrite=True, outputs=[merged]),
             stage_step("export", str(merged), out=str(export), overwrite=True, outputs=[export]),
             stage_step(

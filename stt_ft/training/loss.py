@@ -127,7 +127,7 @@ def pause_weights(targets: torch.Tensor, recipe: LossRecipe) -> torch.Tensor:
 
 
 def pause_loss(head_logits: torch.Tensor, targets: torch.Tensor, recipe: LossRecipe) -> torch.Tensor:
-    """Return the weighted loss of every frame and head [B, T, H], 0 where the target is `IGNORE`; `loss_weights` has the sum of the weights.
+    """Return the weighted loss of every frame and head [B, T, H], 0 where the target is `IGNORE`, to be divided by all weights.
 
     `count` is cross-entropy over all classes; `binary` sets class 0 against the rest, whatever those mean: -log p0 or -log(1 - p0).
     With a `cut_off_cost` of c, a head that learns perfectly says p / (p + c (1 - p)) where the probability of a pause is p, so a

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from stt_ft.core.config import describe, dump_config, load_config, to_dict
+from stt_ft.core.config import config_files, describe, dump_config, load_config, to_dict
 from stt_ft.core.errors import ConfigError
 
 on_disk = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -304,3 +304,74 @@ def test_describe_tells_key_type_default_and_documentation():
     assert described["optim.max_norm"] == ("a number or none", "1.0", "Limit.")
     assert described["targets"] == ("one of binary, count, off", "count", "What is learnt.")
     assert "optim" not in described
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    path = tmp_path / "shared.yaml"
+    path.write_text("steps: 3\nsplits: [a, b]\noptim:\n  lr: 0.5\n  betas: [0.1, 0.2]\n", encoding="utf-8")
+    return path
+
+
+def _inheriting(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"inherit: shared.yaml\ndataset: x\n{text}", encoding="utf-8")
+    return path
+
+
+def test_a_file_takes_over_what_it_inherits_and_its_own_keys_win(tmp_path: Path, shared: Path):
+    path = _inheriting(tmp_path, "steps: 4\noptim:\n  lr: 0.25\n")
+    inherited = load_config(Settings, path, {"splits": "[c]"})
+    assert inherited == Settings(dataset="x", steps=4, splits=["c"], optim=Optim(lr=0.25, betas=(0.1, 0.2)))
+    assert config_files(path) == [path, shared]
+    assert config_files(shared) == [shared]
+
+
+def test_what_was_inherited_is_dumped_in_full(tmp_path: Path, shared: Path):
+    config = load_config(Settings, _inheriting(tmp_path, ""))
+    resolved = tmp_path / "elsewhere.yaml"
+    resolved.write_text(dump_config(config), encoding="utf-8")
+    shared.unlink()
+    assert load_config(Settings, resolved) == config
+
+
+def test_an_empty_section_is_as_inherited(tmp_path: Path, shared: Path):
+    assert load_config(Settings, _inheriting(tmp_path, "optim:\n")).optim == Optim(lr=0.5, betas=(0.1, 0.2))
+
+
+def test_a_mistake_is_told_with_the_file_it_stands_in(tmp_path: Path, shared: Path):
+    shared.write_text("stepz: 3\noptim: {lr: -1, betas: 7}\n", encoding="utf-8")
+    path = _inheriting(tmp_path, "verboze: true\noptim:\n  betas: 8\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(Settings, path)
+    first, *mistakes = str(error.value).splitlines()
+    assert first == f"{path}: 4 mistakes"
+    told = {mistake.split()[0].rstrip(":"): mistake.endswith(f"(in {shared})") for mistake in mistakes}
+    assert told == {"stepz": True, "verboze": False, "optim.betas": False, "optim.lr": True}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "inherit: {shared}: no such file"),
+        ("inherit: recipe.yaml", "inherit: {shared} itself inherits; a file that is inherited from stands alone"),
+        ("steps: 1\nsteps: 2", "inherit: {shared}, line 2: not YAML: the key 'steps' is given twice"),
+    ],
+)
+def test_what_cannot_be_inherited_is_one_line(tmp_path: Path, shared: Path, content: str | None, complaint: str):
+    shared.unlink() if content is None else shared.write_text(content, encoding="utf-8")
+    path = _inheriting(tmp_path, "")
+    for read in (lambda: load_config(Settings, path), lambda: config_files(path)):
+        with pytest.raises(ConfigError) as error:
+            read()
+        assert str(error.value) == f"{path}: {complaint.format(shared=shared)}"
+
+
+def test_a_file_that_inherits_from_itself_or_from_no_name_is_refused(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("inherit: recipe.yaml\ndataset: x", encoding="utf-8")
+    with pytest.raises(ConfigError, match="itself inherits"):
+        load_config(Settings, path)
+    path.write_text("inherit: [a, b]\ndataset: x", encoding="utf-8")
+    with pytest.raises(ConfigError, match="expected the name of a file"):
+        load_config(Settings, path)

@@ -1,22 +1,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from stt_ft.core.config import load_config
+import stt_ft
+from stt_ft.core.config import config_files, load_config
 from stt_ft.core.recipe import Recipe
 
-CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+CONFIG_DIR = Path(__file__).parents[3] / "configs"
+COMMON = CONFIG_DIR / "digits_common.yaml"
+CONFIGS = sorted(path for path in CONFIG_DIR.glob("*.yaml") if path != COMMON)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_shipped_recipe_reads_and_is_commented(path):
+def test_every_shipped_recipe_reads_is_commented_and_inherits_what_all_share(path):
     recipe = load_config(Recipe, path)
     assert recipe.run_dir == f"runs/{'tiny' if path.stem == 'tiny_cpu' else path.stem}"
     assert path.read_text().startswith("# ")
-    assert {"lora", "loss", "optim", "schedule", "batch", "augment", "evaluation", "checkpoint"} <= set(yaml.safe_load(path.read_text()))
+    assert config_files(path) == [path, COMMON]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_recipe_says_only_what_differs_from_what_all_share(path):
+    own, shared = _flat(yaml.safe_load(path.read_text())), _flat(yaml.safe_load(COMMON.read_text()))
+    assert {key: value for key, value in own.items() if shared.get(key, object()) == value} == {}
+
+
+def test_what_every_recipe_says_alike_stands_in_the_shared_file():
+    written = [_flat(yaml.safe_load(path.read_text())) for path in CONFIGS]
+    alike = {key for key, value in written[0].items() if all(one.get(key, object()) == value for one in written[1:])}
+    assert alike == {"inherit", "dataset"}
+
+
+def test_the_package_has_the_recipe_of_the_demo_and_what_it_inherits():
+    """Installed, there is no configs directory: the demo's recipe is taken from the package."""
+    in_package = Path(stt_ft.__file__).parent / "assets" / "tiny_cpu.yaml"
+    assert load_config(Recipe, in_package) == load_config(Recipe, CONFIG_DIR / "tiny_cpu.yaml")
+    assert [path.parent for path in config_files(in_package)] == [in_package.parent] * 2
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def test_the_model_without_pause_heads_is_not_asked_for_them():
@@ -36,7 +66,7 @@ def test_every_recipe_has_what_the_ablation_calls_essential(path):
     assert recipe.replay.text_weight > 0
     if recipe.loss.pause_targets != "off":
         assert recipe.loss.cut_off_cost >= 4
-        assert recipe.loss.pause_targets == ("count" if path.stem == "tiny_cpu" else "binary")
+        assert recipe.loss.pause_targets == "binary"
 
 
 def test_a_recipe_that_says_nothing_of_pause_targets_learns_the_documented_class():
