@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stt_ft.core.recipe_checks import refuse
-from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, ReplayRecipe
+from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, LabelsRecipe, ReplayRecipe
 from stt_ft.core.recipe_learning import LoraRecipe, LossRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.core.recipe_stages import AnnotateRecipe, ConvertRecipe, EvaluateRecipe, MergeRecipe
 from stt_ft.core.recipe_watching import CalibrationRecipe, CheckpointRecipe, EvalRecipe, LogRecipe
@@ -27,6 +27,7 @@ __all__ = [
     "Copy",
     "EvalRecipe",
     "EvaluateRecipe",
+    "LabelsRecipe",
     "LogRecipe",
     "LoraRecipe",
     "LossRecipe",
@@ -74,6 +75,7 @@ class Recipe:
     optim: OptimRecipe = field(default_factory=OptimRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     batch: BatchRecipe = field(default_factory=BatchRecipe)
+    labels: LabelsRecipe = field(default_factory=LabelsRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
     evaluation: EvalRecipe = field(default_factory=EvalRecipe)

@@ -1,4 +1,4 @@
-"""What of a recipe says what a step is made of: `batch`, `augment`, `replay`."""
+"""What of a recipe says what a step is made of: `batch`, `labels`, `augment`, `replay`."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ class BatchRecipe:
             (self.tail_s < 0, f"tail_s must not be negative, got {self.tail_s}"),
             (self.max_clip_s is not None and self.max_clip_s <= 0, f"max_clip_s must be positive or none, got {self.max_clip_s}"),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsRecipe:
+    """How the words of recordings are written where they are learned."""
+
+    style: Literal["plain", "base"] = "plain"
+    """plain: as `convert` left them. base: each clip in the form (plain words, capital first, commas in numbers, full stop; or as it is)
+    that the base itself finds likeliest when it reads it, so that it need not unlearn how it writes."""
 
 
 @dataclass(frozen=True, kw_only=True)

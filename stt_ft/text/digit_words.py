@@ -62,6 +62,11 @@ def is_ambiguous_digit_word(word: str) -> bool:
     return word in _ZERO_IN_COMPANY or word in _REPEAT_OF_WORD
 
 
+def is_repeat_word(word: str) -> bool:
+    """Return whether `word` says how often the digit after it comes: "double", "triple"."""
+    return _bare(word) in _REPEAT_OF_WORD
+
+
 def _run_from(bare: Sequence[str], position: int) -> tuple[int, str]:
     """Read the run that begins at `position`; return where it ends and what it says ("" when only "oh" is there)."""
     digits, sure = "", False

@@ -7,7 +7,7 @@ rely on: how long a number is, how evenly it is spoken, and what came before. Si
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,13 @@ MIN_SILENCE_FRAMES = 3
 
 
 def augment(
-    clip: SpokenClip, others: Sequence[SpokenClip], recipe: AugmentRecipe, *, max_frames: int, rng: np.random.Generator
+    clip: SpokenClip,
+    others: Sequence[SpokenClip],
+    recipe: AugmentRecipe,
+    *,
+    max_frames: int,
+    rng: np.random.Generator,
+    write: Callable[[SpokenClip], SpokenClip] = lambda clip: clip,
 ) -> SpokenClip:
     """Return one new take of `clip`, at most `max_frames` long where it was no longer before and no `join_s` asks for more.
 
@@ -38,14 +44,19 @@ def augment(
         recipe: how likely each change is.
         max_frames: length that joining one clip must not exceed: the context of the model.
         rng: decides; the same generator makes the same take.
+        write: puts the words of a take in their style (`LabelWriter.write`), when it is settled which there are and before another joins.
     """
-    take = _vary(clip, recipe, rng)
+
+    def varied(clip: SpokenClip) -> SpokenClip:
+        return write(_vary(clip, recipe, rng))
+
+    take = varied(clip)
     if others and rng.random() < recipe.join_prob and not take.goes_on:  # what is cut off goes on as it did, not with another clip
-        joined = join(take, _vary(others[int(rng.integers(len(others)))], recipe, rng))
+        joined = join(take, varied(others[int(rng.integers(len(others)))]))
         if joined.num_frames <= max_frames:
             take = joined
         while recipe.join_s is not None and not take.goes_on and take.num_frames < timing.num_frames_covering(recipe.join_s):
-            take = join(take, _vary(others[int(rng.integers(len(others)))], recipe, rng))
+            take = join(take, varied(others[int(rng.integers(len(others)))]))
     if recipe.code_dropout > 0:
         dropped = rng.random(take.codes.shape) < recipe.code_dropout
         take = dataclasses.replace(take, codes=np.where(dropped, np.int16(-1), take.codes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,7 +131,16 @@ def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: i
 class TrainingBatches:
     """An endless, seeded sequence of batches that can be entered at any point."""
 
-    def __init__(self, clips: Sequence[SpokenClip], model: ModelDir, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        clips: Sequence[SpokenClip],
+        model: ModelDir,
+        recipe: Recipe,
+        *,
+        write: Callable[[SpokenClip], SpokenClip] = lambda clip: clip,
+    ) -> None:
+        """Make batches of `clips`; `write` puts the words of a take in its clip's style (`LabelWriter.write`)."""
+        self._write = write
         self._clips = list(clips)
         self._model = model
         self._recipe = recipe
@@ -166,7 +175,7 @@ class TrainingBatches:
     def _take(self, epoch: int, position: int, clip: SpokenClip) -> SpokenClip:
         rng = np.random.default_rng([self._recipe.seed, epoch, position, 0])
         others = self._replayed if clip.is_replay else self._learned
-        return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng)
+        return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng, write=self._write)
 
     def _groups(self, epoch: int, takes: Sequence[SpokenClip]) -> list[np.ndarray]:
         recipe = self._recipe

@@ -19,6 +19,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.mimi_codec import codec_hash
 from stt_ft.model.token_store import TokenStore, audio_key, copy_key
 from stt_ft.targets.interleave import TextStream, TokenWord, build_text_stream
+from stt_ft.text.written_style import WrittenStyle
 
 MAX_FAULTS_SHOWN = 5
 """Faulty clips named in one error."""
@@ -35,6 +36,7 @@ class SpokenClip:
         num_recorded_frames: frames until the recording ends, prefix counted; what follows is silence.
         is_replay: whether it is ordinary speech that is replayed to keep what the base knew.
         goes_on: whether the speaker went on where it was cut, so that its end is no end of a turn.
+        style: how its words are still to be written, once it is known which are there (`LabelWriter`); None leaves them as they are.
     """
 
     clip_id: str
@@ -44,6 +46,7 @@ class SpokenClip:
     num_recorded_frames: int
     is_replay: bool = False
     goes_on: bool = False
+    style: WrittenStyle | None = None
 
     @property
     def num_frames(self) -> int:

@@ -43,19 +43,17 @@ def group_by_length(
     """
     jittered = np.array(lengths) * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
     order = np.argsort(jittered, kind="stable")
-    if max_frames is None:
-        groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    else:
-        groups = [np.array(group) for group in _filled(order.tolist(), lengths, batch_size, max_frames)]
+    groups = [np.array(group) for group in filled_groups(order.tolist(), lengths, batch_size=batch_size, max_frames=max_frames)]
     return [groups[number] for number in rng.permutation(len(groups))]
 
 
-def _filled(order: Sequence[int], lengths: Sequence[int], batch_size: int, max_frames: int) -> list[list[int]]:
+def filled_groups(order: Sequence[int], lengths: Sequence[int], *, batch_size: int, max_frames: int | None) -> list[list[int]]:
+    """Return the positions in `order` in groups, each filled as far as the limits of `group_by_length` allow."""
     groups: list[list[int]] = []
     longest = 0
     for index in order:
         longest = max(longest, lengths[index]) if groups else lengths[index]
-        if groups and len(groups[-1]) < batch_size and longest * (len(groups[-1]) + 1) <= max_frames:
+        if groups and len(groups[-1]) < batch_size and (max_frames is None or longest * (len(groups[-1]) + 1) <= max_frames):
             groups[-1].append(index)
         else:
             groups.append([index])

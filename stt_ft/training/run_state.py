@@ -1,6 +1,7 @@
 """A run directory: what it was asked to do, what it has learned so far, and how to take it up again.
 
     args.yaml                                        the resolved recipe
+    labels.json                                      where the base was asked: the form in which each clip's words are learned (labels.py)
     metrics.train.jsonl  metrics.eval.jsonl          one line an optimizer step, one a validation
     checkpoints/checkpoint_000500/consolidated/      lora.safetensors, config.json: moshi-finetune's layout, which moshi's loader takes
     checkpoints/checkpoint_000500/training_state/    weights in float32, optimizer, step; nothing but safetensors and JSON

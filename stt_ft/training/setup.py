@@ -20,6 +20,7 @@ from stt_ft.training.clips import SpokenClip, fingerprint
 from stt_ft.training.distillation import BaseMemory
 from stt_ft.training.distributed import World, check_shardable, local_device, shard
 from stt_ft.training.guard import LossScale, StepGuard
+from stt_ft.training.labels import LabelWriter, StyleChooser, choice_in_words, read_choice, styled, write_choice
 from stt_ft.training.loop import Trainer
 from stt_ft.training.objective import Objective
 from stt_ft.training.run_state import Progress, RunDir, load_checkpoint
@@ -55,21 +56,23 @@ class TrainingInputs:
             if progress.step >= recipe.schedule.max_steps or stalled:
                 return None
         stepper = self._stepper(world, progress)
+        train_clips, dev_clips, writer = self._labelled(run, stepper, progress)  # before what was learned is loaded: the base chooses
         if steps:
             load_checkpoint(run, steps[-1], stepper.trainable, stepper.optimizer)
         world.wait()
         if world.is_main:
             run.forget_after(progress.step)
-        validator = Validator(clips=self.dev_clips, model=self.model, recipe=recipe, tokenizer=self.model.load_tokenizer())
+        validator = Validator(clips=dev_clips, model=self.model, recipe=recipe, tokenizer=writer.tokenizer)
+        batches = TrainingBatches(train_clips, self.model, recipe, write=writer.write)
         return Trainer(
             recipe=recipe,
             model=self.model,
             lm=stepper.lm,
             stepper=stepper,
-            batches=TrainingBatches(self.train_clips, self.model, recipe).starting_at(progress.step * recipe.batch.grad_accumulation),
+            batches=batches.starting_at(progress.step * recipe.batch.grad_accumulation),
             run=run,
             progress=progress,
-            validator=validator if self.dev_clips else None,
+            validator=validator if dev_clips else None,
             trackers=Trackers.open(recipe, run.directory) if world.is_main else Trackers(),
         )
 
@@ -100,6 +103,29 @@ class TrainingInputs:
             world=world,
             is_sharded=is_sharded,
         )
+
+    def _labelled(self, run: RunDir, stepper: Stepper, progress: Progress) -> tuple[list[SpokenClip], list[SpokenClip], LabelWriter]:
+        """Return the training clips with the styles that they are to be written in, the dev clips written, and who writes.
+
+        With `labels.style: base` the base chooses, once a run: labels.json in its directory keeps the choice.
+        """
+        writer, world = LabelWriter(model=self.model, tokenizer=self.model.load_tokenizer()), stepper.world
+        if self.recipe.labels.style == "plain":
+            return self.train_clips, self.dev_clips, writer
+        path = run.directory / "labels.json"
+        made_of = {"train": progress.data, "dev": fingerprint(self.dev_clips), "base_sha256": progress.base_sha256}
+        chosen = world.from_main(read_choice(path, made_of) if world.is_main else None)
+        if chosen is None:
+            chooser = StyleChooser(writer=writer, recipe=self.recipe)
+            listens = world.is_main or stepper.is_sharded
+            clips = [*self.train_clips, *self.dev_clips]
+            chosen = world.from_main(chooser.choose(stepper.lm, clips, stepper.autocast()) if listens else None)
+            if world.is_main:
+                write_choice(path, made_of, chosen)
+        if world.is_main:
+            say(f"{path}: labels in the form that the base finds likeliest: {choice_in_words(chosen)}")
+        dev_clips = [writer.write(clip) for clip in styled(self.dev_clips, chosen)]
+        return styled(self.train_clips, chosen), dev_clips, writer
 
     def calibrate(self, run: RunDir) -> None:
         """Calibrate the pause heads of a run that is done, where its recipe asks for it, and say what came of it."""

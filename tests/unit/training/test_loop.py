@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
 from pathlib import Path
@@ -17,6 +18,7 @@ from stt_ft.core.recipe import (
     BatchRecipe,
     CheckpointRecipe,
     EvalRecipe,
+    LabelsRecipe,
     LogRecipe,
     LoraRecipe,
     LossRecipe,
@@ -29,6 +31,7 @@ from stt_ft.stages.encode import encode
 from stt_ft.stages.merge import merge
 from stt_ft.stages.train import train
 from stt_ft.training import loop
+from stt_ft.training.labels import StyleChooser
 from stt_ft.training.objective import Objective
 from stt_ft.training.run_state import RunDir
 from stt_ft.training.trackers import Trackers
@@ -93,6 +96,54 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(recipe, monkeypatch
             ours, theirs = (safetensors.torch.load_file(run.checkpoint(12) / name) for run in (resumed, whole))
             assert list(ours) == list(theirs)
             assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_labels_are_chosen_by_the_base_once_a_run(recipe, monkeypatch, tmp_path):
+    """A run that is taken up learns the labels that it began with, though its weights are no longer the base's."""
+    recipe = dataclasses.replace(recipe, labels=LabelsRecipe(style="base"))
+    whole = run_train(recipe)
+    chosen = json.loads((whole.directory / "labels.json").read_bytes())
+    assert len(set(chosen["styles"].values())) > 1
+    recipe, original = dataclasses.replace(recipe, run_dir=str(tmp_path / "killed")), loop.Trainer._step
+
+    def step(self, number, dashboard):
+        if number == 8:
+            raise Killed
+        original(self, number, dashboard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", step)
+        with pytest.raises(Killed):
+            run_train(recipe)
+    with monkeypatch.context() as patch:
+        patch.delattr(StyleChooser, "choose")
+        resumed = run_train(recipe)
+    assert json.loads((resumed.directory / "labels.json").read_bytes()) == chosen
+    assert _rows(resumed, "train") == _rows(whole, "train")
+
+
+def test_a_lost_choice_of_labels_is_made_again_by_the_base_not_by_what_was_learned(recipe, monkeypatch):
+    recipe, original = dataclasses.replace(recipe, labels=LabelsRecipe(style="base")), loop.Trainer._step
+
+    def step(self, number, dashboard):
+        if number == 8:
+            raise Killed
+        original(self, number, dashboard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", step)
+        with pytest.raises(Killed):
+            run_train(recipe)
+    path = Path(recipe.run_dir) / "labels.json"
+    chosen = path.read_bytes()
+    path.unlink()
+    run_train(recipe)
+    assert path.read_bytes() == chosen
+
+
+def test_plain_labels_ask_no_base(recipe, monkeypatch):
+    monkeypatch.delattr(StyleChooser, "choose")
+    assert not (run_train(recipe).directory / "labels.json").exists()
 
 
 def test_a_run_leaves_what_the_layout_promises_and_learns(recipe):

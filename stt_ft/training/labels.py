@@ -1,0 +1,169 @@
+"""Labels as the base writes: recordings' scripts are plain words, and a base may write "One, two, nine." of them.
+
+With `labels.style: base` every clip is taught in the candidate form (`text/written_style.py`) that the base itself finds likeliest when it
+reads it: less is unlearnt where less is asked to change. The base chooses once, before the first step; the run directory keeps its choice.
+
+    labels.json      {"made_of": {…}, "styles": {"audio/sample_001.wav": "capital+stop", "audio/sample_002.wav": null, …}}
+
+null leaves a clip's words as its transcript has them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from moshi.models.lm import LMModel
+from torch.nn import functional as F
+
+from stt_ft.core.atomic import write_json
+from stt_ft.core.errors import AlignmentError
+from stt_ft.core.progress import track
+from stt_ft.core.recipe import Recipe
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.stt_lm import forward
+from stt_ft.text.written_style import WrittenStyle, styles
+from stt_ft.training.batches import Batch, collate, make_stream
+from stt_ft.training.clips import SpokenClip
+from stt_ft.training.epochs import filled_groups
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+Styles = Mapping[str, WrittenStyle | None]
+"""Clip id -> the style its words are to be written in; None leaves them as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelWriter:
+    """Writes the words of clips in a style, as text tokens."""
+
+    model: ModelDir
+    tokenizer: SentencePieceProcessor
+
+    def texts(self, clip: SpokenClip) -> list[str]:
+        """Return the words of `clip` as they are written now."""
+        return [self.tokenizer.decode(list(word.tokens)) for word in clip.words]
+
+    def written(self, clip: SpokenClip, style: WrittenStyle | None) -> SpokenClip | None:
+        """Return `clip` written in `style`, or None where the tokenizer lacks a letter or the stream has no room for that."""
+        if style is None:
+            return dataclasses.replace(clip, style=None)
+        before = self.texts(clip)
+        words = []
+        for word, old, new in zip(clip.words, before, style.write(before, clip.in_number, is_whole=not clip.goes_on), strict=True):
+            tokens = word.tokens if new == old else tuple(self.tokenizer.encode(new))
+            if new != old and (self.tokenizer.unk_id() in tokens or self.tokenizer.decode(list(tokens)) != new):
+                return None
+            words.append(dataclasses.replace(word, tokens=tokens))
+        written = dataclasses.replace(clip, words=tuple(words), style=None)
+        try:
+            written.text_stream(self.model)
+        except AlignmentError:
+            return None
+        return written
+
+    def write(self, clip: SpokenClip) -> SpokenClip:
+        """Return `clip` written in its own style; its words stay as they are where that cannot be written."""
+        return clip if clip.style is None else self.written(clip, clip.style) or dataclasses.replace(clip, style=None)
+
+
+def styled(clips: Sequence[SpokenClip], chosen: Styles) -> list[SpokenClip]:
+    """Return `clips` with the styles that were chosen for them, still to be written."""
+    return [dataclasses.replace(clip, style=chosen[clip.clip_id]) for clip in clips]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleChooser:
+    """Lets a base choose how clips are written. Clips of one id (a recording at several speeds) are written alike: the first decides."""
+
+    writer: LabelWriter
+    recipe: Recipe
+
+    def choose(self, lm: LMModel, clips: Sequence[SpokenClip], autocast: torch.autocast) -> dict[str, WrittenStyle | None]:
+        """Return the style of every clip: that of the highest log-likelihood of the whole text stream over the clip's codes.
+
+        All forms of a clip are streams of equally many frames, padding counted, so their sums can be compared. Of equally likely forms
+        the plainest is taken.
+
+        Args:
+            lm: the base, or what is still equal to it; its mode is kept.
+            clips: with the words of their transcripts.
+            autocast: the context in which it computes.
+        """
+        was_training = lm.training
+        lm.eval()
+        readings = self._readings(clips)
+        scores = [0.0] * len(readings)
+        with torch.no_grad(), autocast:
+            for group in track(self._groups(readings), "batches of label forms read by the base"):
+                batch = collate([make_stream(readings[index].clip, self.writer.model, self.recipe) for index in group])
+                for index, score in zip(group, log_likelihoods(lm, batch), strict=True):
+                    scores[index] = score
+        lm.train(was_training)
+        best: dict[str, tuple[float, WrittenStyle | None]] = {}
+        for reading, score in zip(readings, scores, strict=True):
+            if reading.clip.clip_id not in best or score > best[reading.clip.clip_id][0]:
+                best[reading.clip.clip_id] = score, reading.style
+        return {clip_id: style for clip_id, (_, style) in best.items()}
+
+    def _readings(self, clips: Sequence[SpokenClip]) -> list[_Reading]:
+        """Return every form of every clip that can be written, the plainest of a clip first."""
+        first = {clip.clip_id: clip for clip in reversed(clips)}
+        return [reading for clip in first.values() for reading in self._forms(clip)]
+
+    def _forms(self, clip: SpokenClip) -> Iterator[_Reading]:
+        for style in styles(self.writer.texts(clip), clip.in_number, is_whole=not clip.goes_on):
+            written = self.writer.written(clip, style)
+            if written is not None:
+                yield _Reading(clip=written, style=style)
+
+    def _groups(self, readings: Sequence[_Reading]) -> list[list[int]]:
+        batch, lengths = self.recipe.batch, [reading.clip.num_frames for reading in readings]
+        order = sorted(range(len(readings)), key=lambda index: lengths[index])
+        return filled_groups(order, lengths, batch_size=batch.batch_size, max_frames=batch.max_frames_per_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """A clip in one of its forms."""
+
+    clip: SpokenClip
+    style: WrittenStyle | None
+
+
+def log_likelihoods(lm: LMModel, batch: Batch) -> list[float]:
+    """Return for every row of `batch` the log-likelihood of its text stream, in nats: a sum over its frames, teacher-forced."""
+    codes = batch.codes.to(lm.device)
+    logits, tokens = forward(lm, codes).text_logits.float(), codes[:, 0]
+    surprise = F.cross_entropy(logits.flatten(0, 1), tokens.clamp(min=0).flatten(), reduction="none").view(tokens.shape)
+    return (-surprise.double() * (tokens >= 0)).sum(dim=1).tolist()
+
+
+def read_choice(path: Path, made_of: Mapping[str, Any]) -> dict[str, WrittenStyle | None] | None:
+    """Return the styles that labels.json at `path` keeps; None where there are none, or where they were `made_of` other clips or bases."""
+    try:
+        value = json.loads(path.read_bytes())
+        if value["made_of"] != dict(made_of):
+            return None
+        return {clip_id: None if name is None else WrittenStyle.named(name) for clip_id, name in value["styles"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_choice(path: Path, made_of: Mapping[str, Any], chosen: Styles) -> None:
+    """Write labels.json at `path`, whole or not at all."""
+    names = {clip_id: None if style is None else style.name for clip_id, style in sorted(chosen.items())}
+    write_json(path, {"made_of": dict(made_of), "styles": names})
+
+
+def choice_in_words(chosen: Styles) -> str:
+    """Return how many clips took which form, the commonest first."""
+    counts = Counter("as they were" if style is None else style.name for style in chosen.values())
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
