@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stt_ft.text.digit_words import digit_runs, digits_of_words
+from stt_ft.text.digit_words import digit_runs, digits_of_words, is_digit_word
 
 MIN_NUMBER_DIGITS = 3
 """Digits from which a run counts as a dictated number: "one or two" is ordinary speech."""
@@ -26,7 +26,7 @@ def number_runs(words: Sequence[str]) -> list[tuple[int, int]]:
 
 def written_form(words: Sequence[str]) -> str:
     """Return how `words` write their digits: "words", "digits" (glyphs), "mixed", or "none" when they say no digit."""
-    writers = [word for run in digit_runs(words) for word in words[run.start : run.stop]]
+    writers = [word for run in digit_runs(words) for word in words[run.start : run.stop] if is_digit_word(word)]
     in_glyphs = [any(glyph.isdecimal() for glyph in word) for word in writers]
     if not writers:
         return "none"

@@ -20,6 +20,9 @@ WORD_BOUNDARY = "▁"
 SHORTEST_WORD_S, LETTER_S = 0.14, 0.065
 """How long a word's sound is taken to be: so many seconds, and so many more for each of its characters (fitted to the tuning cast)."""
 
+MARKS = ".,;:?!"
+"""Characters after a word that have no sound."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamWord:
@@ -51,7 +54,8 @@ def words_from_tokens(
     """Return the words of a text stream `tokens` [T].
 
     A word begins with a piece that bears sentencepiece's mark and takes in all pieces up to the next, so the texts joined by spaces are
-    what the tokenizer makes of all tokens at once.
+    what the tokenizer makes of all tokens at once. So a comma or full stop belongs to the word before it, which
+    appears with it however late it comes; before the first word it is a word by itself.
     """
     silent = {padding_id, end_padding_id}
     frames_of_words: list[list[int]] = []
@@ -73,7 +77,7 @@ def words_from_tokens(
             StreamWord(
                 text=text,
                 start_s=start_s,
-                end_s=min(start_s + SHORTEST_WORD_S + LETTER_S * len(text), next_start_s),
+                end_s=min(start_s + SHORTEST_WORD_S + LETTER_S * len(text.rstrip(MARKS)), next_start_s),
                 appeared_s=max(0.0, timing.frame_heard_s(_first_silent(tokens, frames[-1], silent)) - prefix_s),
             )
         )

@@ -101,6 +101,8 @@ FIGURES: dict[str, Figure] = {
         better="lower",
         of=_rate(lambda s: s.characters.num_errors, lambda s: s.characters.num_reference),
     ),
+    "sentence_style": Figure(label="Written as a sentence", unit="share", better="higher", of=_share(lambda s: s.is_sentence)),
+    "early_full_stops": Figure(label="Full stops before the end", unit="share", better="lower", of=_share(lambda s: s.num_early_stops > 0)),
     "word_delay_mean_s": Figure(
         label="Word delay, mean",
         unit="s",

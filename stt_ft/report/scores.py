@@ -10,6 +10,7 @@ import numpy as np
 from stt_ft.metrics.calibration import pause_is_coming, squared_errors
 from stt_ft.metrics.digit_strings import DigitScore, score_digits
 from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
+from stt_ft.metrics.style import is_written_as_sentence, num_early_stops
 from stt_ft.metrics.word_errors import EditCounts, character_errors, scoring_form, word_errors
 from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord
 from stt_ft.targets.pause_targets import HORIZONS_S
@@ -24,6 +25,8 @@ class ClipScore:
         words: errors in scoring form; `raw_words` on the transcript as it is written, `characters` in scoring form.
         word_delays_s: for each word that agrees with the reference, the time from the end of its sound to its appearance; a number in
             glyphs agrees digit by digit, each digit appearing with the whole.
+        is_sentence: whether the transcript begins with a capital and ends with a full stop or its like.
+        num_early_stops: full stops and their like that appeared before the sound of the last word had ended.
         squared_error: sum over the counted rows of the terms of the rule's head's Brier score; `num_rows` is how many rows there are.
     """
 
@@ -34,6 +37,8 @@ class ClipScore:
     characters: EditCounts
     digits: DigitScore
     word_delays_s: tuple[float, ...]
+    is_sentence: bool
+    num_early_stops: int
     squared_error: float
     num_rows: int
 
@@ -50,6 +55,8 @@ def score_clip(frames: ClipFrames, rule: EndpointRule) -> ClipScore:
         characters=character_errors(reference, transcript),
         digits=score_digits(frames.reference_texts, frames.word_texts),
         word_delays_s=_word_delays_s(frames.reference, frames.words),
+        is_sentence=is_written_as_sentence(frames.word_texts),
+        num_early_stops=num_early_stops([(word.text, word.appeared_s) for word in frames.words], frames.speech_end_s),
         squared_error=float(squared_errors(probs, counted_truth(frames, rule)).sum()),
         num_rows=len(probs),
     )

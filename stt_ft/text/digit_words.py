@@ -21,6 +21,7 @@ _DIGIT_OF_WORD = {
 }
 _ZERO_IN_COMPANY = frozenset({"oh", "o", "ô"})
 _REPEAT_OF_WORD = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
+_LONE_MARKS = (",", ".")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +40,18 @@ def is_digit_word(word: str) -> bool:
 
 
 def digit_runs(words: Sequence[str]) -> list[DigitRun]:
-    """Return the longest runs of neighbouring words that say digits. "no one" holds a run of one; the caller sets a least length."""
-    bare = [_bare(word) for word in words]
+    """Return the longest runs of neighbouring words that say digits. "no one" holds a run of one; the caller sets a least length.
+
+    A comma or full stop that stands alone between two words, as a model may write it, parts no run.
+    """
+    places = [index for index, word in enumerate(words) if word.strip() not in _LONE_MARKS]
+    bare = [_bare(words[index]) for index in places]
     runs: list[DigitRun] = []
     position = 0
     while position < len(bare):
         stop, digits = _run_from(bare, position)
         if digits:
-            runs.append(DigitRun(start=position, stop=stop, digits=digits))
+            runs.append(DigitRun(start=places[position], stop=places[stop - 1] + 1, digits=digits))
         position = max(stop, position + 1)
     return runs
 

@@ -67,3 +67,32 @@ def test_a_right_string_is_right_in_any_form():
 def test_a_number_is_three_digits_or_more():
     words = ["i", "have", "one", "or", "two", "orders", "four", "five", "six", "thanks"]
     assert number_runs(words) == [(6, 9)]
+
+
+DICTATED = ["order", "one", "two", "nine", "double", "five", "oh", "please"]
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [
+        "Order one, two, nine, double five, oh, please.",
+        "Order. One, two, nine. Double five, oh. Please.",
+        "order one , two , nine , double five , oh please .",
+        "ORDER ONE TWO NINE DOUBLE FIVE OH! Please",
+    ],
+)
+def test_capitals_commas_and_full_stops_are_no_part_of_a_number(transcript):
+    score = score_digits(DICTATED, transcript.split())
+    assert score.is_exact
+    assert score.form == "words"
+    assert len(number_runs(transcript.split())) == 1
+
+
+def test_marks_change_no_form_that_a_number_is_written_in():
+    assert written_form(["Order", "4,", "5", ",", "6."]) == "digits"
+    assert written_form(["Order", "4,", "five,", "6."]) == "mixed"
+    assert written_form([",", "."]) == "none"
+
+
+def test_a_run_ends_with_its_last_word_not_with_the_mark_behind_it():
+    assert number_runs(["code", ",", "one", ",", "two", ",", "three", ",", "please"]) == [(2, 7)]

@@ -33,3 +33,11 @@ def test_a_number_in_glyphs_is_wrong_against_the_same_number_in_words():
 
 def test_substitutions_say_what_became_of_what():
     assert word_errors(["send", "it", "today"], ["send", "at", "today"]).replaced == (("it", "at"),)
+
+
+def test_capitals_commas_and_full_stops_are_no_errors_in_scoring_form_and_are_as_written():
+    said = ["yes", "i'm", "at", "one", "two", "nine"]
+    for written in ("Yes, I'm at one, two, nine.", "Yes. I'm at: one , two , nine ."):
+        assert word_errors(scoring_form(said), scoring_form(written.split())).num_errors == 0
+        assert character_errors(scoring_form(said), scoring_form(written.split())).num_errors == 0
+        assert word_errors(said, written.split()).num_errors > 0

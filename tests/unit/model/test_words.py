@@ -88,3 +88,26 @@ def test_times_are_counted_from_the_end_of_the_silence_prefix(tokenizer):
 def test_a_word_that_nothing_follows_appears_with_the_last_frame(tokenizer):
     tokens = [3, 3, *tokenizer.encode("one")]
     assert words_from_tokens(tokens, tokenizer, text_lag_s=0.0)[0].appeared_s == pytest.approx(len(tokens) * FRAME_S)
+
+
+def test_marks_belong_to_the_word_before_them_and_make_its_sound_no_longer(tokenizer):
+    plain, marked = (
+        words_from_tokens([3, 3, *tokenizer.encode(first), *[3] * 9, 0, *tokenizer.encode(second), 3, 3, 3], tokenizer, text_lag_s=0.0)
+        for first, second in (("one", "nine"), ("one,", "nine."))
+    )
+    assert [word.text for word in marked] == ["one,", "nine."]
+    assert [word.end_s - word.start_s for word in marked] == pytest.approx([word.end_s - word.start_s for word in plain])
+    assert marked[0].appeared_s == pytest.approx(plain[0].appeared_s + FRAME_S)
+
+
+def test_a_mark_that_comes_late_makes_its_word_appear_with_it(tokenizer):
+    comma = tokenizer.piece_to_id(",")
+    tokens = [3, *tokenizer.encode("one"), 3, 3, 3, comma, 3]
+    (word,) = words_from_tokens(tokens, tokenizer, text_lag_s=0.0)
+    assert word.text == "one,"
+    assert word.appeared_s == pytest.approx(len(tokens) * FRAME_S)
+
+
+def test_a_mark_before_any_word_is_a_word_by_itself(tokenizer):
+    tokens = [3, tokenizer.piece_to_id(","), 3, *tokenizer.encode("one"), 3]
+    assert [word.text for word in words_from_tokens(tokens, tokenizer, text_lag_s=0.0)] == [",", "one"]

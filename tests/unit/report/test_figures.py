@@ -1,5 +1,6 @@
 """Figures against a recomputation from frames.jsonl that shares no code with them."""
 
+import dataclasses
 import difflib
 import json
 import math
@@ -12,6 +13,7 @@ from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.build import build_report
 from stt_ft.report.figures import FIGURES, HEADLINES
 from stt_ft.report.frames import read_frames, write_frames
+from stt_ft.text.written_style import WrittenStyle
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip(DIGIT_WORDS, "0123456789", strict=True))
@@ -151,3 +153,28 @@ def test_difflib_agrees_on_which_words_were_taken_for_others(report, frames):
                 assert (j - i, m - k) == (1, 1)
                 replaced[said[i], heard[k]] = replaced.get((said[i], heard[k]), 0) + 1
     assert {(said, heard): count for said, heard, count in report["substitutions"]["tuned"]} == replaced
+
+
+def test_capitals_commas_and_stops_change_no_figure_but_those_of_how_it_is_written(report, frames):
+    """The tuned model's words written as sentences, a stop after the second word of every other one too early."""
+    style = WrittenStyle(capital=True, commas=True, stop=True)
+    written = []
+    for index, one in enumerate(frames):
+        if one.model == "tuned":
+            texts = style.write(one.word_texts, [text in DIGITS for text in one.word_texts])
+            if index % 4 == 1:
+                texts[1] = texts[1].rstrip(",") + "."
+            words = tuple(dataclasses.replace(word, text=text) for word, text in zip(one.words, texts, strict=True))
+            one = dataclasses.replace(one, words=words)
+        written.append(one)
+    marked = build_report(written, model="tuned", baseline="base", rule=EndpointRule())["figures"]["tuned"]
+    for slice_name, plain in report["figures"]["tuned"].items():
+        changed = {name for name, one in marked[slice_name].items() if one != plain[name]}
+        assert changed == {"sentence_style", "early_full_stops", "word_error_rate_raw"}
+    tuned = [one for one in written if one.model == "tuned"]
+    early = [any(w.text.endswith(".") and w.appeared_s < one.reference[-1].end_s for w in one.words) for one in tuned]
+    assert marked["all"]["early_full_stops"]["value"] == pytest.approx(np.mean(early))
+    assert 0 < np.mean(early) < 1
+    assert marked["all"]["sentence_style"]["value"] == 1.0
+    assert report["figures"]["tuned"]["all"]["sentence_style"]["value"] == 0.0
+    assert report["figures"]["base"]["all"]["early_full_stops"]["value"] == 0.0
