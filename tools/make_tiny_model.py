@@ -1,23 +1,28 @@
-"""Make the tiny model that demo and tests run on: a Mimi codec and a speech-to-text LM of the real classes, trained from nothing on a CPU.
+"""Make the tiny model that demo and tests run on: a Mimi codec and a speech-to-text LM of the real classes, trained from nothing.
 
-    python tools/make_tiny_model.py --workdir /tmp/tiny --out stt_ft/assets/tiny
+    python tools/tiny_people.py --fsdd DIR --out /tmp/tiny/people          the voices of people, once
+    python tools/make_tiny_model.py --workdir /tmp/tiny --people /tmp/tiny/people --out stt_ft/assets/tiny
 
-Steps, each cached under `--workdir`: train the codec (`tiny_codec.py`) on speech from espeak-ng (`tiny_speech.py`), train the tokenizer,
-speak and encode, train the LM. The LM learns the big model's fault: numbers of three or more digits are written in digits, in one lump,
-after they have ended, and the pause heads are taught what the text stream will do. About an hour on 2 cores. `tools/measure_tiny_model.py`
-then measures the result on voices, speeds and numbers never trained on and writes the model card.
+Steps, each kept under `--workdir`, so that a build that was killed goes on: train the codec (`tiny_codec.py`) on speech (`tiny_speech.py`),
+train the tokenizer, speak and encode, train the LM. The LM learns to write as the big model does (capital, full stop), and its fault: a
+long number is written in digits, in one lump, after it has ended, or in words, with commas; which of the two is drawn anew every time a
+clip is seen, and kept through a stream. Its pause heads are taught what the text stream will do. Under two hours on 2 cores; minutes on a
+GPU (`--device cuda`). `tools/measure_tiny_model.py` then measures the result on voices, speeds and numbers never trained on and writes
+the model card.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import math
 import os
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +36,36 @@ from moshi.models import loaders
 from moshi.models.lm import LMModel
 from safetensors.torch import load_file, save_file
 from tiny_codec import CODEBOOK_SIZE, NUM_CODEBOOKS, mimi_config, train_codec, vocabulary
-from tiny_speech import SEED, Encoded, SpeechWorker, in_workers
+from tiny_speech import SEED, Spoken, speak_all
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stt_ft.core import timing
 from stt_ft.targets.interleave import PADDING_ID, TokenWord, build_text_stream
 from stt_ft.targets.pause_targets import pause_targets
 from stt_ft.text import prompts
+from stt_ft.text.written_style import WrittenStyle
 
 TEXT_LAG_S = 0.5
-NUM_TEXT_PIECES = 300
-SENTENCE_PATIENCE = 16.0
+NUM_TEXT_PIECES = 340
+NUMBER_PATIENCE, SENTENCE_PATIENCE = 3.0, 16.0
+PADDING_WEIGHT = 0.6
+CLIPS_A_SHARD = 1000
+
+STYLE = WrittenStyle(capital=True, capital_i=True, commas=True, stop=True)
+
+FORMS = ("digits", "words")
+"""How a long number may be written: as a lump of digits when it has ended, or word by word."""
 
 
 def train_tokenizer(path: Path) -> None:
     """A unigram sentencepiece model with the ids of Kyutai's: 0 end of padding, 1, 2, 3 padding. Digits are pieces of their own."""
     rng = random.Random(SEED)
-    lines = [(prompts.number_prompt(rng) if i % 2 else prompts.ordinary_prompt(rng)) for i in range(20_000)]
-    written = io.BytesIO()  # given a path, sentencepiece would keep it in the model
+    drawn = [(prompts.number_prompt(rng) if i % 2 else prompts.ordinary_prompt(rng)) for i in range(20_000)]
+    texts = [" ".join(text) for prompt in drawn for text in (prompt.words, *(written(prompt, form) for form in FORMS))]
+    model = io.BytesIO()  # given a path, sentencepiece would keep it in the model
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text for prompt in lines for text in (prompt.written, " ".join(prompt.words))]),
-        model_writer=written,
+        sentence_iterator=iter(texts),
+        model_writer=model,
         vocab_size=NUM_TEXT_PIECES,
         model_type="unigram",
         split_digits=True,
@@ -63,7 +77,7 @@ def train_tokenizer(path: Path) -> None:
         minloglevel=2,
         num_threads=1,
     )
-    path.write_bytes(written.getvalue())
+    path.write_bytes(model.getvalue())
 
 
 def lm_config(num_text_pieces: int) -> dict[str, Any]:
@@ -99,53 +113,120 @@ def lm_config(num_text_pieces: int) -> dict[str, Any]:
     }
 
 
-def written_words(clip: Encoded, tokenizer: sentencepiece.SentencePieceProcessor) -> list[TokenWord]:
-    """What the base writes: words at their onset; a number of three or more digits as one lump of digits at its end."""
-    words = []
-    span = clip.prompt.number_span
-    for index, word in enumerate(clip.words):
-        if span is not None and span[0] <= index < span[1]:
-            if index == span[1] - 1:
-                words.append(TokenWord(tokens=tuple(tokenizer.encode(clip.prompt.digits)), start_s=word.end_s, end_s=word.end_s))
-        else:
-            words.append(TokenWord(tokens=tuple(tokenizer.encode(word.text)), start_s=word.start_s, end_s=word.end_s))
-    return words
+def written(prompt: prompts.Prompt, form: str) -> list[str]:
+    """What the base writes for each spoken word, as the big model would: a capital first, a full stop last, "I".
+
+    In `words` the words of a number have commas between them; in `digits` its last word is written as the lump and the others as nothing.
+    """
+    start, stop = prompt.number_span or (0, 0)
+    in_number = [start <= index < stop for index in range(len(prompt.words))]
+    if form == "words" or not any(in_number):
+        return STYLE.write(prompt.words, in_number)
+    with_lump = [*prompt.words[:start], prompt.digits, *prompt.words[stop:]]
+    texts = STYLE.write(with_lump, [False] * len(with_lump))
+    texts[start:start] = [""] * (stop - start - 1)
+    return texts
 
 
-def make_example(clip: Encoded, tokenizer: sentencepiece.SentencePieceProcessor) -> tuple[np.ndarray, np.ndarray]:
-    """Codes with their text stream [1 + K, T], and pause targets [T, 4]."""
-    num_frames = clip.codes.shape[1]
-    stream = build_text_stream(written_words(clip, tokenizer), num_frames=num_frames, text_lag_s=TEXT_LAG_S)
-    targets = pause_targets(stream.onset_frames, num_frames, kind="count")
-    return np.concatenate([stream.tokens[None], clip.codes.astype(np.int64)]), targets
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A clip as the LM sees it: codes [K, T], and for each of the forms its text stream [T] and pause targets [T, 4]."""
+
+    codes: np.ndarray
+    texts: np.ndarray  # [forms, T]
+    targets: np.ndarray  # [forms, T, 4]
+    is_number: bool
+    voice: str
+
+    @classmethod
+    def of(cls, codes: np.ndarray, spoken: Spoken, tokenizer: sentencepiece.SentencePieceProcessor) -> Example:
+        num_frames, texts, targets = codes.shape[1], [], []
+        for form in FORMS:
+            words = [
+                TokenWord(
+                    tokens=tuple(tokenizer.encode(text)),
+                    start_s=word.end_s if text[0].isdigit() else word.start_s,  # a lump appears when the number has ended
+                    end_s=word.end_s,
+                )
+                for word, text in zip(spoken.words, written(spoken.prompt, form), strict=True)
+                if text
+            ]
+            stream = build_text_stream(words, num_frames=num_frames, text_lag_s=TEXT_LAG_S)
+            texts.append(stream.tokens)
+            targets.append(pause_targets(stream.onset_frames, stream.sound_end_frames, num_frames, kind="count"))
+        return cls(
+            codes=codes.astype(np.uint8),
+            texts=np.stack(texts).astype(np.int16),
+            targets=np.stack(targets).astype(np.int8),
+            is_number=spoken.prompt.number_span is not None,
+            voice=spoken.voice,
+        )
+
+    def stream(self, form: int) -> tuple[np.ndarray, np.ndarray]:
+        """Text and codes [1 + K, T], and pause targets [T, 4]."""
+        return np.concatenate([self.texts[form][None].astype(np.int64), self.codes]), self.targets[form].astype(np.int64)
+
+
+class Encoder:
+    """The trained codec."""
+
+    def __init__(self, directory: Path, device: str) -> None:
+        config = json.loads((directory / "mimi_config.json").read_text())
+        self._mimi = loaders.get_mimi(directory / "mimi.safetensors", config, device=device, num_codebooks=config["quantizer"]["n_q"])
+        self._device = device
+
+    @torch.inference_mode()
+    def encode(self, clips: Sequence[Spoken]) -> list[np.ndarray]:
+        """Codes [K, T] of each clip, all encoded together: the codec looks at no later frame, so padding at the end changes nothing."""
+        num_frames = [timing.num_frames_covering(timing.samples_to_s(len(clip.samples))) for clip in clips]
+        length = max(num_frames) * timing.SAMPLES_PER_FRAME
+        batch = np.stack([np.pad(clip.samples, (0, length - len(clip.samples))) for clip in clips])
+        codes = self._mimi.encode(torch.from_numpy(batch)[:, None].to(self._device)).cpu().numpy()
+        return [one[:, :count] for one, count in zip(codes, num_frames, strict=True)]
 
 
 def spoken_examples(
-    workdir: Path, tokenizer: sentencepiece.SentencePieceProcessor, first_seed: int, num_clips: int
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[bool], int]:
-    """Speak and encode clips, once: examples, whether each dictates a number, and how many frames there are in all."""
-    path = workdir / f"clips_{first_seed}_{num_clips}.npz"
-    if not path.exists():
-        clips = list(in_workers(SpeechWorker.encode, [first_seed + i for i in range(num_clips)], workdir))
-        examples = [make_example(clip, tokenizer) for clip in clips]
-        np.savez(
-            path,
-            codes=np.concatenate([codes for codes, _ in examples], axis=1).astype(np.int16),
-            targets=np.concatenate([targets for _, targets in examples]).astype(np.int16),
-            ends=np.cumsum([codes.shape[1] for codes, _ in examples]),
-            is_number=np.array([clip.prompt.number_span is not None for clip in clips]),
+    workdir: Path, people: Path | None, tokenizer: sentencepiece.SentencePieceProcessor, first_seed: int, num_clips: int, device: str
+) -> list[Example]:
+    """Speak and encode clips, a shard at a time, each kept."""
+    encoder, started, examples = Encoder(workdir, device), time.time(), []
+    shards = [range(start, min(start + CLIPS_A_SHARD, num_clips)) for start in range(0, num_clips, CLIPS_A_SHARD)]
+    paths = [workdir / f"clips_{first_seed + shard.start}_{len(shard)}.npz" for shard in shards]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    spoken = speak_all([first_seed + seed for index in missing for seed in shards[index]], people) if missing else iter(())
+    for index in missing:
+        made: list[Example] = []
+        for size in [min(32, len(shards[index]) - start) for start in range(0, len(shards[index]), 32)]:
+            clips = list(itertools.islice(spoken, size))
+            made += [Example.of(codes, clip, tokenizer) for codes, clip in zip(encoder.encode(clips), clips, strict=True)]
+        part = paths[index].with_suffix(".part.npz")
+        np.savez_compressed(
+            part,
+            codes=np.concatenate([one.codes for one in made], axis=1),
+            texts=np.concatenate([one.texts for one in made], axis=1),
+            targets=np.concatenate([one.targets for one in made], axis=1),
+            ends=np.cumsum([one.codes.shape[1] for one in made]),
+            is_number=np.array([one.is_number for one in made]),
+            voices=np.array([one.voice for one in made]),
         )
-    stored = np.load(path)
-    cuts = stored["ends"][:-1]
-    codes = np.split(stored["codes"].astype(np.int64), cuts, axis=1)
-    targets = np.split(stored["targets"].astype(np.int64), cuts)
-    return list(zip(codes, targets, strict=True)), stored["is_number"].tolist(), int(stored["ends"][-1])
+        part.rename(paths[index])
+        print(f"clips: {shards[index].stop} of {num_clips}, {time.time() - started:.0f} s", flush=True)
+    for path in paths:
+        stored = np.load(path)
+        cuts = stored["ends"][:-1]
+        arrays = [np.split(stored[name], cuts, axis=1) for name in ("codes", "texts", "targets")]
+        examples += [
+            Example(codes=codes, texts=texts, targets=targets, is_number=bool(is_number), voice=str(voice))
+            for codes, texts, targets, is_number, voice in zip(*arrays, stored["is_number"], stored["voices"], strict=True)
+        ]
+    return examples
 
 
 def batches(
-    examples: Sequence[tuple[np.ndarray, np.ndarray]], frames_per_batch: int, rng: random.Random
+    examples: Sequence[Example], frames_per_batch: int, words_share: float, rng: random.Random
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless batches of like length; two in five examples are streams of two or three clips."""
+    """Endless batches of like length; two in five examples are streams of two or three clips. The form is drawn for each stream, anew."""
+    lengths = [example.codes.shape[1] for example in examples]
     while True:
         order = [[index] for index in rng.sample(range(len(examples)), len(examples))]
         streams, position = [], 0
@@ -153,17 +234,18 @@ def batches(
             count = rng.choice((2, 3)) if rng.random() < 0.25 else 1
             streams.append([index for group in order[position : position + count] for index in group])
             position += count
-        streams.sort(key=lambda stream: sum(examples[index][0].shape[1] for index in stream) + rng.random() * 12)
+        streams.sort(key=lambda stream: sum(lengths[index] for index in stream) + rng.random() * 12)
         packed: list[list[list[int]]] = [[]]
         for stream in streams:
-            length = sum(examples[index][0].shape[1] for index in stream)
-            if (len(packed[-1]) + 1) * length > frames_per_batch and packed[-1]:
+            if (len(packed[-1]) + 1) * sum(lengths[index] for index in stream) > frames_per_batch and packed[-1]:
                 packed.append([])
             packed[-1].append(stream)
         rng.shuffle(packed)
         for batch in packed:
-            codes = [np.concatenate([examples[index][0] for index in stream], axis=1) for stream in batch]
-            targets = [np.concatenate([examples[index][1] for index in stream]) for stream in batch]
+            forms = [int(rng.random() < words_share) for _ in batch]
+            parts = [[examples[index].stream(form) for index in stream] for stream, form in zip(batch, forms, strict=True)]
+            codes = [np.concatenate([codes for codes, _ in stream], axis=1) for stream in parts]
+            targets = [np.concatenate([targets for _, targets in stream]) for stream in parts]
             longest = max(item.shape[1] for item in codes)
             yield (
                 torch.stack([F.pad(torch.from_numpy(item), (0, longest - item.shape[1]), value=-1) for item in codes]),
@@ -174,81 +256,107 @@ def batches(
 def hide_inputs(codes: torch.Tensor) -> torch.Tensor:
     """Hide part of the input so that the model listens, and to no single voice's details.
 
-    One text token in five becomes padding; of every clip up to a quarter of the codes, and in half the clips all codebooks past a random
+    One text token in five becomes padding; of every clip up to a quarter of the codes, and in one clip of three all codebooks past a random
     one, are left out.
     """
-    inputs = codes.clone()
+    inputs, device = codes.clone(), codes.device
     num_clips, num_streams, num_frames = codes.shape
-    inputs[:, 0][(torch.rand(num_clips, num_frames) < 0.2) & (codes[:, 0] >= 0)] = PADDING_ID
-    hidden = torch.rand(num_clips, num_streams - 1, num_frames) < 0.25 * torch.rand(num_clips, 1, 1)
-    first_hidden = torch.where(torch.rand(num_clips) < 0.5, torch.randint(2, NUM_CODEBOOKS, (num_clips,)), NUM_CODEBOOKS)
-    hidden |= torch.arange(NUM_CODEBOOKS)[None, :, None] >= first_hidden[:, None, None]
+    inputs[:, 0][(torch.rand(num_clips, num_frames, device=device) < 0.2) & (codes[:, 0] >= 0)] = PADDING_ID
+    share = 0.25 * torch.rand(num_clips, 1, 1, device=device)
+    hidden = torch.rand(num_clips, num_streams - 1, num_frames, device=device) < share
+    last = torch.randint(2, NUM_CODEBOOKS, (num_clips,), device=device)
+    last = torch.where(torch.rand(num_clips, device=device) < 1 / 3, last, NUM_CODEBOOKS)
+    hidden |= torch.arange(NUM_CODEBOOKS, device=device)[None, :, None] >= last[:, None, None]
     inputs[:, 1:][hidden] = -1
     return inputs
 
 
 def lm_loss(lm: LMModel, codes: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Text cross-entropy (padding at 0.4) and pause-head cross-entropy."""
+    """Text cross-entropy (padding at `PADDING_WEIGHT`) and pause-head cross-entropy."""
     inputs = hide_inputs(codes)
     sequence = torch.cat([lm._get_initial_token().expand(codes.shape[0], -1, -1), inputs], dim=2)[:, :, :-1]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(codes.device.type, torch.bfloat16):
         output, text_logits = lm.forward_text(sequence)
         head_logits = torch.stack([head(output) for head in lm.extra_heads], dim=2)
     text = codes[:, 0]
-    weight = torch.where(text == PADDING_ID, 0.4, 1.0) * (text >= 0)
+    weight = torch.where(text == PADDING_ID, PADDING_WEIGHT, 1.0) * (text >= 0)
     text_loss = F.cross_entropy(text_logits[:, 0].float().transpose(1, 2), text.clamp(min=0), reduction="none")
     head_loss = F.cross_entropy(head_logits.float().flatten(0, 2), targets.flatten(), ignore_index=-100)
     return (text_loss * weight).sum() / weight.sum(), head_loss
 
 
-def train_lm(
-    examples: Sequence[tuple[np.ndarray, np.ndarray]], config: dict[str, Any], num_steps: int, frames_per_batch: int, glimpses: Path
-) -> LMModel:
-    """Train the LM from nothing; every 1000 steps it is written to `glimpses`, to look at while it trains."""
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the LM is trained."""
+
+    num_steps: int
+    frames_per_batch: int
+    words_share: float
+    lr: float
+    device: str
+
+
+def train_lm(examples: Sequence[Example], config: dict[str, Any], how: Training, progress: Path) -> LMModel:
+    """Train the LM from nothing; every 1000 steps all that is needed to go on is written to `progress`."""
     torch.manual_seed(SEED)
-    lm = loaders.get_moshi_lm(None, config, dtype=torch.float32).train()
-    optimizer = torch.optim.AdamW(lm.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1)
-    started, source = time.time(), batches(examples, frames_per_batch, random.Random(SEED))
-    running = np.zeros(2)
-    for step in range(num_steps):
-        with sdpa_kernel(SDPBackend.MATH):  # a fifth faster here than the fused kernel, whose backward is slow on CPUs
-            text_loss, head_loss = lm_loss(lm, *next(source))
+    lm = loaders.get_moshi_lm(None, config, device=how.device, dtype=torch.float32).train()
+    optimizer = torch.optim.AdamW(lm.parameters(), lr=how.lr, betas=(0.9, 0.95), weight_decay=0.1)
+    source, first_step = batches(examples, how.frames_per_batch, how.words_share, random.Random(SEED)), 0
+    if progress.exists():
+        kept = torch.load(progress, map_location=how.device, weights_only=True)
+        lm.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        first_step = kept["step"]
+        for _ in range(first_step):
+            next(source)
+    started, losses = time.time(), torch.zeros(2, device=how.device)
+    for step in range(first_step, how.num_steps):
+        torch.manual_seed(SEED + step)  # what is hidden follows from the step, so that a build that was killed goes on as it would have
+        codes, targets = (tensor.to(how.device) for tensor in next(source))
+        with attention_kernel(how.device):
+            text_loss, head_loss = lm_loss(lm, codes, targets)
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
+            group["lr"] = how.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / how.num_steps)))
         optimizer.zero_grad()
         (text_loss + 0.5 * head_loss).backward()
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
         optimizer.step()
-        running = (
-            0.98 * running + 0.02 * np.array([text_loss.item(), head_loss.item()])
-            if step
-            else np.array([text_loss.item(), head_loss.item()])
-        )
-        if step % 100 == 0 or step == num_steps - 1:
-            print(f"lm step {step}: text {running[0]:.4f}, heads {running[1]:.4f}, {time.time() - started:.0f} s", flush=True)
+        losses = torch.stack([text_loss.detach(), head_loss.detach()]).lerp(losses, 0.98 if step > first_step else 0.0)
+        if step % 200 == 0 or step == how.num_steps - 1:
+            text, heads = losses.tolist()
+            print(f"lm step {step}: text {text:.4f}, heads {heads:.4f}, {time.time() - started:.0f} s", flush=True)
         if step % 1000 == 999:
-            save_file(candle_names(lm.state_dict()), glimpses)
+            part = progress.with_suffix(".part")
+            torch.save({"model": lm.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, part)
+            part.rename(progress)
     return lm.eval()
 
 
-def fit_heads(
-    lm: LMModel, numbers: Sequence[tuple[np.ndarray, np.ndarray]], sentences: Sequence[tuple[np.ndarray, np.ndarray]], num_steps: int
-) -> None:
+def attention_kernel(device: str) -> Any:
+    """The kernel for attention: on CPUs the plain one is a fifth faster here than the fused one, whose backward is slow there."""
+    return sdpa_kernel(
+        SDPBackend.MATH if device == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    )
+
+
+def fit_heads(lm: LMModel, fresh: Sequence[Example], num_steps: int, how: Training) -> None:
     """Fit the pause heads once more, alone, on clips that the rest has not learnt by heart; on sentences they learn to wait.
 
     A model this small never knows for sure whether a sentence goes on ("... last night" "because it was raining"), so there a frame with a
-    word to come counts `SENTENCE_PATIENCE` times as much as one without. On numbers the heads go on saying what the text stream will do.
+    word to come counts `SENTENCE_PATIENCE` times as much as one without. On numbers `NUMBER_PATIENCE` keeps the heads calm while words are
+    written, or may be; once a lump is sure, they say so.
     """
     torch.manual_seed(SEED)
     heads = list(lm.extra_heads.parameters())
     optimizer = torch.optim.AdamW(heads, lr=3e-3, weight_decay=0.0)
-    sources = [batches(examples, 1200, random.Random(SEED)) for examples in (numbers, sentences)]
-    class_weights = [torch.tensor([1.0, *[patience] * 5]) for patience in (1.0, SENTENCE_PATIENCE)]
+    numbers, sentences = ([example for example in fresh if example.is_number == kind] for kind in (True, False))
+    sources = [batches(examples, 1200, how.words_share, random.Random(SEED)) for examples in (numbers, sentences)]
+    class_weights = [torch.tensor([1.0, *[patience] * 5], device=how.device) for patience in (NUMBER_PATIENCE, SENTENCE_PATIENCE)]
     for step in range(num_steps):
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=how.device)
         for source, weights in zip(sources, class_weights, strict=True):
-            codes, targets = next(source)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            codes, targets = (tensor.to(how.device) for tensor in next(source))
+            with torch.no_grad(), torch.autocast(how.device, torch.bfloat16), attention_kernel(how.device):
                 sequence = torch.cat([lm._get_initial_token().expand(codes.shape[0], -1, -1), codes], dim=2)[:, :, :-1]
                 output, _ = lm.forward_text(sequence)
             logits = torch.stack([head(output.float()) for head in lm.extra_heads], dim=2)
@@ -277,23 +385,27 @@ def main() -> None:
     """Run the steps, skipping those whose result lies in the work directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--people", type=Path, help="what tools/tiny_people.py gathered; without it the model hears espeak-ng alone")
     parser.add_argument("--out", type=Path, default=Path("stt_ft/assets/tiny"))
-    parser.add_argument("--num_clips", type=int, default=30_000)
-    parser.add_argument("--codec_steps", type=int, default=900)
-    parser.add_argument("--lm_steps", type=int, default=7500)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--num_clips", type=int, default=40_000)
+    parser.add_argument("--codec_steps", type=int, default=2000)
+    parser.add_argument("--lm_steps", type=int, default=10_000)
     parser.add_argument("--num_head_clips", type=int, default=3000)
     parser.add_argument("--head_steps", type=int, default=300)
     parser.add_argument("--frames_per_batch", type=int, default=2400)
+    parser.add_argument("--words_share", type=float, default=0.3, help="how many streams write their long numbers in words")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--leave_out", nargs="*", default=[], help="voices that the LM is not to learn, to choose on")
     arguments = parser.parse_args()
-    workdir, out = arguments.workdir, arguments.out
+    workdir, out, people, device = arguments.workdir, arguments.out, arguments.people, arguments.device
     workdir.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    torch.set_num_threads(2)
 
     codec_path, tokenizer_path = workdir / "mimi.safetensors", workdir / "tokenizer.model"
     if not codec_path.exists():
-        mimi = train_codec(arguments.codec_steps)
+        mimi = train_codec(arguments.codec_steps, people, device)
         save_file(
             {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in mimi.state_dict().items()}, codec_path
         )
@@ -301,17 +413,25 @@ def main() -> None:
     if not tokenizer_path.exists():
         train_tokenizer(tokenizer_path)
     tokenizer = sentencepiece.SentencePieceProcessor(str(tokenizer_path))
-    examples, _, num_frames = spoken_examples(workdir, tokenizer, SEED, arguments.num_clips)
-    fresh, is_number, _ = spoken_examples(workdir, tokenizer, SEED + arguments.num_clips, arguments.num_head_clips)
-    num_hours = num_frames * timing.FRAME_S / 3600
+    examples = spoken_examples(workdir, people, tokenizer, SEED, arguments.num_clips, device)
+    fresh = spoken_examples(workdir, people, tokenizer, SEED + arguments.num_clips, arguments.num_head_clips, device)
+    examples = [example for example in examples if example.voice not in arguments.leave_out]
+    num_hours = sum(example.codes.shape[1] for example in examples) * timing.FRAME_S / 3600
     print(f"{len(examples)} clips, {num_hours:.1f} h", flush=True)
 
     config, started = lm_config(tokenizer.get_piece_size()), time.time()
-    lm = train_lm(examples, config, arguments.lm_steps, arguments.frames_per_batch, workdir / "glimpse.safetensors")
-    numbers, sentences = ([example for example, is_in in zip(fresh, is_number, strict=True) if is_in == kind] for kind in (True, False))
-    fit_heads(lm, numbers, sentences, arguments.head_steps)
+    how = Training(
+        num_steps=arguments.lm_steps,
+        frames_per_batch=arguments.frames_per_batch,
+        words_share=arguments.words_share,
+        lr=arguments.lr,
+        device=device,
+    )
+    lm = train_lm(examples, config, how, out / "progress.pt")
+    fit_heads(lm, fresh, arguments.head_steps, how)
     save_file(candle_names(lm.state_dict()), out / "model.safetensors")
     save_file(load_file(codec_path), out / "mimi.safetensors")
+    (out / "progress.pt").unlink(missing_ok=True)
     (out / "tokenizer.model").write_bytes(tokenizer_path.read_bytes())
     (out / "mimi_config.json").write_text(json.dumps(mimi_config(), indent=1) + "\n")
     names = {
@@ -322,7 +442,7 @@ def main() -> None:
     }
     stt = {"audio_silence_prefix_seconds": 0.0, "audio_delay_seconds": TEXT_LAG_S}
     full = {**config, **names, "model_type": "stt", "lora": False, "stt_config": stt, "lm_gen_config": {"temp": 0.0, "temp_text": 0.0}}
-    minutes, threads = (time.time() - started) / 60, torch.get_num_threads()
+    minutes, where = (time.time() - started) / 60, f"{torch.get_num_threads()} CPU threads" if device == "cpu" else device
     build = {
         "seed": SEED,
         "num_lm": sum(parameter.numel() for parameter in lm.parameters()) / 1e6,
@@ -332,7 +452,7 @@ def main() -> None:
         "num_head_clips": len(fresh),
         "num_hours": round(num_hours, 2),
         "build": f"{arguments.codec_steps} codec steps, {arguments.lm_steps} LM steps of up to {arguments.frames_per_batch} frames and "
-        f"{arguments.head_steps} of the heads alone; the LM in {minutes:.0f} min on {threads} CPU threads",
+        f"{arguments.head_steps} of the heads alone; the LM in {minutes:.0f} min on {where}",
     }
     (out / "build.json").write_text(json.dumps(build, indent=1) + "\n")
     full["model_id"] = {"sig": f"stt-ft-tiny-{SEED}", "epoch": 1}

@@ -7,7 +7,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from moshi.models import loaders
 from moshi.models.compression import MimiModel
-from tiny_speech import SEED, SpeechWorker, Spoken, in_workers
+from tiny_speech import SEED, Spoken, speak_all
 
 from stt_ft.core import timing
 from stt_ft.text import prompts
@@ -36,11 +37,10 @@ def spectral_targets(samples: torch.Tensor) -> torch.Tensor:
     """Log-mel frames of 20 ms (80 bands, four a codec frame) and one 85 ms log spectrum up to 470 Hz, where the melody is: [B, T, 360]."""
     import whisper.audio
 
-    spectrum = torch.stft(F.pad(samples, (0, 400)), 400, 480, window=torch.hann_window(400), return_complex=True, center=False).abs() ** 2
-    mel = ((whisper.audio.mel_filters("cpu", 80) @ spectrum).clamp(min=1e-6).log10() + 3.5) / 1.5
-    melody = (
-        torch.stft(F.pad(samples, (128, 2048)), 2048, 1920, window=torch.hann_window(2048), return_complex=True, center=False).abs() ** 2
-    )
+    windows = {size: torch.hann_window(size, device=samples.device) for size in (400, 2048)}
+    spectrum = torch.stft(F.pad(samples, (0, 400)), 400, 480, window=windows[400], return_complex=True, center=False).abs() ** 2
+    mel = ((whisper.audio.mel_filters(samples.device, 80) @ spectrum).clamp(min=1e-6).log10() + 3.5) / 1.5
+    melody = torch.stft(F.pad(samples, (128, 2048)), 2048, 1920, window=windows[2048], return_complex=True, center=False).abs() ** 2
     melody = (melody[:, :40].clamp(min=1e-4).log10() - 1.0) / 1.5
     num_frames = samples.shape[1] // timing.SAMPLES_PER_FRAME
     mel = mel[:, :, : 4 * num_frames].unflatten(2, (num_frames, 4)).permute(0, 2, 1, 3).flatten(2)
@@ -73,51 +73,60 @@ def semantic_targets(spoken: Spoken, first_sample: int, num_frames: int) -> torc
     return targets
 
 
-def train_codec(num_steps: int) -> MimiModel:
-    """Train the encoder to predict the sound's spectrum and the word being said, then fit the residual codebooks by k-means."""
-    mimi: Any = loaders.get_mimi(None, mimi_config(), num_codebooks=NUM_CODEBOOKS)
+BATCH_SIZE, CUT_FRAMES, NEW_CLIPS_A_STEP = 16, 30, 4
+
+
+def train_codec(num_steps: int, people: Path | None, device: str) -> MimiModel:
+    """Train the encoder on speech of its own seeds, then fit the codebooks: a Mimi whose codes tell words and voices apart."""
+    mimi: Any = loaders.get_mimi(None, mimi_config(), num_codebooks=NUM_CODEBOOKS, device=device)
     for part in (mimi.encoder, mimi.downsample):
         for module in part.modules():
             if isinstance(module, torch.nn.Conv1d):  # the default shrinks activations layer by layer to 0.003 at the latent
                 torch.nn.init.normal_(module.weight, std=(1.6 / module.weight[0].numel()) ** 0.5)
                 if module.bias is not None:
                     torch.nn.init.zeros_(module.bias)
-    spectrum, semantics = torch.nn.Linear(128, 360), torch.nn.Linear(128, 1 + 3 * len(vocabulary()))
+    spectrum, semantics = (torch.nn.Linear(128, size, device=device) for size in (360, 1 + 3 * len(vocabulary())))
     parts = (mimi.encoder, mimi.encoder_transformer, mimi.downsample, spectrum, semantics)
     parameters = [parameter for part in parts for parameter in part.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-    num_frames, batch_size = 30, 16
-    length = num_frames * timing.SAMPLES_PER_FRAME
-    clips = in_workers(SpeechWorker.speak, [SEED + 10**6 + i for i in range(200 + num_steps * 4)])
     rng, started = random.Random(SEED), time.time()
-    pool = [next(clips) for _ in range(200)]
+    first_clips = 400
+    clips = speak_all([SEED + 10**6 + index for index in range(first_clips + num_steps * NEW_CLIPS_A_STEP)], people)
+    pool = [next(clips) for _ in range(first_clips)]
     for step in range(num_steps):
-        for _ in range(4):
+        for _ in range(NEW_CLIPS_A_STEP):
             pool[rng.randrange(len(pool))] = next(clips)
-        sound, said = [], []
-        for spoken in rng.sample(pool, batch_size):
-            first = rng.randrange(max(1, len(spoken.samples) - timing.num_samples(1.6) - length))
-            sound.append(torch.from_numpy(np.resize(spoken.samples[first : first + length], length)))
-            said.append(semantic_targets(spoken, first, num_frames))
-        batch = torch.stack(sound)
+        batch, said = cut(rng.sample(pool, BATCH_SIZE), rng)
+        batch, said = batch.to(device), said.to(device)
         latent = latents(mimi, batch).transpose(1, 2)
         spectral_loss = F.mse_loss(spectrum(latent), spectral_targets(batch))
-        semantic_loss = F.cross_entropy(semantics(latent).flatten(0, 1), torch.stack(said).flatten())
+        semantic_loss = F.cross_entropy(semantics(latent).flatten(0, 1), said.flatten())
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         optimizer.zero_grad()
-        (spectral_loss + 0.3 * semantic_loss).backward()
+        (spectral_loss + 0.6 * semantic_loss).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if step % 50 == 0 or step == num_steps - 1:
             print(f"codec step {step}: spectrum {spectral_loss:.4f}, words {semantic_loss:.3f}, {time.time() - started:.0f} s", flush=True)
-    sounds = [spoken.samples for spoken in pool]
-    fit_codebooks(mimi, spectrum.weight.detach(), semantics.weight.detach(), sounds)
+    clips.close()
+    fit_codebooks(mimi, spectrum.weight.detach(), semantics.weight.detach(), [spoken.samples for spoken in pool])
     with torch.no_grad():
         for tensor in mimi.state_dict().values():
             if tensor.is_floating_point():
                 tensor.copy_(tensor.bfloat16())  # what is shipped is what is trained on
     return mimi
+
+
+def cut(clips: Iterable[Spoken], rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut `CUT_FRAMES` frames out of each clip: sound [B, samples] and what is said [B, T]."""
+    length = CUT_FRAMES * timing.SAMPLES_PER_FRAME
+    sound, said = [], []
+    for spoken in clips:
+        first = rng.randrange(max(1, len(spoken.samples) - timing.num_samples(1.6) - length))
+        sound.append(torch.from_numpy(np.resize(spoken.samples[first : first + length], length)))
+        said.append(semantic_targets(spoken, first, CUT_FRAMES))
+    return torch.stack(sound), torch.stack(said)
 
 
 def leading_directions(weights: torch.Tensor) -> torch.Tensor:
@@ -131,8 +140,9 @@ def fit_codebooks(mimi: Any, spectrum: torch.Tensor, semantics: torch.Tensor, so
     """k-means per codebook on the residuals: the first codebook sees what tells words apart, the others also what makes the spectrum."""
     from moshi.quantization.core_vq import _run_kmeans
 
+    device = spectrum.device
     whole = [samples[: len(samples) - len(samples) % timing.SAMPLES_PER_FRAME] for samples in sounds]
-    latent = torch.cat([latents(mimi, torch.from_numpy(samples)[None])[0].T for samples in whole])  # [N, 128]
+    latent = torch.cat([latents(mimi, torch.from_numpy(samples)[None].to(device))[0].T for samples in whole])  # [N, 128]
     both = torch.cat([spectrum / spectrum.norm(), semantics / semantics.norm()])
     for part, weights in ((mimi.quantizer.rvq_first, semantics), (mimi.quantizer.rvq_rest, both)):
         part.input_proj.weight.copy_(leading_directions(weights).view_as(part.input_proj.weight))

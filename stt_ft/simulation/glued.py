@@ -18,6 +18,7 @@ from stt_ft.audio.synthesis import SpokenWord, Utterance, add_noise
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
 from stt_ft.text.digit_words import ENGLISH_DIGITS
+from stt_ft.text.prompts import Manner, pauses, spoken_digits
 
 LEAD_S, TAIL_S = 0.6, 1.0
 """Silence before the first digit and behind the last."""
@@ -51,6 +52,11 @@ class SpokenDigits:
         if missing:
             raise DatasetError(f"{folder}: nobody says {', '.join(missing)}")
 
+    def take(self, speaker: str, digit: str, rng: random.Random) -> np.ndarray:
+        """Return one of the takes of `digit` by `speaker`, 24 kHz, from where it begins to sound to where it ends."""
+        samples = read_audio(rng.choice(self._paths[speaker, digit]))
+        return samples[slice(*sounding(samples))]
+
     def number(self, speaker: str, digits: str, gaps_s: Sequence[float], rng: random.Random) -> Utterance:
         """Return `digits` said by `speaker`, with `gaps_s` of silence between neighbours (one fewer than digits).
 
@@ -60,8 +66,7 @@ class SpokenDigits:
         words = []
         begin = len(pieces[0])
         for digit, gap_s in zip(digits, (*gaps_s, TAIL_S), strict=True):
-            take = read_audio(rng.choice(self._paths[speaker, digit]))
-            take = take[slice(*sounding(take))]
+            take = self.take(speaker, digit, rng)
             start_s, end_s = samples_to_s(begin), samples_to_s(begin + len(take))
             words.append(SpokenWord(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=end_s))
             pieces += [take, np.zeros(num_samples(gap_s), dtype=np.float32)]
@@ -75,6 +80,13 @@ class SpokenDigits:
 def mixed_gaps(rng: random.Random, count: int) -> list[float]:
     """Return gaps as between glued digits in the project's measurements: 0.02 to 0.2 s, one in eight 0.3 to 0.8 s."""
     return [rng.uniform(0.3, 0.8) if rng.random() < 1 / 8 else rng.uniform(0.02, 0.2) for _ in range(count)]
+
+
+def natural_gaps(rng: random.Random, digits: str) -> list[float]:
+    """Return gaps as between the digits of a number that a person reads out: `Manner.NATURAL`, and up to 0.2 s from word to word."""
+    prompt = spoken_digits(rng, digits)
+    pauses_s = pauses(rng, prompt, Manner.NATURAL)
+    return [rng.uniform(0.0, 0.2) + pauses_s.get(index, 0.0) for index in range(1, len(digits))]
 
 
 def sounding(samples: np.ndarray, below_db: float = SOUNDING_DB) -> tuple[int, int]:

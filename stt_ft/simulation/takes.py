@@ -13,6 +13,7 @@ from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import Cast, perform
+from stt_ft.simulation.glued import SpokenDigits, natural_gaps
 from stt_ft.text.prompts import Manner, Prompt, belongs_to, number_prompt, ordinary_prompt, pauses
 
 
@@ -55,6 +56,37 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
         words = _true_words(utterance)
         truth = {TIMES_BY: {TRUTH: words_to_json(words)}}
         dataset.write_sidecar(clip, Sidecar(alignments=words if with_times else (), script=script, extra=truth))
+        yield clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class GluedPlan:
+    """How many numbers of 6 to 10 digits, of single digits that people spoke, go into a split; `speakers` dictate by turns."""
+
+    split: str
+    count: int
+    digits: SpokenDigits
+    speakers: tuple[str, ...]
+    shares: tuple[int, ...] = (4,)
+
+
+def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: set[str]) -> Iterator[Clip]:
+    """Write numbers in people's voices as `write_takes` does, with natural gaps and their true times; no string comes twice."""
+    rng = random.Random(f"{seed} {plan.split} people")
+    for index in range(plan.count):
+        while True:
+            digits = "".join(rng.choices("0123456789", k=rng.randrange(6, 11)))
+            if digits not in used_digits and any(belongs_to(digits, share) for share in plan.shares):
+                break
+        used_digits.add(digits)
+        speaker = plan.speakers[index % len(plan.speakers)]
+        utterance = plan.digits.number(speaker, digits, natural_gaps(rng, digits), rng)
+        extra = {"speaker": speaker, "prompt_id": f"people_{index + 1:03d}", "kind": "number", "manner": Manner.NATURAL.value}
+        extra |= {"voices": "people", "script": digits}
+        clip = Clip(path=f"audio/{plan.split}_people_{index + 1:03d}.wav", duration_s=utterance.duration_s, extra=extra)
+        write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
+        words = _true_words(utterance)
+        dataset.write_sidecar(clip, Sidecar(alignments=words, script=digits, extra={TIMES_BY: {TRUTH: words_to_json(words)}}))
         yield clip
 
 

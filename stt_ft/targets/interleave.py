@@ -39,10 +39,14 @@ class TokenWord:
 
 @dataclass(frozen=True, kw_only=True)
 class TextStream:
-    """The text tokens of a stream, and the frame of each word's first token."""
+    """The text tokens of a stream; for each word, the frame of its first token and the frame after which its sound has been heard out.
+
+    Most words have been heard out when their text begins; long ones still sound.
+    """
 
     tokens: npt.NDArray[np.int64]  # [T]
     onset_frames: npt.NDArray[np.int64]  # [num_words]
+    sound_end_frames: npt.NDArray[np.int64]  # [num_words]
 
 
 def build_text_stream(
@@ -66,7 +70,7 @@ def build_text_stream(
         AlignmentError: a word has no tokens, begins before the stream, or does not fit before its end.
     """
     tokens = np.full(num_frames, padding_id, dtype=np.int64)
-    onset_frames = np.zeros(len(words), dtype=np.int64)
+    onset_frames, sound_end_frames = np.zeros((2, len(words)), dtype=np.int64)
     first_free = 0
     for index, word in enumerate(sorted(words, key=lambda word: word.start_s)):
         if not word.tokens:
@@ -84,4 +88,5 @@ def build_text_stream(
             tokens[onset - 1] = end_padding_id
         tokens[onset:first_free] = word.tokens
         onset_frames[index] = onset
-    return TextStream(tokens=tokens, onset_frames=onset_frames)
+        sound_end_frames[index] = timing.num_frames_covering(word.end_s) - 1
+    return TextStream(tokens=tokens, onset_frames=onset_frames, sound_end_frames=sound_end_frames)

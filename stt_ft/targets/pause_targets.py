@@ -36,12 +36,27 @@ def words_ahead(onset_frames: npt.NDArray[np.int64], num_frames: int, horizon_s:
     return (begun_by_horizon - begun).astype(np.int64)
 
 
+def still_sounding(onset_frames: npt.NDArray[np.int64], sound_end_frames: npt.NDArray[np.int64], num_frames: int) -> npt.NDArray[np.bool_]:
+    """Say, for each frame [T], whether a word whose text has begun has not been heard to its end: nobody ends a turn inside a word."""
+    frames = np.arange(num_frames)
+    latest_end = np.concatenate([[0], np.maximum.accumulate(sound_end_frames)])
+    return frames < latest_end[np.searchsorted(onset_frames, frames, side="right")]
+
+
 def pause_targets(
-    onset_frames: npt.NDArray[np.int64], num_frames: int, *, kind: PauseTargetKind = "binary", num_classes: int = 6
+    onset_frames: npt.NDArray[np.int64],
+    sound_end_frames: npt.NDArray[np.int64],
+    num_frames: int,
+    *,
+    kind: PauseTargetKind = "binary",
+    num_classes: int = 6,
 ) -> npt.NDArray[np.int64]:
     """Return the target class of every frame and head [T, 4].
 
-    `binary`: 0 for a pause, 1 for anything else (to be read as "not class 0"). `count`: the words ahead, at most `num_classes - 1`.
+    `binary`: 0 for a pause, 1 for anything else (to be read as "not class 0"). `count`: the words ahead, at most `num_classes - 1`. A word
+    that still sounds counts as one ahead. The frames of words are those of a `TextStream`.
     """
     cap = 1 if kind == "binary" else num_classes - 1
-    return np.stack([np.minimum(words_ahead(onset_frames, num_frames, horizon_s), cap) for horizon_s in HORIZONS_S], axis=-1)
+    sounding = still_sounding(onset_frames, sound_end_frames, num_frames)
+    ahead = [np.maximum(words_ahead(onset_frames, num_frames, horizon_s), sounding) for horizon_s in HORIZONS_S]
+    return np.minimum(np.stack(ahead, axis=-1), cap)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -209,6 +210,13 @@ def number_prompt(
         digits=digits,
         number_span=(len(carrier), len(carrier) + len(spoken)),
     )
+
+
+def spoken_digits(rng: random.Random, digits: str) -> Prompt:
+    """Make a prompt of `digits` alone, said one by one in the groups that a speaker makes."""
+    words = tuple(_spell(digits, zero="zero", says_double=False))
+    ends = itertools.accumulate(_group_lengths(rng, len(digits)))
+    return Prompt(words=words, kind="number", breaks=frozenset(ends) - {len(words)}, digits=digits, number_span=(0, len(words)))
 
 
 def ordinary_prompt(rng: random.Random) -> Prompt:

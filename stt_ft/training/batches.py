@@ -85,7 +85,8 @@ def make_stream(clip: SpokenClip, model: ModelDir, recipe: Recipe) -> Stream:
     """Lay the words of `clip` on the text stream and derive what the pause heads should say."""
     text = clip.text_stream(model)
     kind = "count" if recipe.loss.pause_targets == "count" else "binary"
-    targets = pause_targets(text.onset_frames, clip.num_frames, kind=kind, num_classes=model.config.get("extra_heads_dim", 6))
+    num_classes = model.config.get("extra_heads_dim", 6)
+    targets = pause_targets(text.onset_frames, text.sound_end_frames, clip.num_frames, kind=kind, num_classes=num_classes)
     if clip.goes_on:
         targets[~known_ahead(text.onset_frames, clip.num_frames)] = IGNORE
     return Stream(

@@ -153,9 +153,9 @@ def _fit(heard: HeardHeads, recipe: CalibrationRecipe) -> list[HeadCorrection]:
     logits = torch.cat([head_logits_of(heard.weights, hidden) for hidden in heard.hidden])
     constant = torch.cat([hidden @ heard.direction for hidden in heard.hidden])
     model = heard.listener.model
-    is_pause = np.concatenate(
-        [pause_targets(clip.text_stream(model).onset_frames, clip.num_frames, kind="binary") == 0 for clip in heard.clips]
-    )
+    streams = [(clip.text_stream(model), clip.num_frames) for clip in heard.clips]
+    targets = [pause_targets(text.onset_frames, text.sound_end_frames, num_frames, kind="binary") for text, num_frames in streams]
+    is_pause = np.concatenate(targets) == 0
     truth = torch.from_numpy(is_pause)
     return [fit_likelihood(logits[:, head], constant, truth[:, head], with_bias=recipe.bias) for head in range(logits.shape[1])]
 

@@ -17,7 +17,7 @@ def clips_taught(clock, kind, *, certainty=0.9, keep_classes=True, num_clips=12)
         sound = np.sort(rng.choice(np.arange(5, 100), size=12, replace=False))
         late = np.sort(np.concatenate([sound[:4] + LAG_FRAMES, np.full(8, sound[-1] + LAG_FRAMES + 3)]))  # the last eight in one lump
         onsets = {"sound": sound, "text": sound + LAG_FRAMES, "written": late}
-        labels = pause_targets(onsets[clock], NUM_FRAMES, kind="count")
+        labels = pause_targets(onsets[clock], onsets[clock], NUM_FRAMES, kind="count")
         probs = np.full((NUM_FRAMES, 4, 6), (1 - certainty) / 5)
         if kind == "count":
             np.put_along_axis(probs, labels[..., None], certainty, axis=2)
