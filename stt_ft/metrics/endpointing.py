@@ -197,6 +197,8 @@ def _smoothed(probs: np.ndarray, rule: EndpointRule, restart_row: int | None) ->
 
 def _held(level: np.ndarray, hold_frames: int) -> np.ndarray:
     """Return the lowest of the `hold_frames` rows that end at t [T], -inf where there are not so many."""
+    if hold_frames == 1:
+        return level
     held = np.full(len(level), -np.inf)
     if hold_frames <= len(level):
         held[hold_frames - 1 :] = np.lib.stride_tricks.sliding_window_view(level, hold_frames).min(axis=1)
@@ -267,18 +269,18 @@ def sweep(
 def _swept(turn: Turn, level: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return whether the turn is cut off at each threshold, and its end-of-turn latency there [thresholds], from the held level [T]."""
     speaking, lowest = turn.speaking_rows, _lowest_since_silence(turn, level)
-    since_silence = np.flatnonzero(np.isfinite(lowest))
+    since_silence = np.flatnonzero(lowest > -np.inf)
     noticed = int(since_silence[-1]) + 1 if len(since_silence) else 0
-    passing = (level[:noticed, None] > thresholds) & (lowest[:noticed, None] <= thresholds)  # [T, thresholds], of the first rows alone
-    later = slice(max(speaking.start, noticed), speaking.stop)
-    is_cut_off = passing[speaking].any(axis=0) | (level[later].max(initial=-np.inf) > thresholds)
-
+    is_cut_off = level[max(speaking.start, noticed) : speaking.stop].max(initial=-np.inf) > thresholds
     first_after = max(speaking.stop, noticed)
     highest_so_far = np.maximum.accumulate(level[first_after:])
     rows = first_after + np.searchsorted(highest_so_far, thresholds, side="right")  # first row strictly above
-    early = passing[speaking.stop :]
-    if len(early):  # the last word is over so soon after the first has begun
-        rows = np.where(early.any(axis=0), speaking.stop + early.argmax(axis=0), rows)
+    if noticed:
+        passing = (level[:noticed, None] > thresholds) & (lowest[:noticed, None] <= thresholds)  # [T, thresholds], of these rows alone
+        is_cut_off = is_cut_off | passing[speaking].any(axis=0)
+        early = passing[speaking.stop :]
+        if len(early):  # the last word is over so soon after the first has begun
+            rows = np.where(early.any(axis=0), speaking.stop + early.argmax(axis=0), rows)
     latency_s = np.maximum((rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
     return is_cut_off, np.where(rows < len(level), latency_s, np.inf)
 

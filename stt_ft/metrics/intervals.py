@@ -162,7 +162,7 @@ def pooled_quantile(values_by_clip: Sequence[Sequence[float]], q: float) -> Stat
     rows = max(1, _CELLS_AT_A_TIME // max(len(values), 1))
 
     def statistic(times: np.ndarray) -> np.ndarray:
-        parts = (times[start : start + rows, clip_of_value] for start in range(0, len(times), rows))
+        parts = (np.take(times[start : start + rows], clip_of_value, axis=1) for start in range(0, len(times), rows))
         return np.concatenate([_quantiles_of_draws(values, part, q) for part in parts])
 
     return statistic
@@ -170,15 +170,23 @@ def pooled_quantile(values_by_clip: Sequence[Sequence[float]], q: float) -> Stat
 
 def _quantiles_of_draws(ordered: np.ndarray, times: np.ndarray, q: float) -> np.ndarray:
     """Return quantile `q` of `ordered` [N], each value drawn so many `times` [R, N]; NaN where none was [R]."""
-    stops = np.cumsum(times, axis=1, dtype=np.int32)  # of each value's copies, among all that were drawn
-    figures = np.full(len(times), np.nan)
-    for row, ends in enumerate(stops):
-        if len(ends) and ends[-1]:
-            position = q * (ends[-1] - 1)
-            below = math.floor(position)
-            low, high = ordered[np.searchsorted(ends, (below, min(below + 1, ends[-1] - 1)), side="right")]
-            figures[row] = low if position == below or low == high else low + (position - below) * (high - low)
-    return figures
+    if len(ordered) == 0:
+        return np.full(len(times), np.nan)
+    ends = np.cumsum(times.ravel(), dtype=np.int64)  # of each value's copies, among all that were drawn, row after row
+    totals = np.diff(ends[len(ordered) - 1 :: len(ordered)], prepend=0)
+    firsts, last = np.cumsum(totals) - totals, np.maximum(totals - 1, 0)
+    position = q * last
+    below = np.floor(position).astype(np.int64)
+
+    def value_at(place: np.ndarray) -> np.ndarray:
+        found = np.searchsorted(ends, firsts + place, side="right") - np.arange(len(times)) * len(ordered)
+        return ordered[np.minimum(found, len(ordered) - 1)]
+
+    low, high = value_at(below), value_at(np.minimum(below + 1, last))
+    with np.errstate(invalid="ignore"):
+        between = low + (position - below) * (high - low)
+    figures = np.where((position == below) | (low == high), low, between)
+    return np.where(totals == 0, np.nan, figures)
 
 
 def sorted_quantile(ordered: np.ndarray, q: float) -> np.ndarray:

@@ -115,8 +115,8 @@ def _check(report: dict[str, Any], slice_name: str, figure: str, limit_name: str
         end = _bad_end(report, slice_name, figure, kind, ours, theirs["value"])
         held = end is not None and kind.holds(end, bound)
         if not held:
-            end_text = "without end" if end is None else show_value(end, unit)
-            line += f", but its interval reaches {end_text} (--strict)"
+            reach = "has no end" if end is None else f"reaches {show_value(end, unit)}"
+            line += f", but its interval {reach} (--strict)"
     return CheckResult(name=name, outcome="passed" if held else "failed", line=line)
 
 

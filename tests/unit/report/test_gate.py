@@ -127,7 +127,7 @@ def test_an_interval_without_end_breaks_a_strict_limit(report):
     report["figures"]["tuned"]["numbers"]["latency_p95_s"]["high"] = None
     (result,) = check_report(report, GateConfig(checks={"numbers.latency_p95_s": {"max": 9.0}}), strict=True)
     assert result.failed
-    assert result.line.endswith("but its interval reaches without end (--strict)")
+    assert result.line.endswith("but its interval has no end (--strict)")
 
 
 def test_an_optional_slice_without_clips_is_skipped_and_said(tmp_path, report, capsys):
