@@ -190,6 +190,31 @@ def random_turns(num_turns, seed):
         )
 
 
+@pytest.mark.parametrize("half_life_s", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("after_text", [False, True])
+def test_verdicts_of_long_turns_are_those_of_the_plain_loop(half_life_s, after_text):
+    rng, differing = np.random.default_rng(17), 0
+    for turn in random_turns(300, seed=18):
+        rule = EndpointRule(
+            threshold=float(rng.choice([0.2, 0.4, 0.6])),
+            hold_frames=int(rng.integers(1, 4)),
+            ignore_frames=int(rng.integers(0, 13)),
+            half_life_s=half_life_s,
+            after_text=after_text,
+        )
+        verdict = judge_turn(turn, rule)
+        cut_off_s, inside, ended_s, latency_s = judged_by_hand(turn, rule)
+        assert (verdict.cut_off_s is None, verdict.is_inside_last_word, verdict.ended_s is None) == (
+            cut_off_s is None,
+            inside,
+            ended_s is None,
+        )
+        assert verdict.cut_off_s is None or verdict.cut_off_s == pytest.approx(cut_off_s)
+        assert verdict.latency_s == pytest.approx(latency_s, abs=1e-6)
+        differing += verdict != judge_turn(turn, EndpointRule())
+    assert differing > 50
+
+
 @pytest.mark.parametrize("name", ["kyutai", "unmute"])
 def test_sweep_is_judging_every_turn_at_every_rule(name):
     rule = dataclasses.replace(EndpointRule.named(name), ignore_frames=4)

@@ -169,6 +169,7 @@ def test_hesitant_numbers_and_peoples_are_slices_of_their_own(tmp_path, mixed_fr
     people = [one for one in mixed_frames if one.voices == "people" and one.model == "base"]
     exact = np.mean([digits_of(one.reference_texts) == digits_of(one.word_texts) for one in people])
     assert got["figures"]["base"]["people"]["digit_strings_exact"]["value"] == pytest.approx(exact)
+    assert set(got["digit_errors"]["base"]) == {"numbers", "hesitant", "people"}
     assert {group["slice"] for group in got["groups"]} >= {"numbers", "hesitant", "people", "ordinary"}
 
 
