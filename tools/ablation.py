@@ -4,7 +4,7 @@
 
 Every arm adapts the tiny model to the same 200 simulated takes (150 numbers, 50 ordinary sentences), once a seed, and is heard on the same
 held-out takes: numbers and sentences by speakers that nothing has learnt from, and numbers by the voices that were trained on. A run is
-scored as its recipe left it: nothing is chosen on held-out takes. Intervals are 95 %, by clip, all seeds of a clip together.
+scored as its recipe left it: nothing is chosen on held-out takes. Intervals are 95 %, by speaker and clip, all seeds of a clip together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stt_ft.core.steps import Step, run_steps
 from stt_ft.metrics.endpointing import EndpointRule, latency_within, sweep
 from stt_ft.metrics.intervals import Estimate, estimate
 from stt_ft.report.evaluation import Hearing
-from stt_ft.report.figures import FIGURES
+from stt_ft.report.figures import FIGURES, resampling_of
 from stt_ft.report.frames import ClipFrames, read_frames
 from stt_ft.report.scores import ClipScore, score_clip
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
@@ -152,13 +152,13 @@ def scores_of(directory: Path) -> dict[str, list[ClipScore]]:
 
 
 def over_seeds(figure: str, runs: Sequence[Sequence[ClipScore]]) -> Estimate:
-    """Return a figure over all runs of an arm, its interval by resampling clips, each with the scores of all seeds."""
-    statistic, num_clips = FIGURES[figure].of([score for scores in runs for score in scores]), len(runs[0])
+    """Return a figure over all runs of an arm, its interval by resampling speakers and their clips, each with the scores of all seeds."""
+    statistic = FIGURES[figure].of([score for scores in runs for score in scores])
 
-    def together(indices: np.ndarray) -> np.ndarray:
-        return statistic(np.concatenate([indices + run * num_clips for run in range(len(runs))], axis=1))
+    def together(times: np.ndarray) -> np.ndarray:
+        return statistic(np.tile(times, (1, len(runs))))
 
-    return estimate(together, num_clips, is_share=FIGURES[figure].unit in ("share", "rate"))
+    return estimate(together, resampling_of(runs[0]), is_share=FIGURES[figure].unit in ("share", "rate"))
 
 
 def shown(value: float, figure: str) -> str:
@@ -177,7 +177,7 @@ def cell(figure: str, runs: Sequence[Sequence[ClipScore]]) -> str:
 
 def at_budget(runs: Sequence[Sequence[ClipScore]], budget: float) -> str:
     """The median latency of the fastest setting that keeps a budget of cut-offs on these very clips: the curve, not a choice."""
-    points = [latency_within(sweep([score.frames.turn for score in run]), budget) for run in runs]
+    points = [latency_within(sweep([score.frames.turn for score in run], EndpointRule()), budget) for run in runs]
     latencies_s = sorted(math.inf if point is None else point.latency_p50_s for point in points)
     return " / ".join("never" if math.isinf(latency_s) else f"{latency_s:.2f} s" for latency_s in latencies_s)
 
@@ -191,7 +191,7 @@ def page(results: dict[str, list[dict[str, list[ClipScore]]]], command: str) -> 
         f"# What removes cut-offs: the tiny model, {max(map(len, results.values()))} seeds an arm",
         "",
         f"`{command}`; {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}. Held out: {counts}, {len(first['known'])} numbers by",
-        "voices that were trained on. Intervals 95 % by clip, all seeds together; then the lowest and the highest seed. The",
+        "voices that were trained on. Intervals 95 % by speaker and clip, all seeds together; then the lowest and the highest seed. The",
         "last columns are of each seed's curve over all thresholds and holds, on these clips.",
         "",
         "| | " + " | ".join(headings) + " |",

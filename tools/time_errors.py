@@ -38,7 +38,7 @@ from stt_ft.core.steps import Step, run_steps
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.intervals import Statistic, paired_difference
 from stt_ft.report.evaluation import Hearing
-from stt_ft.report.figures import FIGURES, sliced
+from stt_ft.report.figures import FIGURES, resampling_of, sliced
 from stt_ft.report.frames import read_frames
 from stt_ft.report.scores import ClipScore, score_clip
 from stt_ft.simulation.casting import HELDOUT_CAST, TUNING_CAST
@@ -218,9 +218,9 @@ def beside(figure: str, runs: Sequence[Sequence[ClipScore]], others: Sequence[Se
 
     def of(group: Sequence[Sequence[ClipScore]]) -> Statistic:
         statistic = FIGURES[figure].of([score for scores in group for score in scores])
-        return lambda indices: statistic(np.concatenate([indices + run * len(runs[0]) for run in range(len(group))], axis=1))
+        return lambda times: statistic(np.tile(times, (1, len(group))))
 
-    found = paired_difference(of(runs), of(others), len(runs[0]))
+    found = paired_difference(of(runs), of(others), resampling_of(runs[0]))
     value, low, high = (shown(one, figure) for one in (found.value, found.low, found.high))
     return f"{'+' if found.value > 0 else ''}{value} ({low} to {high})"
 
@@ -248,7 +248,7 @@ def page(bench: Bench, arms: Sequence[str], results: dict[str, list[Scores]], no
         f"- Learnt from: {num_clips} of {NUM_NUMBERS + NUM_SENTENCES} takes ({NUM_NUMBERS} numbers, {NUM_SENTENCES} sentences) by tuning",
         f"  voices, whose words are as said in every arm; {bench.steps} steps of configs/tiny_cpu.yaml, no dev takes.",
         f"- Held out: {NUM_HELDOUT_NUMBERS} numbers of 6 to 10 digits, {NUM_HELDOUT_SENTENCES} sentences, new speakers, true times.",
-        "- Intervals 95 % by clip, all seeds of a clip together.", "",
+        "- Intervals 95 % by speaker and clip, all seeds of a clip together.", "",
         "Errors of the times learnt from, in ms: median, p90, p99 of the size; median and mean with sign", "(positive is late).", "",
         *table(["times, kind of take", "words", "onsets", "ends"], wrong),
         *table(["times", "seeds", *headings, "p50 at 5 % cut-offs, each seed"], scored),

@@ -1,18 +1,17 @@
 """When an agent that listens to a pause head would end the user's turn, and whether it should have.
 
-Row t of the pause probabilities is what the server sends after hearing frame t, so it is known at `timing.frame_heard_s(t)`. A head
-*passes* at row t when its probability has been above the threshold for `hold_frames` rows, t the last of them, all after the ignored
-first rows.
+Row t of the pause probabilities is what the server sends after hearing frame t, so it is known at `timing.frame_heard_s(t)`. A rule
+*passes* at row t when the level of its head has been above the threshold for `hold_frames` rows, t the last of them, all counted.
 
-- **false cut-off**: it passes before the speaker's last word begins;
-- **early end**: it first passes, counted from where the last word begins, before that word's sound ends;
-- **end-of-turn latency**: from the end of the last word's sound to the first passing at or after that word's beginning; negative when
-  early;
-- **missed end**: it never passes from there to the end of the recording, whose latency is then infinite.
+- **the turn begins** with its first word: what passes before that word's sound begins is nothing, and what began to pass before it and
+  goes on is nothing for `NOTICED_WITHIN_S` more;
+- **cut-off**: a passing from there until the sound of the last word has ended, less `ALIGNER_S`, before the last word or inside it;
+- **end of the turn**: the first passing after that;
+- **end-of-turn latency**: what the caller waits from the end of the last word's sound to the end of the turn, never below zero;
+- **missed end**: no passing from there to the end of the recording, whose latency is then infinite.
 
-Every clip has a latency, those with a false cut-off too: what the agent would have done had it been allowed to go on listening. Source: the
-threshold 0.6 on head 2 is what kyutai's unmute ends turns on; sweeping threshold and hold for latency against cut-offs follows livekit's
-eot-bench.
+Every clip has a latency, those that are cut off too: what the agent would have done had it been allowed to go on listening. Sweeping
+threshold and hold for latency against cut-offs follows livekit's eot-bench.
 """
 
 from __future__ import annotations
@@ -26,15 +25,34 @@ import numpy as np
 from stt_ft.core.timing import FRAME_S, frame_heard_s, num_frames_covering
 from stt_ft.metrics.intervals import sorted_quantile
 
+ALIGNER_S = 0.1
+"""How much sooner than the aligner's end of the last word an agent may end the turn without cutting it off: what that end may be off."""
+
+NOTICED_WITHIN_S = 0.5
+"""How long a head that was high in the silence before the first word may stay so: an agent learns of a first word from its text, which
+comes a text lag (0.5 s in Kyutai's 1b) after the sound."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointRule:
-    """When an agent ends the turn: `head` above `threshold` for `hold_frames` frames, the first `ignore_frames` not counted."""
+    """When an agent ends the turn.
+
+    Attributes:
+        head: pause head that it listens to.
+        threshold: pause probability that the head's level must be above.
+        hold_frames: rows in a row for which it must be.
+        ignore_frames: first rows of the stream that do not count.
+        half_life_s: the level is an exponential moving average that comes half the way to a new probability in so many seconds; 0: the
+            probability itself.
+        after_text: nothing counts up to the row with which the first word is written, and there the average begins anew, at 0.
+    """
 
     head: int = 2
     threshold: float = 0.6
     hold_frames: int = 1
     ignore_frames: int = 12
+    half_life_s: float = 0.0
+    after_text: bool = False
 
     def __post_init__(self) -> None:
         mistakes = [
@@ -42,18 +60,61 @@ class EndpointRule:
             *([f"threshold must lie between 0 and 1, got {self.threshold}"] if not 0 <= self.threshold <= 1 else []),
             *([f"hold_frames must be 1 or more, got {self.hold_frames}"] if self.hold_frames < 1 else []),
             *([f"ignore_frames must be 0 or more, got {self.ignore_frames}"] if self.ignore_frames < 0 else []),
+            *([f"half_life_s must be 0 or more, got {self.half_life_s}"] if not self.half_life_s >= 0 else []),
         ]
         if mistakes:
             raise ValueError(*mistakes)
 
+    @classmethod
+    def named(cls, name: str) -> EndpointRule:
+        """Return the rule called `name`, a key of `RULES`; raises `ValueError` for another.
+
+        `kyutai`: head 2 above 0.6, the first 12 rows ignored, and nothing else.
+
+        `unmute`: the same as Kyutai's voice agent has it (github.com/kyutai-labs/unmute at 84aa28d: `unmute/stt/speech_to_text.py`,
+        `unmute/stt/exponential_moving_average.py`, and `determine_pause` and `_stt_loop` of `unmute/unmute_handler.py`). It listens
+        to an average of head 2 with a half-life of 0.01 s up and down, an eighth of a frame, that starts at 1 and takes no part of the
+        first 12 steps. It asks for a pause only once the user has said a word, which it learns from the text; with that word the average
+        is set to 0 (the server sends a step before the words of that step). When the average is above 0.6 the turn is over: unmute
+        sends 0.5 s and a frame of silence faster than real time, so that the last words are written, and answers. That takes the
+        machine's time and none of the caller's sound, so it is in no figure here.
+        """
+        if name not in RULES:
+            raise ValueError(f"rule must be one of {', '.join(RULES)}, got {name!r}")
+        return RULES[name]
+
+    @property
+    def name(self) -> str | None:
+        """The name of this rule, None when it has none."""
+        return next((name for name, rule in RULES.items() if rule == self), None)
+
+
+RULES = {"kyutai": EndpointRule(), "unmute": EndpointRule(half_life_s=0.01, after_text=True)}
+"""Rules that have a name (`EndpointRule.named`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One clip as an agent hears it: pause probabilities [T, H], and when its last word begins and its sound ends (seconds of the clip)."""
+    """One clip as an agent hears it; times in seconds of the clip.
+
+    Attributes:
+        pause_probs: pause probabilities [T, H].
+        first_word_start_s: where the sound of the first word begins.
+        last_word_start_s: where the sound of the last word begins; `last_word_end_s` is where it has ended.
+        first_text_s: when the first word of the transcript appeared, None when none did. Only a rule `after_text` looks at it.
+    """
 
     pause_probs: np.ndarray
+    first_word_start_s: float
     last_word_start_s: float
     last_word_end_s: float
+    first_text_s: float | None = None
+
+    @property
+    def speaking_rows(self) -> slice:
+        """The rows at which a passing is a cut-off: from the first word to just before the end of the last one's sound."""
+        start = first_row_known_at(self.first_word_start_s)
+        return slice(start, max(start, first_row_known_at(self.last_word_end_s - ALIGNER_S)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +122,14 @@ class TurnVerdict:
     """What an agent would have done with a turn; times in seconds of the clip.
 
     Attributes:
-        cut_off_s: when it would have cut the speaker off, None when it would not.
-        ended_s: the first passing once the last word has begun, None when missed.
-        latency_s: `ended_s` minus the end of the last word's sound; infinite when missed.
+        cut_off_s: when it would first have cut the speaker off, None when it would not.
+        is_inside_last_word: whether that is inside the last word.
+        ended_s: the end of the turn, None when missed.
+        latency_s: what is waited for it after the sound of the last word; infinite when missed.
     """
 
     cut_off_s: float | None
+    is_inside_last_word: bool
     ended_s: float | None
     latency_s: float
 
@@ -75,25 +138,22 @@ class TurnVerdict:
         return self.cut_off_s is not None
 
     @property
-    def is_early_end(self) -> bool:
-        return self.latency_s < -1e-6
-
-    @property
     def is_missed(self) -> bool:
         return self.ended_s is None
 
 
 def judge_turn(turn: Turn, rule: EndpointRule) -> TurnVerdict:
     """Return what an agent that follows `rule` would have done with `turn`."""
-    level = held_level(turn.pause_probs, head=rule.head, hold_frames=rule.hold_frames, ignore_frames=rule.ignore_frames)
-    passing = np.flatnonzero(level > rule.threshold)
-    onset_row = first_row_known_at(turn.last_word_start_s)
-    before, after = passing[passing < onset_row], passing[passing >= onset_row]
-    ended_s = frame_heard_s(int(after[0])) if len(after) else None
+    level, speaking = level_of(turn, rule), turn.speaking_rows
+    passing = np.flatnonzero((level > rule.threshold) & (_lowest_since_silence(turn, level) <= rule.threshold))
+    cut_offs = passing[(passing >= speaking.start) & (passing < speaking.stop)]
+    ends = passing[passing >= speaking.stop]
+    ended_s = frame_heard_s(int(ends[0])) if len(ends) else None
     return TurnVerdict(
-        cut_off_s=frame_heard_s(int(before[0])) if len(before) else None,
+        cut_off_s=frame_heard_s(int(cut_offs[0])) if len(cut_offs) else None,
+        is_inside_last_word=len(cut_offs) > 0 and int(cut_offs[0]) >= first_row_known_at(turn.last_word_start_s),
         ended_s=ended_s,
-        latency_s=math.inf if ended_s is None else ended_s - turn.last_word_end_s,
+        latency_s=math.inf if ended_s is None else max(0.0, ended_s - turn.last_word_end_s),
     )
 
 
@@ -102,16 +162,60 @@ def first_row_known_at(time_s: float) -> int:
     return max(num_frames_covering(time_s) - 1, 0)
 
 
-def held_level(pause_probs: np.ndarray, *, head: int, hold_frames: int, ignore_frames: int) -> np.ndarray:
-    """Return [T]: the level that `head` has kept over `hold_frames` rows ending at t, -inf where these are not all there and counted."""
-    probs = np.asarray(pause_probs, dtype=np.float64)
-    if probs.ndim != 2 or not 0 <= head < probs.shape[1]:
-        raise ValueError(f"pause_probs of shape {probs.shape} have no head {head}")
-    level = np.full(len(probs), -np.inf)
-    first = ignore_frames + hold_frames - 1
-    if first < len(probs):
-        level[first:] = np.lib.stride_tricks.sliding_window_view(probs[ignore_frames:, head], hold_frames).min(axis=1)
+def level_of(turn: Turn, rule: EndpointRule) -> np.ndarray:
+    """Return [T]: the level that the rule's head has kept over `hold_frames` rows ending at t, -inf where these are not all counted."""
+    return _held(_counted_level(turn, rule), rule.hold_frames)
+
+
+def _counted_level(turn: Turn, rule: EndpointRule) -> np.ndarray:
+    """Return the level of the rule's head at each row [T], -inf where it does not count."""
+    probs = np.asarray(turn.pause_probs, dtype=np.float64)
+    if probs.ndim != 2 or not 0 <= rule.head < probs.shape[1]:
+        raise ValueError(f"pause_probs of shape {probs.shape} have no head {rule.head}")
+    text_row = None if turn.first_text_s is None else first_row_known_at(turn.first_text_s)
+    level = probs[:, rule.head].copy()
+    if rule.half_life_s > 0:
+        level = _smoothed(level, rule, text_row if rule.after_text else None)
+    first = rule.ignore_frames
+    if rule.after_text:
+        first = max(first, len(level) if text_row is None else text_row + 1)
+    level[:first] = -np.inf
     return level
+
+
+def _smoothed(probs: np.ndarray, rule: EndpointRule, restart_row: int | None) -> np.ndarray:
+    """Return the moving average of `probs` [T]: it starts at 1, leaves the ignored rows out, and is set to 0 at `restart_row`."""
+    stays, value, average = 0.5 ** (FRAME_S / rule.half_life_s), 1.0, np.empty(len(probs))
+    for row, prob in enumerate(probs):
+        if row >= rule.ignore_frames:
+            value = stays * value + (1 - stays) * prob
+        if row == restart_row:
+            value = 0.0
+        average[row] = value
+    return average
+
+
+def _held(level: np.ndarray, hold_frames: int) -> np.ndarray:
+    """Return the lowest of the `hold_frames` rows that end at t [T], -inf where there are not so many."""
+    if hold_frames == 1:
+        return level
+    held = np.full(len(level), -np.inf)
+    if hold_frames <= len(level):
+        held[hold_frames - 1 :] = np.lib.stride_tricks.sliding_window_view(level, hold_frames).min(axis=1)
+    return held
+
+
+def _lowest_since_silence(turn: Turn, level: np.ndarray) -> np.ndarray:
+    """Return [T]: the lowest level from the last row before the first word up to row t - 1, -inf once a word must have been noticed.
+
+    Where even this is above a threshold, the head was above it when the first word began and has been ever since.
+    """
+    lowest = np.full(len(level), -np.inf)
+    start = first_row_known_at(turn.first_word_start_s)
+    noticed = min(first_row_known_at(turn.first_word_start_s + NOTICED_WITHIN_S), len(level))
+    if 0 < start < noticed:
+        lowest[start:noticed] = np.minimum.accumulate(level[start - 1 : noticed - 1])
+    return lowest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,25 +239,17 @@ SWEEP_HOLDS = (1, 2, 3, 4, 6, 8, 12)
 
 
 def sweep(
-    turns: Sequence[Turn],
-    *,
-    head: int = 2,
-    ignore_frames: int = 12,
-    thresholds: Sequence[float] = SWEEP_THRESHOLDS,
-    holds: Sequence[int] = SWEEP_HOLDS,
+    turns: Sequence[Turn], rule: EndpointRule, *, thresholds: Sequence[float] = SWEEP_THRESHOLDS, holds: Sequence[int] = SWEEP_HOLDS
 ) -> list[OperatingPoint]:
-    """Return an operating point for every hold and threshold, as `judge_turn` would find it turn by turn."""
+    """Return an operating point for every hold and threshold put in the place of the rule's, as `judge_turn` would find it turn by turn."""
     levels_above = np.asarray(thresholds, dtype=np.float64)
-    onset_rows = [first_row_known_at(turn.last_word_start_s) for turn in turns]
+    counted = [_counted_level(turn, rule) for turn in turns]
     points = []
     for hold in holds:
-        levels = [held_level(turn.pause_probs, head=head, hold_frames=hold, ignore_frames=ignore_frames) for turn in turns]
-        highest_before = np.array([level[:onset].max(initial=-np.inf) for level, onset in zip(levels, onset_rows, strict=True)])
-        latencies_s = np.sort(  # [thresholds, turns]
-            [_latencies_s(turn, level, onset, levels_above) for turn, level, onset in zip(turns, levels, onset_rows, strict=True)], axis=0
-        ).T
+        swept = [_swept(turn, _held(level, hold), levels_above) for turn, level in zip(turns, counted, strict=True)]
+        cut_offs = np.mean([is_cut_off for is_cut_off, _ in swept], axis=0)
+        latencies_s = np.sort([latency_s for _, latency_s in swept], axis=0).T  # [thresholds, turns]
         quantiles_s = [sorted_quantile(latencies_s, q) for q in (0.5, 0.9, 0.95)]
-        cut_offs = (highest_before[None] > levels_above[:, None]).mean(axis=1)
         missed = np.isinf(latencies_s).mean(axis=1)
         points += [
             OperatingPoint(
@@ -170,11 +266,23 @@ def sweep(
     return points
 
 
-def _latencies_s(turn: Turn, level: np.ndarray, onset_row: int, thresholds: np.ndarray) -> np.ndarray:
-    """Return the end-of-turn latency at each threshold [thresholds]."""
-    highest_so_far = np.maximum.accumulate(level[onset_row:])
-    first = np.searchsorted(highest_so_far, thresholds, side="right")  # first row strictly above
-    return np.where(first < len(highest_so_far), frame_heard_s(onset_row) + first * FRAME_S - turn.last_word_end_s, np.inf)
+def _swept(turn: Turn, level: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether the turn is cut off at each threshold, and its end-of-turn latency there [thresholds], from the held level [T]."""
+    speaking, lowest = turn.speaking_rows, _lowest_since_silence(turn, level)
+    since_silence = np.flatnonzero(lowest > -np.inf)
+    noticed = int(since_silence[-1]) + 1 if len(since_silence) else 0
+    is_cut_off = level[max(speaking.start, noticed) : speaking.stop].max(initial=-np.inf) > thresholds
+    first_after = max(speaking.stop, noticed)
+    highest_so_far = np.maximum.accumulate(level[first_after:])
+    rows = first_after + np.searchsorted(highest_so_far, thresholds, side="right")  # first row strictly above
+    if noticed:
+        passing = (level[:noticed, None] > thresholds) & (lowest[:noticed, None] <= thresholds)  # [T, thresholds], of these rows alone
+        is_cut_off = is_cut_off | passing[speaking].any(axis=0)
+        early = passing[speaking.stop :]
+        if len(early):  # the last word is over so soon after the first has begun
+            rows = np.where(early.any(axis=0), speaking.stop + early.argmax(axis=0), rows)
+    latency_s = np.maximum((rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
+    return is_cut_off, np.where(rows < len(level), latency_s, np.inf)
 
 
 def frontier(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:

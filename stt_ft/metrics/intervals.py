@@ -1,30 +1,41 @@
-"""95 % intervals by clip: percentile bootstrap, paired between two models, and Wilson's where the bootstrap has nothing to vary.
+"""95 % intervals of figures over clips: the bootstrap by speaker, paired between two models, and Wilson's where it has nothing to vary.
 
-A *statistic* takes clip indices [R, N], each row one resampling of the N clips, and returns R figures. Two models that are measured on
-the same clips take the same rows, so the interval of their difference is a paired one.
+Clips of one speaker are alike, so speakers are drawn, and then clips of those that were drawn; where fewer than `MIN_SPEAKERS` are
+known, clips alone. A *statistic* takes how many times each clip was drawn [R, N], a row a resampling of the N clips, and returns R
+figures. Two models that are measured on the same clips take the same rows, so the interval of their difference is a paired one.
 
-Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Wilson, JASA 22 (1927), 209-212.
+A percentile interval of few draws is too narrow: by the spread of n values about their own mean, and by the normal law where Student's
+holds. It is therefore read at wider percentiles, as if it were a t interval ("expanded percentile interval"). The coverage that this
+gives is in docs/decisions.md and in the tests.
+
+Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Davison & Hinkley, Bootstrap Methods and their
+Application (1997), section 3.8 (both stages); Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69
+(2015), 371-386 (the percentiles); Wilson, JASA 22 (1927), 209-212.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Clip indices [R, N] -> figures [R]."""
+"""How many times each clip was drawn [R, N] -> figures [R]."""
 
 NUM_RESAMPLES = 2000
-"""Resamplings of the clips: the ends of a 95 % interval then rest on 50 figures each."""
+"""Resamplings of the clips: the ends of a 95 % interval of many draws then rest on 50 figures each."""
+
+MIN_SPEAKERS = 5
+"""Speakers below whom an interval is by clip: from so few, no interval tells how speakers differ."""
 
 _Z95 = 1.959963984540054
 """Normal quantile at 0.975."""
 
-_ROWS_AT_A_TIME = 250
-"""Resamplings computed together, so that 2000 of 10,000 clips need no gigabyte."""
+_CELLS_AT_A_TIME = 2_000_000
+"""Numbers computed together, so that 2000 resamplings of 10,000 clips need no gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,54 +48,145 @@ class Estimate:
     num_clips: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """Draws of clips, made once and taken by every figure over these clips.
+
+    Attributes:
+        times: how many times each resampling drew each clip [R, N].
+        num_draws: how many speakers, or clips where they alone were drawn, a resampling draws.
+        num_speakers: known speakers, None where clips alone were drawn.
+    """
+
+    times: np.ndarray
+    num_draws: int
+    num_speakers: int | None = None
+
+    @property
+    def num_clips(self) -> int:
+        return self.times.shape[1]
+
+    @classmethod
+    def of(cls, speakers: Sequence[str | None], *, seed: int = 0) -> Resampling:
+        """Draw clips by the speaker of each, None where it is not known.
+
+        As many speakers as there are are drawn with replacement, then from each one's clips as many as there are, with replacement. A clip
+        whose speaker is not known stands for a speaker of its own. Raises `ValueError` without clips.
+        """
+        if not speakers:
+            raise ValueError("an interval needs at least one clip, got 0")
+        rng, known = np.random.default_rng(seed), {name for name in speakers if name is not None}
+        if len(known) < MIN_SPEAKERS:
+            return cls(times=_times_drawn([[index] for index in range(len(speakers))], rng), num_draws=len(speakers))
+        clips_of: dict[str | int, list[int]] = {}
+        for index, name in enumerate(speakers):
+            clips_of.setdefault(index if name is None else name, []).append(index)
+        return cls(times=_times_drawn(list(clips_of.values()), rng), num_draws=len(clips_of), num_speakers=len(known))
+
+    @property
+    def percentiles(self) -> tuple[float, float]:
+        """The shares of the resampled figures below which the two ends of a 95 % interval lie."""
+        if self.num_draws < 2:
+            return 0.0, 1.0
+        tail = NormalDist().cdf(-math.sqrt(self.num_draws / (self.num_draws - 1)) * _student95(self.num_draws - 1))
+        return tail, 1 - tail
+
+    def figures(self, statistic: Statistic) -> np.ndarray:
+        """Return `statistic` of every resampling [R]."""
+        rows = max(1, _CELLS_AT_A_TIME // self.num_clips)
+        return np.concatenate([statistic(self.times[start : start + rows]) for start in range(0, len(self.times), rows)])
+
+    def value(self, statistic: Statistic) -> float:
+        """Return `statistic` over all clips, each once."""
+        return float(statistic(np.ones((1, self.num_clips), dtype=self.times.dtype))[0])
+
+
+def _times_drawn(groups: Sequence[Sequence[int]], rng: np.random.Generator) -> np.ndarray:
+    """Draw groups of clips, then clips of each drawn group, all with replacement; return how many times each clip came [R, N]."""
+    clips, sizes = np.concatenate([np.asarray(group) for group in groups]), np.array([len(group) for group in groups])
+    firsts, num_clips = np.cumsum(sizes) - sizes, len(clips)
+    times = np.zeros((NUM_RESAMPLES, num_clips), dtype=np.uint16)
+    rows_at_a_time = max(1, _CELLS_AT_A_TIME // num_clips)
+    for start in range(0, NUM_RESAMPLES, rows_at_a_time):
+        drawn = rng.integers(0, len(groups), size=(min(rows_at_a_time, NUM_RESAMPLES - start), len(groups)))
+        if len(groups) < num_clips:
+            of_draw = np.repeat(drawn.ravel(), sizes[drawn.ravel()])  # the group of each clip to be drawn
+            places = clips[firsts[of_draw] + (rng.random(len(of_draw)) * sizes[of_draw]).astype(np.int64)]
+            rows = np.repeat(np.arange(len(drawn)), sizes[drawn].sum(axis=1))
+        else:
+            places, rows = clips[drawn].ravel(), np.repeat(np.arange(len(drawn)), len(groups))
+        times[start : start + len(drawn)] = np.bincount(rows * num_clips + places, minlength=len(drawn) * num_clips).reshape(len(drawn), -1)
+    return times
+
+
+def _student95(freedom: int) -> float:
+    """Return the quantile of Student's t at 0.975, to 0.1 % from 3 degrees of freedom on (Abramowitz & Stegun 26.7.5)."""
+    z = _Z95
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+
+
 def ratio(numerators: Sequence[float], denominators: Sequence[float] | None = None) -> Statistic:
     """Return the statistic sum(numerators) / sum(denominators), one of each a clip; without denominators it is the mean. NaN for 0 / 0."""
     tops = np.asarray(numerators, dtype=np.float64)
     bottoms = np.ones_like(tops) if denominators is None else np.asarray(denominators, dtype=np.float64)
+    both = np.stack([tops, bottoms], axis=1)
 
-    def statistic(indices: np.ndarray) -> np.ndarray:
+    def statistic(times: np.ndarray) -> np.ndarray:
+        sums = times.astype(np.float64) @ both
         with np.errstate(invalid="ignore", divide="ignore"):
-            return tops[indices].sum(axis=1) / bottoms[indices].sum(axis=1)
+            return sums[:, 0] / sums[:, 1]
 
     return statistic
 
 
 def quantile(values: Sequence[float], q: float) -> Statistic:
     """Return the statistic "quantile `q` of one value a clip", linear between neighbours; values may be +inf (an event that never came)."""
-    array = np.asarray(values, dtype=np.float64)
-
-    def statistic(indices: np.ndarray) -> np.ndarray:
-        return sorted_quantile(np.sort(array[indices], axis=1), q)
-
-    return statistic
+    return pooled_quantile([(value,) for value in values], q)
 
 
 def pooled_quantile(values_by_clip: Sequence[Sequence[float]], q: float) -> Statistic:
     """Return the statistic "quantile `q` of the values of all clips together", linear between neighbours; NaN where no clip has any.
 
-    A clip that is drawn twice brings its values twice, so words of one clip stay together and the interval is one by clip.
+    A clip that is drawn twice brings its values twice, so words of one clip stay together.
     """
     num_clips, lengths = len(values_by_clip), [len(values) for values in values_by_clip]
     values = np.fromiter((value for values in values_by_clip for value in values), dtype=np.float64)
     order = np.argsort(values, kind="stable")
     values, clip_of_value = values[order], np.repeat(np.arange(num_clips), lengths)[order]
+    rows = max(1, _CELLS_AT_A_TIME // max(len(values), 1))
 
-    def statistic(indices: np.ndarray) -> np.ndarray:
-        draws = (np.bincount(row, minlength=num_clips) for row in indices)
-        return np.array([_quantile_of_draw(values, times[clip_of_value], q) for times in draws])
+    def statistic(times: np.ndarray) -> np.ndarray:
+        parts = (np.take(times[start : start + rows], clip_of_value, axis=1) for start in range(0, len(times), rows))
+        return np.concatenate([_quantiles_of_draws(values, part, q) for part in parts])
 
     return statistic
 
 
-def _quantile_of_draw(ordered: np.ndarray, times: np.ndarray, q: float) -> float:
-    """Return quantile `q` of `ordered` [N], each value drawn so many `times` [N]; NaN where none was."""
-    last_places = np.cumsum(times) - 1  # of each value's copies, among all that were drawn
-    if len(ordered) == 0 or last_places[-1] < 0:
-        return math.nan
-    position = q * last_places[-1]
-    below = math.floor(position)
-    low, high = ordered[np.searchsorted(last_places, (below, min(below + 1, last_places[-1])))]
-    return float(low + (position - below) * (high - low))
+def _quantiles_of_draws(ordered: np.ndarray, times: np.ndarray, q: float) -> np.ndarray:
+    """Return quantile `q` of `ordered` [N], each value drawn so many `times` [R, N]; NaN where none was [R]."""
+    if len(ordered) == 0:
+        return np.full(len(times), np.nan)
+    ends = np.cumsum(times.ravel(), dtype=np.int64)  # of each value's copies, among all that were drawn, row after row
+    totals = np.diff(ends[len(ordered) - 1 :: len(ordered)], prepend=0)
+    firsts, last = np.cumsum(totals) - totals, np.maximum(totals - 1, 0)
+    position = q * last
+    below = np.floor(position).astype(np.int64)
+
+    def value_at(place: np.ndarray) -> np.ndarray:
+        found = np.searchsorted(ends, firsts + place, side="right") - np.arange(len(times)) * len(ordered)
+        return ordered[np.minimum(found, len(ordered) - 1)]
+
+    low, high = value_at(below), value_at(np.minimum(below + 1, last))
+    with np.errstate(invalid="ignore"):
+        between = low + (position - below) * (high - low)
+    figures = np.where((position == below) | (low == high), low, between)
+    return np.where(totals == 0, np.nan, figures)
 
 
 def sorted_quantile(ordered: np.ndarray, q: float) -> np.ndarray:
@@ -98,33 +200,27 @@ def sorted_quantile(ordered: np.ndarray, q: float) -> np.ndarray:
     return np.where((share == 0) | (low == high), low, between)
 
 
-def estimate(statistic: Statistic, num_clips: int, *, seed: int = 0, is_share: bool = False) -> Estimate:
-    """Return `statistic` over all clips and its 95 % percentile-bootstrap interval.
+def estimate(statistic: Statistic, resampling: Resampling, *, is_share: bool = False) -> Estimate:
+    """Return `statistic` over all clips and its 95 % bootstrap interval.
 
     `is_share` says that the figure is a share, or like one is 0 when no clip errs. Where all clips are alike at 0 or 1 the resamplings
-    would give an interval of no width; Wilson's for none (or all) of `num_clips` takes its place.
+    would give an interval of no width; Wilson's for none (or all) of the clips takes its place, which knows nothing of speakers.
     """
-    if num_clips == 0:
-        raise ValueError("an estimate needs at least one clip, got 0")
-    value = float(statistic(np.arange(num_clips)[None])[0])
-    low, high = _percentile_interval(_resampled(statistic, num_clips, seed))
+    value, (low, high) = resampling.value(statistic), _interval(statistic, resampling)
     if is_share and low == high == value and value in (0.0, 1.0):
-        low, high = wilson(round(value * num_clips), num_clips)
-    return Estimate(value=value, low=low, high=high, num_clips=num_clips)
+        low, high = wilson(round(value * resampling.num_clips), resampling.num_clips)
+    return Estimate(value=value, low=low, high=high, num_clips=resampling.num_clips)
 
 
-def paired_difference(ours: Statistic, theirs: Statistic, num_clips: int, *, seed: int = 0) -> Estimate:
+def paired_difference(ours: Statistic, theirs: Statistic, resampling: Resampling) -> Estimate:
     """Return `ours` minus `theirs`, both over the same clips in the same order, with its 95 % paired-bootstrap interval."""
-    if num_clips == 0:
-        raise ValueError("a difference needs at least one clip, got 0")
 
-    def difference(indices: np.ndarray) -> np.ndarray:
+    def difference(times: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            return ours(indices) - theirs(indices)
+            return ours(times) - theirs(times)
 
-    value = float(difference(np.arange(num_clips)[None])[0])
-    low, high = _percentile_interval(_resampled(difference, num_clips, seed))
-    return Estimate(value=value, low=low, high=high, num_clips=num_clips)
+    low, high = _interval(difference, resampling)
+    return Estimate(value=resampling.value(difference), low=low, high=high, num_clips=resampling.num_clips)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -135,19 +231,11 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == trials else centre + half)
 
 
-def _resampled(statistic: Statistic, num_clips: int, seed: int) -> np.ndarray:
-    return np.concatenate([statistic(indices) for indices in _resamplings(num_clips, seed)])
-
-
-def _resamplings(num_clips: int, seed: int) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    for start in range(0, NUM_RESAMPLES, _ROWS_AT_A_TIME):
-        yield rng.integers(0, num_clips, size=(min(_ROWS_AT_A_TIME, NUM_RESAMPLES - start), num_clips))
-
-
-def _percentile_interval(figures: np.ndarray) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % quantiles of the figures that are numbers; NaN when none is."""
+def _interval(statistic: Statistic, resampling: Resampling) -> tuple[float, float]:
+    """Return the ends of the 95 % interval, of the figures that are numbers; NaN when none is."""
+    figures = resampling.figures(statistic)
     ordered = np.sort(figures[~np.isnan(figures)])
     if len(ordered) == 0:
         return math.nan, math.nan
-    return float(sorted_quantile(ordered, 0.025)), float(sorted_quantile(ordered, 0.975))
+    low, high = resampling.percentiles
+    return float(sorted_quantile(ordered, low)), float(sorted_quantile(ordered, high))

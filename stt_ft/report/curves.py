@@ -20,7 +20,7 @@ def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str
     """Return slice -> the curve of the head in use: its best points, each threshold, latency within budgets, the area under it."""
     curves = {}
     for slice_name, members in sliced(scores).items():
-        points = sweep([score.frames.turn for score in members], head=rule.head, ignore_frames=rule.ignore_frames)
+        points = sweep([score.frames.turn for score in members], rule)
         curves[slice_name] = {
             "frontier": [_point(point) for point in frontier(points)],
             "thresholds": [_point(point) for point in points if point.hold_frames == rule.hold_frames],
@@ -38,8 +38,8 @@ def _heads(turns: Sequence[Turn], rule: EndpointRule) -> list[dict[str, Any]]:
     lines = []
     for head in range(turns[0].pause_probs.shape[1]):
         one = dataclasses.replace(rule, head=head)
-        at_rule = sweep(turns, head=head, ignore_frames=rule.ignore_frames, thresholds=(one.threshold,), holds=(one.hold_frames,))[0]
-        points = sweep(turns, head=head, ignore_frames=rule.ignore_frames)
+        at_rule = sweep(turns, one, thresholds=(one.threshold,), holds=(one.hold_frames,))[0]
+        points = sweep(turns, one)
         horizon_s = HORIZONS_S[head] if head < len(HORIZONS_S) else None
         lines.append({"head": head, "horizon_s": horizon_s, "at_rule": _point(at_rule), **_summary(points)})
     return lines

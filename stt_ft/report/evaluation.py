@@ -33,10 +33,15 @@ BASE, TUNED, ALONE = "base", "tuned", "model"
 """What a report calls the baseline, the model that is judged beside it, and one that is judged alone: it may be a base itself."""
 
 
-def rule_of(*, head: int, threshold: float, hold_frames: int, ignore_frames: int) -> EndpointRule:
-    """Return the rule that the flags describe; raises `ConfigError` with all that is wrong with them."""
+def rule_of(name: str, **flags: float | None) -> EndpointRule:
+    """Return the rule called `name` with what other flags say in the place of its own; raises `ConfigError` with all that is wrong.
+
+    Args:
+        name: a key of `endpointing.RULES`.
+        flags: fields of `EndpointRule`; None leaves the named rule's.
+    """
     try:
-        return EndpointRule(head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
+        return replace(EndpointRule.named(name), **{flag: value for flag, value in flags.items() if value is not None})
     except ValueError as error:
         raise ConfigError("; ".join(f"--{mistake}" for mistake in error.args)) from None
 

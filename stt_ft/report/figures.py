@@ -13,17 +13,32 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stt_ft.metrics.intervals import Estimate, Statistic, estimate, pooled_quantile, quantile, ratio
+from stt_ft.metrics.intervals import Estimate, Resampling, Statistic, estimate, pooled_quantile, quantile, ratio
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.scores import ClipScore
 
 SLICES: dict[str, Callable[[ClipFrames], bool]] = {
-    "numbers": lambda frames: frames.kind == "number",
+    "numbers": lambda frames: frames.kind == "number" and frames.manner != "hesitant" and frames.voices != "people",
+    "hesitant": lambda frames: frames.kind == "number" and frames.manner == "hesitant" and frames.voices != "people",
+    "people": lambda frames: frames.kind == "number" and frames.voices == "people",
     "ordinary": lambda frames: frames.kind == "ordinary",
     "all": lambda frames: True,
 }
+"""Slice -> whether a clip is in it. A clip is in "all" and, as a rule, in one other."""
 
-SLICE_TITLES = {"numbers": "Dictated numbers", "ordinary": "Ordinary sentences", "all": "All clips"}
+SLICE_TITLES = {
+    "numbers": "Dictated numbers",
+    "hesitant": "Hesitant numbers",
+    "people": "Numbers in people's voices",
+    "ordinary": "Ordinary sentences",
+    "all": "All clips",
+}
+
+OPTIONAL_SLICES = ("hesitant", "people")
+"""Slices that a dataset need not have: a gate passes over what it asks of them where there are no such clips."""
+
+NUMBER_SLICES = ("numbers", "hesitant", "people")
+"""Slices of dictated numbers: whatever is told of one is told of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +56,7 @@ class Figure:
     unit: str
     better: str
     of: Callable[[Sequence[ClipScore]], Statistic]
-    slices: tuple[str, ...] = ("numbers", "ordinary", "all")
+    slices: tuple[str, ...] = tuple(SLICES)
 
 
 def _share(test: Callable[[ClipScore], bool]) -> Callable[[Sequence[ClipScore]], Statistic]:
@@ -62,29 +77,31 @@ def _word_delay(q: float) -> Callable[[Sequence[ClipScore]], Statistic]:
 
 FIGURES: dict[str, Figure] = {
     "false_cut_offs": Figure(label="False cut-offs", unit="share", better="lower", of=_share(lambda s: s.turn.is_cut_off)),
-    "early_ends": Figure(label="Early ends", unit="share", better="lower", of=_share(lambda s: s.turn.is_early_end)),
+    "cut_offs_inside_last_word": Figure(
+        label="Of them inside the last word", unit="share", better="lower", of=_share(lambda s: s.turn.is_inside_last_word)
+    ),
     "missed_ends": Figure(label="Missed ends", unit="share", better="lower", of=_share(lambda s: s.turn.is_missed)),
     "latency_p50_s": Figure(label="End-of-turn latency p50", unit="s", better="lower", of=_latency(0.5)),
     "latency_p90_s": Figure(label="End-of-turn latency p90", unit="s", better="lower", of=_latency(0.9)),
     "latency_p95_s": Figure(label="End-of-turn latency p95", unit="s", better="lower", of=_latency(0.95)),
     "digit_strings_exact": Figure(
-        label="Digit strings exact", unit="share", better="higher", of=_share(lambda s: s.digits.is_exact), slices=("numbers",)
+        label="Digit strings exact", unit="share", better="higher", of=_share(lambda s: s.digits.is_exact), slices=NUMBER_SLICES
     ),
     "digit_error_rate": Figure(
         label="Digit error rate",
         unit="rate",
         better="lower",
         of=_rate(lambda s: s.digits.edits.num_errors, lambda s: s.digits.edits.num_reference),
-        slices=("numbers",),
+        slices=NUMBER_SLICES,
     ),
     "written_as_words": Figure(
-        label="Written as words", unit="share", better="higher", of=_share(lambda s: s.digits.form == "words"), slices=("numbers",)
+        label="Written as words", unit="share", better="higher", of=_share(lambda s: s.digits.form == "words"), slices=NUMBER_SLICES
     ),
     "written_as_digits": Figure(
-        label="Written in glyphs", unit="share", better="lower", of=_share(lambda s: s.digits.form == "digits"), slices=("numbers",)
+        label="Written in glyphs", unit="share", better="lower", of=_share(lambda s: s.digits.form == "digits"), slices=NUMBER_SLICES
     ),
     "written_mixed": Figure(
-        label="Written both ways", unit="share", better="lower", of=_share(lambda s: s.digits.form == "mixed"), slices=("numbers",)
+        label="Written both ways", unit="share", better="lower", of=_share(lambda s: s.digits.form == "mixed"), slices=NUMBER_SLICES
     ),
     "word_error_rate": Figure(
         label="Word error rate", unit="rate", better="lower", of=_rate(lambda s: s.words.num_errors, lambda s: s.words.num_reference)
@@ -136,6 +153,11 @@ HEADLINES = (
     Headline(slice_name="numbers", figure="written_as_words", label="Numbers written as words"),
     Headline(slice_name="numbers", figure="latency_p50_s", label="End-of-turn latency after numbers, p50"),
     Headline(slice_name="numbers", figure="latency_p95_s", label="End-of-turn latency after numbers, p95"),
+    Headline(slice_name="hesitant", figure="false_cut_offs", label="False cut-offs inside hesitant numbers"),
+    Headline(slice_name="hesitant", figure="latency_p50_s", label="End-of-turn latency after hesitant numbers, p50"),
+    Headline(slice_name="people", figure="false_cut_offs", label="False cut-offs inside numbers in people's voices"),
+    Headline(slice_name="people", figure="digit_strings_exact", label="Digit strings exact in people's voices"),
+    Headline(slice_name="people", figure="latency_p50_s", label="End-of-turn latency after numbers in people's voices, p50"),
     Headline(slice_name="ordinary", figure="latency_p50_s", label="End-of-turn latency after sentences, p50"),
     Headline(slice_name="ordinary", figure="latency_p95_s", label="End-of-turn latency after sentences, p95"),
     Headline(slice_name="ordinary", figure="word_error_rate", label="Word error rate on ordinary sentences"),
@@ -154,10 +176,19 @@ def sliced(scores: Sequence[ClipScore]) -> dict[str, list[ClipScore]]:
     return {name: members for name, members in kept.items() if members}
 
 
-def figures_of(scores: Sequence[ClipScore], names: Iterable[str]) -> dict[str, Any]:
-    """Return the figures called `names` over `scores`, each with its interval, as they stand in report.json."""
+def resampling_of(scores: Sequence[ClipScore]) -> Resampling:
+    """Draw the clips of `scores` by their speakers."""
+    return Resampling.of([score.frames.speaker for score in scores])
+
+
+def figures_of(scores: Sequence[ClipScore], names: Iterable[str], resampling: Resampling | None = None) -> dict[str, Any]:
+    """Return the figures called `names` over `scores`, each with its interval, as they stand in report.json.
+
+    `resampling` is that of the clips, where it was drawn before.
+    """
+    drawn = resampling or resampling_of(scores)
     statistics = {name: FIGURES[name].of(scores) for name in names}
-    return to_json({name: estimate(one, len(scores), is_share=FIGURES[name].unit in ("share", "rate")) for name, one in statistics.items()})
+    return to_json({name: estimate(one, drawn, is_share=FIGURES[name].unit in ("share", "rate")) for name, one in statistics.items()})
 
 
 def to_json(estimates: dict[str, Estimate]) -> dict[str, Any]:

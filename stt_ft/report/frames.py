@@ -6,9 +6,10 @@ One line a clip and model (times in seconds of the clip; row t of `pause` is wha
      "pause": [[p0, p1, p2, p3], …], "reference": [["order", 0.44, 0.71], …], "number_spans": [[2.1, 5.9]], "speech_end_s": 5.9,
      "duration_s": 7.5, "kind": "number", "speaker": "en-gb+m2"}
 
-A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary"; `speaker` is there when the dataset knows it.
-Two more keys are there when there is something to say: `channel` ("phone", "noise 10 dB") of a twin of the clip, and `classes`, the heads'
-probabilities of the classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have
+A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". More keys are there when there is something to
+say: `speaker`, `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": real people's digits, glued into
+numbers) when the manifest knows them, `channel` ("phone", "noise 10 dB") of a twin of the clip, and `classes`, the heads' probabilities
+of the classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have
 no tokens and no words; its rows say 1 once there have been 0.5, 1 and 2 seconds of silence. `text_lag_s` is the model's.
 """
 
@@ -30,6 +31,8 @@ from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.metrics.endpointing import Turn
 
 KINDS = ("number", "ordinary")
+MANNERS = ("natural", "hesitant")
+VOICES = ("people",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,9 @@ class ClipFrames:
         text_tokens: one a frame; none from a voice activity detector.
         pause: the heads' pause probabilities [T, H], rounded to five decimals as on disk.
         reference: what was said; never empty.
+        speaker: who speaks, None where nobody knows.
+        manner: how the number was dictated, one of `MANNERS`; None where nobody knows.
+        voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
         channel: what the clip came through ("phone", "noise 10 dB"); None for the recording itself.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
     """
@@ -78,6 +84,8 @@ class ClipFrames:
     reference: tuple[SpokenWord, ...]
     duration_s: float
     speaker: str | None = None
+    manner: str | None = None
+    voices: str | None = None
     channel: str | None = None
     text_lag_s: float | None = None
     classes: np.ndarray | None = None
@@ -85,6 +93,10 @@ class ClipFrames:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.manner not in (None, *MANNERS):
+            raise ValueError(f"manner must be one of {', '.join(MANNERS)}, got {self.manner!r}")
+        if self.voices not in (None, *VOICES):
+            raise ValueError(f"voices must be {' or '.join(VOICES)}, got {self.voices!r}")
         if not self.reference:
             raise ValueError("the reference has no words")
         if self.pause.ndim != 2 or not np.isfinite(self.pause).all():
@@ -95,8 +107,14 @@ class ClipFrames:
     @cached_property
     def turn(self) -> Turn:
         """The clip as an agent hears it."""
-        last = max(self.reference, key=lambda word: word.start_s)
-        return Turn(pause_probs=self.pause, last_word_start_s=last.start_s, last_word_end_s=self.speech_end_s)
+        starts_s = [word.start_s for word in self.reference]
+        return Turn(
+            pause_probs=self.pause,
+            first_word_start_s=min(starts_s),
+            last_word_start_s=max(starts_s),
+            last_word_end_s=self.speech_end_s,
+            first_text_s=min((word.appeared_s for word in self.words), default=None),
+        )
 
     @property
     def speech_end_s(self) -> float:
@@ -129,7 +147,7 @@ class ClipFrames:
             "duration_s": round(self.duration_s, 4),
             "kind": self.kind,
         }
-        optional: dict[str, Any] = {"speaker": self.speaker, "channel": self.channel, "text_lag_s": self.text_lag_s}
+        optional: dict[str, Any] = {name: getattr(self, name) for name in ("speaker", "manner", "voices", "channel", "text_lag_s")}
         if self.classes is not None:
             optional["classes"] = np.round(self.classes.astype(np.float64), 4).tolist()
         return {**value, **{key: one for key, one in optional.items() if one is not None}}
@@ -149,6 +167,8 @@ class ClipFrames:
             reference=tuple(SpokenWord(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
             speaker=value.get("speaker"),
+            manner=value.get("manner"),
+            voices=value.get("voices"),
             channel=value.get("channel"),
             text_lag_s=value.get("text_lag_s"),
             classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),

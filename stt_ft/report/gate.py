@@ -11,7 +11,8 @@ from typing import Any
 
 from stt_ft.core.config import load_config, nearest
 from stt_ft.core.errors import CheckFailed
-from stt_ft.report.figures import FIGURES, SLICES
+from stt_ft.report.figures import FIGURES, OPTIONAL_SLICES, SLICES
+from stt_ft.report.table import show_interval
 from stt_ft.report.verdict import show_value
 
 DEFAULT_GATE = Path(str(resources.files("stt_ft.report") / "gate.yaml"))
@@ -26,6 +27,9 @@ class _Limit:
     bound: Callable[[float, float], float]
     sign: str
     needs_baseline: bool
+
+    def holds(self, value: float, bound: float) -> bool:
+        return value <= bound + _SLACK if self.sign == "<=" else value >= bound - _SLACK
 
 
 _LIMITS = {
@@ -60,11 +64,15 @@ class GateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One limit on one figure, held or not; `line` says it in words."""
+    """One limit on one figure: `outcome` is "passed", "failed" or "skipped" (an optional slice without clips); `line` says it in words."""
 
     name: str
-    passed: bool
+    outcome: str
     line: str
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome == "failed"
 
 
 def load_gate(path: str | Path | None = None) -> GateConfig:
@@ -72,32 +80,55 @@ def load_gate(path: str | Path | None = None) -> GateConfig:
     return load_config(GateConfig, DEFAULT_GATE if path is None else path)
 
 
-def check_report(report: dict[str, Any], gate: GateConfig) -> list[CheckResult]:
-    """Hold `report` to every limit of `gate`, in order; raises `CheckFailed` when a limit needs a baseline that the report lacks."""
+def check_report(report: dict[str, Any], gate: GateConfig, *, strict: bool = False) -> list[CheckResult]:
+    """Hold `report` to every limit of `gate`, in order; raises `CheckFailed` when a limit needs a baseline that the report lacks.
+
+    `strict` asks that the bad end of the 95 % interval keeps the limit too: of the figure's own interval or, for a limit against the
+    baseline, of the paired interval of the difference, put on top of the baseline's figure.
+    """
     results = []
     for name, limits in gate.checks.items():
         slice_name, _, figure = name.partition(".")
         for limit_name, limit in limits.items():
-            results.append(_check(report, slice_name, figure, limit_name, limit))
+            results.append(_check(report, slice_name, figure, limit_name, limit, strict=strict))
     return results
 
 
-def _check(report: dict[str, Any], slice_name: str, figure: str, limit_name: str, limit: float) -> CheckResult:
+def _check(report: dict[str, Any], slice_name: str, figure: str, limit_name: str, limit: float, *, strict: bool) -> CheckResult:
     kind, name = _LIMITS[limit_name], f"{slice_name}.{figure} {limit_name}"
+    if slice_name in OPTIONAL_SLICES and not report["num_clips"].get(slice_name):
+        return CheckResult(name=name, outcome="skipped", line=f"{name}: no {slice_name} clips")
     if kind.needs_baseline and report["baseline"] is None:
         raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")
     ours = _figure(report, report["model"], slice_name, figure)
     theirs = _figure(report, report["baseline"], slice_name, figure) if kind.needs_baseline else {"value": 0.0}
     if ours is None or theirs is None:
-        return CheckResult(name=name, passed=False, line=f"{name}: the report has no such figure ({slice_name}: no clips)")
+        return CheckResult(name=name, outcome="failed", line=f"{name}: the report has no such figure ({slice_name}: no clips)")
     if ours["value"] is None or theirs["value"] is None:
-        return CheckResult(name=name, passed=False, line=f"{name}: too many turns never end for this figure to exist")
+        return CheckResult(name=name, outcome="failed", line=f"{name}: too many turns never end for this figure to exist")
     unit, bound = FIGURES[figure].unit, kind.bound(theirs["value"], limit)
-    passed = ours["value"] <= bound + _SLACK if kind.sign == "<=" else ours["value"] >= bound - _SLACK
     beside = f" (baseline {show_value(theirs['value'], unit)})" if kind.needs_baseline else ""
-    relation = kind.sign if passed else f"is not {kind.sign}"
-    line = f"{slice_name}.{figure}: {show_value(ours['value'], unit)} {relation} {show_value(bound, unit)}{beside}"
-    return CheckResult(name=name, passed=passed, line=line)
+    held = kind.holds(ours["value"], bound)
+    shown = f"{slice_name}.{figure}: {show_value(ours['value'], unit)} {show_interval(ours, unit)}"
+    line = f"{shown} {kind.sign if held else f'is not {kind.sign}'} {show_value(bound, unit)}{beside}"
+    if held and strict:
+        end = _bad_end(report, slice_name, figure, kind, ours, theirs["value"])
+        held = end is not None and kind.holds(end, bound)
+        if not held:
+            reach = "has no end" if end is None else f"reaches {show_value(end, unit)}"
+            line += f", but its interval {reach} (--strict)"
+    return CheckResult(name=name, outcome="passed" if held else "failed", line=line)
+
+
+def _bad_end(
+    report: dict[str, Any], slice_name: str, figure: str, kind: _Limit, ours: dict[str, Any], baseline_value: float
+) -> float | None:
+    """Return the end of the interval that is nearest to breaking the limit, or beyond it; None where it is infinite."""
+    end = "high" if kind.sign == "<=" else "low"
+    difference = report["differences"].get(slice_name, {}).get(figure) if kind.needs_baseline else None
+    if difference is None:
+        return ours[end]
+    return None if difference[end] is None else baseline_value + difference[end]
 
 
 def _figure(report: dict[str, Any], model: str, slice_name: str, figure: str) -> dict[str, Any] | None:
@@ -106,11 +137,15 @@ def _figure(report: dict[str, Any], model: str, slice_name: str, figure: str) ->
 
 def junit_xml(results: list[CheckResult]) -> str:
     """Return the results as a JUnit test suite, one case a limit."""
-    num_failures = sum(not result.passed for result in results)
-    suite = ET.Element("testsuite", name="stt-ft gate", tests=str(len(results)), failures=str(num_failures))
+    counts = {outcome: str(sum(result.outcome == outcome for result in results)) for outcome in ("failed", "skipped")}
+    suite = ET.Element("testsuite", name="stt-ft gate", tests=str(len(results)), failures=counts["failed"], skipped=counts["skipped"])
     for result in results:
         case = ET.SubElement(suite, "testcase", classname="stt-ft.gate", name=result.name)
-        if not result.passed:
+        if result.failed:
             ET.SubElement(case, "failure", message=result.line).text = result.line
+        elif result.outcome == "skipped":
+            ET.SubElement(case, "skipped", message=result.line)
+        else:
+            ET.SubElement(case, "system-out").text = result.line
     ET.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"

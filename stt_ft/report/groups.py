@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from stt_ft.metrics.digit_strings import number_runs
-from stt_ft.report.figures import figures_of
+from stt_ft.report.figures import NUMBER_SLICES, SLICES, figures_of
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.scores import ClipScore
 
@@ -20,30 +20,30 @@ MIN_PAUSE_S = 0.25
 """Silence between two words of a number from which it counts as a pause."""
 
 GROUP_FIGURES = {
-    "number": ("false_cut_offs", "digit_strings_exact", "written_as_words", "latency_p50_s", "latency_p95_s"),
+    **dict.fromkeys(NUMBER_SLICES, ("false_cut_offs", "digit_strings_exact", "written_as_words", "latency_p50_s", "latency_p95_s")),
     "ordinary": ("false_cut_offs", "word_error_rate", "latency_p50_s", "latency_p95_s"),
 }
-"""Kind of clip -> figures that its parts are told in."""
+"""Slice -> figures that its parts are told in."""
 
 
 def build_groups(scores: dict[str, list[ClipScore]]) -> list[dict[str, Any]]:
-    """Return the parts: what they are parts of ("digits", "speaker" …), which one, how many clips, and model -> figures.
+    """Return the parts: of which slice, by what ("length", "speaker" …), which one, how many clips, and model -> figures.
 
     Args:
         scores: model -> its clips, all in the same order.
     """
     groups = []
     clips = [score.frames for score in next(iter(scores.values()))]
-    for kind, figures in GROUP_FIGURES.items():
-        positions = [position for position, clip in enumerate(clips) if clip.kind == kind]
-        for title, part_of in _divisions(kind, [clips[position] for position in positions]).items():
+    for slice_name, figures in GROUP_FIGURES.items():
+        positions = [position for position, clip in enumerate(clips) if SLICES[slice_name](clip)]
+        for title, part_of in _divisions(slice_name, [clips[position] for position in positions]).items():
             parts: dict[str, list[int]] = {}
             for position in positions:
                 parts.setdefault(part_of(clips[position]), []).append(position)
             for part in sorted(parts, key=lambda part: (len(part), part)):
                 if len(parts) > 1 and len(parts[part]) >= MIN_CLIPS:
                     by_model = {model: figures_of([members[p] for p in parts[part]], figures) for model, members in scores.items()}
-                    groups.append({"kind": kind, "by": title, "part": part, "num_clips": len(parts[part]), "figures": by_model})
+                    groups.append({"slice": slice_name, "by": title, "part": part, "num_clips": len(parts[part]), "figures": by_model})
     return groups
 
 
@@ -55,18 +55,18 @@ def build_channels(scores: dict[str, list[ClipScore]], twins: dict[str, dict[str
         twins: channel -> model -> the twins of the same clips, in the same order.
     """
     groups = []
-    for kind, figures in GROUP_FIGURES.items() if twins else ():
+    for slice_name, figures in GROUP_FIGURES.items() if twins else ():
         for channel, by_model in {"as recorded": scores, **twins}.items():
-            members = {model: [one for one in ones if one.frames.kind == kind] for model, ones in by_model.items()}
+            members = {model: [one for one in ones if SLICES[slice_name](one.frames)] for model, ones in by_model.items()}
             num_clips = len(next(iter(members.values())))
             if num_clips:
                 told = {model: figures_of(ones, figures) for model, ones in members.items()}
-                groups.append({"kind": kind, "by": "channel", "part": channel, "num_clips": num_clips, "figures": told})
+                groups.append({"slice": slice_name, "by": "channel", "part": channel, "num_clips": num_clips, "figures": told})
     return groups
 
 
-def _divisions(kind: str, clips: Sequence[ClipFrames]) -> dict[str, Callable[[ClipFrames], str]]:
-    """Return the ways to divide clips of a kind: title -> the part that a clip belongs to."""
+def _divisions(slice_name: str, clips: Sequence[ClipFrames]) -> dict[str, Callable[[ClipFrames], str]]:
+    """Return the ways to divide the clips of a slice: title -> the part that a clip belongs to."""
     if not clips:
         return {}
     usual_rate = median(_words_per_s(clip) for clip in clips)
@@ -74,7 +74,7 @@ def _divisions(kind: str, clips: Sequence[ClipFrames]) -> dict[str, Callable[[Cl
         "speed": lambda clip: "slower half" if _words_per_s(clip) < usual_rate else "faster half",
         "speaker": lambda clip: clip.speaker or "unknown",
     }
-    if kind == "number":
+    if slice_name in NUMBER_SLICES:
         divisions = {
             "length": lambda clip: f"{sum(stop - start for start, stop in number_runs(clip.reference_texts))} words",
             "pause inside": lambda clip: f"{MIN_PAUSE_S} s or more" if _longest_pause_s(clip) >= MIN_PAUSE_S else "none",

@@ -22,7 +22,7 @@ from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.token_store import TokenStore, audio_key
 from stt_ft.model.words import words_from_tokens
-from stt_ft.report.frames import ClipFrames, HeardWord, SpokenWord, kind_of
+from stt_ft.report.frames import MANNERS, VOICES, ClipFrames, HeardWord, SpokenWord, kind_of
 
 Item = TypeVar("Item")
 
@@ -31,11 +31,14 @@ def references_of(data: Dataset, clips: Sequence[Clip]) -> list[tuple[SpokenWord
     """Return what was said in each clip, word by word with times.
 
     Raises:
-        DatasetError: by clip, when nothing was said, a stretch has no words since the script does not fit it, or a number is still one long
-            word, inside which no cut-off could be seen.
+        DatasetError: by clip, when its `manner` or `voices` is none that a report knows, nothing was said, a stretch has no words since the
+            script does not fit it, or a number is still one long word, inside which no cut-off could be seen.
     """
     references = []
     for clip in clips:
+        for key, known in (("manner", MANNERS), ("voices", VOICES)):
+            if clip.extra.get(key) not in (None, *known):
+                raise DatasetError(f"{data.directory}: clip {clip.path}: {key} must be {' or '.join(known)}, got {clip.extra[key]!r}")
         read, sidecar = data.read_sidecar(clip), data.sidecar_path(clip)
         words = read.alignments
         if not words:
@@ -123,6 +126,8 @@ class _Hearing:
             reference=reference,
             duration_s=clip.duration_s,
             speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
+            manner=clip.extra.get("manner"),
+            voices=clip.extra.get("voices"),
             channel=None if channel is None else channel.name,
             text_lag_s=model.text_lag_s,
             classes=stream.head_probs[first_row:, :, 1:] if self._all_classes else None,

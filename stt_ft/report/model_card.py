@@ -14,7 +14,7 @@ from stt_ft.core.manifest import Dataset
 from stt_ft.core.yaml_text import dump_yaml
 from stt_ft.model.safetensors_file import read_header
 from stt_ft.report.figures import FIGURES, SLICE_TITLES, models_of
-from stt_ft.report.table import headline_rows, show_interval
+from stt_ft.report.table import headline_rows, resampled, show_interval
 from stt_ft.report.verdict import show_value, verdict_of
 
 BASE_LICENCE = "cc-by-4.0"
@@ -151,4 +151,4 @@ def _figures(report: dict[str, Any]) -> Iterator[str]:
         unit = FIGURES[row.figure].unit
         cells = (f"{show_value(estimates[name]['value'], unit)} {show_interval(estimates[name], unit)}" for name in models)
         yield f"| {FIGURES[row.figure].label} | {' | '.join(cells)} |"
-    yield "\nIn brackets: 95 % bootstrap intervals over clips."
+    yield f"\nIn brackets: 95 % bootstrap intervals. {resampled(report)}."

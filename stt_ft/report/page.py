@@ -10,14 +10,14 @@ from typing import Any
 from stt_ft.core.atomic import write_text
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.charts import interval_bars, latency_curve
-from stt_ft.report.figures import FIGURES, SLICE_TITLES, models_of
+from stt_ft.report.figures import FIGURES, NUMBER_SLICES, SLICE_TITLES, models_of
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.groups import GROUP_FIGURES
 from stt_ft.report.page_clips import page_clips
 from stt_ft.report.page_parts import render_page
 from stt_ft.report.page_tables import (
-    digit_table,
-    head_tables,
+    digit_tables,
+    head_rows,
     hypothesis_tables,
     reliability,
     substitution_lists,
@@ -26,8 +26,9 @@ from stt_ft.report.page_tables import (
     turn_table,
 )
 from stt_ft.report.scores import score_clip
-from stt_ft.report.table import headline_rows, show_interval
-from stt_ft.report.verdict import change_of, show_change, show_value, verdict_of
+from stt_ft.report.systems import rule_label
+from stt_ft.report.table import headline_rows, resampled, show_interval
+from stt_ft.report.verdict import MIN_CLIPS, TOO_FEW, change_in, show_change, show_value, verdict_of
 
 
 def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames], *, dataset: Path) -> None:
@@ -43,7 +44,7 @@ def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames],
     scores = {model: [score_clip(clip, rule) for clip in frames if clip.model == model and clip.channel is None] for model in models}
     clips = page_clips(scores, model=report["model"], baseline=report["baseline"], rule=rule, dataset=dataset, page_dir=path.parent)
     roles = {model: "theirs" if model == report["baseline"] else "ours" for model in models}
-    curve_slice = "numbers" if report["num_clips"]["numbers"] else "all"
+    curve_slices = [name for name in NUMBER_SLICES if report["num_clips"][name]] or ["all"]
     html = render_page(
         "page.html.j2",
         scripts=("timeline.js", "page.js"),
@@ -54,23 +55,19 @@ def write_page(path: Path, report: dict[str, Any], frames: Sequence[ClipFrames],
         roles=roles,
         groups=_headline_groups(report, roles),
         all_figures=_all_figures(report),
-        budgets=_budgets(report, curve_slice),
+        curves=[_curve(report, name, roles) for name in curve_slices],
+        resampled=resampled(report),
+        min_clips=MIN_CLIPS,
+        rule=rule_label(report["rule"]),
         groups_by=_groups_by(report),
         calibration=_calibration(report),
         turn=turn_table(report, roles),
-        digits=digit_table(report),
+        digits=digit_tables(report),
         substitutions=substitution_lists(report),
-        heads=head_tables(report, curve_slice),
+        heads=[{"title": SLICE_TITLES[name], "rows": head_rows(report, name)} for name in curve_slices],
         hypotheses=hypothesis_tables(report),
         reliability=reliability(report, "all", roles),
         training=training(report),
-        curve_title=SLICE_TITLES[curve_slice],
-        curve=latency_curve(
-            {model: curves[curve_slice] for model, curves in report["curves"].items()},
-            figures={model: report["figures"][model][curve_slice] for model in models},
-            roles=roles,
-            timers=timer_figures(report, curve_slice),
-        ),
         provenance=json.dumps({key: report[key] for key in ("rule", "provenance") if key in report}, indent=2, ensure_ascii=False),
     )
     write_text(path, html)
@@ -83,18 +80,19 @@ def _headline_groups(report: dict[str, Any], roles: dict[str, str]) -> list[dict
         if not groups or groups[-1]["slice"] != row.slice_name:
             num_clips = report["num_clips"][row.slice_name]
             groups.append({"slice": row.slice_name, "title": SLICE_TITLES[row.slice_name], "num_clips": num_clips, "rows": []})
-        groups[-1]["rows"].append(_row(row.figure, estimates, difference, roles))
+        change = change_in(report, row.slice_name, row.figure)
+        groups[-1]["rows"].append(_row(row.figure, estimates, difference, change, roles))
     return groups
 
 
-def _row(name: str, estimates: dict[str, Any], difference: dict[str, Any] | None, roles: dict[str, str]) -> dict[str, Any]:
+def _row(name: str, estimates: dict[str, Any], difference: dict[str, Any] | None, change: str, roles: dict[str, str]) -> dict[str, Any]:
     figure = FIGURES[name]
     return {
         "name": name,
         "label": figure.label,
         "cells": {model: (show_value(one["value"], figure.unit), show_interval(one, figure.unit)) for model, one in estimates.items()},
-        "change": None if difference is None else show_change(difference["value"], figure.unit),
-        "verdict": change_of(name, difference),
+        "change": "too few" if change == TOO_FEW else None if difference is None else show_change(difference["value"], figure.unit),
+        "verdict": change.replace(" ", "-"),
         "bars": interval_bars(estimates, unit=figure.unit, roles=roles),
     }
 
@@ -115,6 +113,17 @@ def _all_figures(report: dict[str, Any]) -> list[dict[str, Any]]:
     return tables
 
 
+def _curve(report: dict[str, Any], slice_name: str, roles: dict[str, str]) -> dict[str, Any]:
+    """Return latency against cut-offs in a slice: the drawing, and the best latency within each budget as text."""
+    drawing = latency_curve(
+        {model: curves[slice_name] for model, curves in report["curves"].items()},
+        figures={model: report["figures"][model][slice_name] for model in models_of(report)},
+        roles=roles,
+        timers=timer_figures(report, slice_name),
+    )
+    return {"title": SLICE_TITLES[slice_name], "drawing": drawing, "budgets": _budgets(report, slice_name)}
+
+
 def _budgets(report: dict[str, Any], slice_name: str) -> list[dict[str, Any]]:
     """Return the best median latency of each model within each budget of cut-offs, as text."""
     by_model = {model: curves[slice_name]["latency_within"] for model, curves in report["curves"].items()}
@@ -129,9 +138,9 @@ def _budgets(report: dict[str, Any], slice_name: str) -> list[dict[str, Any]]:
 
 
 def _groups_by(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a table for each kind of clip: a row a part, and in it each model's figures as text."""
+    """Return a table a slice: a row a part, and in it each model's figures as text."""
     tables = []
-    for kind, names in GROUP_FIGURES.items():
+    for slice_name, names in GROUP_FIGURES.items():
         rows = [
             {
                 "by": group["by"],
@@ -146,11 +155,10 @@ def _groups_by(report: dict[str, Any]) -> list[dict[str, Any]]:
                 ],
             }
             for group in report["groups"]
-            if group["kind"] == kind
+            if group["slice"] == slice_name
         ]
         if rows:
-            title = SLICE_TITLES["numbers" if kind == "number" else kind]
-            tables.append({"title": title, "labels": [FIGURES[name].label for name in names], "rows": rows})
+            tables.append({"title": SLICE_TITLES[slice_name], "labels": [FIGURES[name].label for name in names], "rows": rows})
     return tables
 
 

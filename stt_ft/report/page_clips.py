@@ -10,8 +10,9 @@ import numpy as np
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.timing import frame_heard_s
-from stt_ft.metrics.endpointing import EndpointRule, first_row_known_at, held_level
+from stt_ft.metrics.endpointing import EndpointRule, level_of
 from stt_ft.metrics.word_errors import scoring_form
+from stt_ft.report.figures import SLICES
 from stt_ft.report.page_sound import PageSounds, outline
 from stt_ft.report.scores import ClipScore
 from stt_ft.text.digit_words import is_digit_word
@@ -65,10 +66,11 @@ def page_clips(
 
 def _payload(score: ClipScore, by_model: dict[str, ClipScore], *, rule: EndpointRule, change: str, samples: np.ndarray) -> dict[str, Any]:
     frames = score.frames
-    highest = [_highest_before_last_word(one, rule) for one in by_model.values()]
+    highest = [_highest_while_speaking(one, rule) for one in by_model.values()]
     return {
         "clip": frames.clip,
         "kind": frames.kind,
+        "slices": [name for name, keep in SLICES.items() if keep(frames)],
         "speaker": frames.speaker,
         "duration": frames.duration_s,
         "viewEnd": _view_end_s(by_model),
@@ -97,6 +99,7 @@ def _model_payload(score: ClipScore) -> dict[str, Any]:
     return {
         "words": [[word.text, round(word.appeared_s, 3), right] for word, right in zip(score.frames.words, _are_right(score), strict=True)],
         "cutOff": score.turn.cut_off_s,
+        "cutsLastWord": score.turn.is_inside_last_word,
         "ended": score.turn.ended_s,
         "latency": None if score.turn.is_missed else round(latency_s, 3),
         "pause": np.round(score.frames.pause, 3).T.tolist(),
@@ -127,8 +130,7 @@ def _change(after: ClipScore, before: ClipScore | None) -> str:
     return "as before" if after.frames.word_texts == before.frames.word_texts else "other words"
 
 
-def _highest_before_last_word(score: ClipScore, rule: EndpointRule) -> float:
-    """Return the level that the rule's head kept while words were still to come: how near a cut-off was."""
+def _highest_while_speaking(score: ClipScore, rule: EndpointRule) -> float:
+    """Return the level that the rule's head kept while the turn was not over: how near a cut-off was."""
     turn = score.frames.turn
-    level = held_level(turn.pause_probs, head=rule.head, hold_frames=rule.hold_frames, ignore_frames=rule.ignore_frames)
-    return float(level[: first_row_known_at(turn.last_word_start_s)].max(initial=0.0))
+    return float(level_of(turn, rule)[turn.speaking_rows].max(initial=0.0))

@@ -6,22 +6,19 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.diagrams import reliability_diagram, training_diagram
-from stt_ft.report.figures import FIGURES, SLICE_TITLES, models_of
+from stt_ft.report.figures import FIGURES, NUMBER_SLICES, SLICE_TITLES, models_of
 from stt_ft.report.hypotheses import CLOCK_TITLES, taught
+from stt_ft.report.systems import frames_text
 from stt_ft.report.table import show_interval
 from stt_ft.report.training_course import LOSSES
 from stt_ft.report.verdict import show_value
 
-TURN_COLUMNS = (
-    ("numbers", "false_cut_offs", "cut-offs"),
-    ("numbers", "missed_ends", "missed"),
-    ("numbers", "latency_p50_s", "p50"),
-    ("numbers", "latency_p95_s", "p95"),
-    ("ordinary", "false_cut_offs", "cut-offs"),
-    ("ordinary", "missed_ends", "missed"),
-    ("ordinary", "latency_p50_s", "p50"),
-    ("ordinary", "latency_p95_s", "p95"),
+TURN_COLUMNS = tuple(
+    (slice_name, figure, short)
+    for slice_name in (*NUMBER_SLICES, "ordinary")
+    for figure, short in (("false_cut_offs", "cut-offs"), ("missed_ends", "missed"), ("latency_p50_s", "p50"), ("latency_p95_s", "p95"))
 )
 """Slice, figure and its short name, of the table of ways to end the turn."""
 
@@ -33,7 +30,8 @@ def turn_table(report: dict[str, Any], roles: dict[str, str]) -> dict[str, Any]:
     columns = [column for column in TURN_COLUMNS if report["num_clips"][column[0]]]
     groups = [(SLICE_TITLES[name], sum(column[0] == name for column in columns)) for name in dict.fromkeys(column[0] for column in columns)]
     rule = report["rule"]
-    in_use = f"above {rule['threshold']:g} for {rule['hold_frames']} frame{'' if rule['hold_frames'] == 1 else 's'}"
+    name = EndpointRule(**rule).name
+    in_use = f"above {rule['threshold']:g} for {frames_text(rule['hold_frames'])}" if name is None else f"{name}'s rule"
     labels = {name: f"{name}, {in_use}" for name in models_of(report)} | {name: one["label"] for name, one in report["systems"].items()}
     rows = []
     for name, label in labels.items():
@@ -57,7 +55,7 @@ def timer_figures(report: dict[str, Any], slice_name: str) -> dict[str, dict[str
     }
 
 
-def head_tables(report: dict[str, Any], slice_name: str) -> list[dict[str, Any]]:
+def head_rows(report: dict[str, Any], slice_name: str) -> list[dict[str, Any]]:
     """Return a row a head: for each model its cut-offs and latency at the rule in use, latency within 5 % cut-offs, and the area."""
     by_model = [report["heads"][model][slice_name] for model in models_of(report)]
     rows = []
@@ -95,9 +93,13 @@ def hypothesis_tables(report: dict[str, Any]) -> list[dict[str, Any]]:
     return tables
 
 
-def digit_table(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what became of the digits, a row an outcome and a cell a model, and the share of errors in each fifth of the number."""
-    errors = [report["digit_errors"][model] for model in models_of(report)]
+def digit_tables(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a table a slice of numbers: what became of the digits, an outcome a row, and where in the number errors fall."""
+    slices = [name for name in NUMBER_SLICES if report["num_clips"][name]]
+    return [_digit_table(SLICE_TITLES[name], [report["digit_errors"][model][name] for model in models_of(report)]) for name in slices]
+
+
+def _digit_table(title: str, errors: list[dict[str, Any]]) -> dict[str, Any]:
     rows = [
         (label, [f"{one[key]} ({_share_of(one[key], one['num_digits'])})" for one in errors])
         for key, label in (
@@ -112,7 +114,7 @@ def digit_table(report: dict[str, Any]) -> dict[str, Any]:
     fifths = [[sum(one["errors_by_tenth_of_number"][at : at + 2]) for at in range(0, 10, 2)] for one in errors]
     places = ("first", "second", "middle", "fourth", "last")
     rows += [(f"errors in its {place} fifth", [str(fifth[at]) for fifth in fifths]) for at, place in enumerate(places)]
-    return {"num_digits": errors[0]["num_digits"], "rows": rows}
+    return {"title": title, "num_digits": errors[0]["num_digits"], "rows": rows}
 
 
 def substitution_lists(report: dict[str, Any], count: int = 10) -> dict[str, list[list[Any]]]:

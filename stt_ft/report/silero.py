@@ -47,6 +47,8 @@ def silero_frames(data: Dataset, heard: Sequence[ClipFrames]) -> list[ClipFrames
                     reference=one.reference,
                     duration_s=one.duration_s,
                     speaker=one.speaker,
+                    manner=one.manner,
+                    voices=one.voices,
                 )
             )
     return frames

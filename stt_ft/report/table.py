@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stt_ft.report.figures import FIGURES, HEADLINES, SLICE_TITLES, Headline, models_of
+from stt_ft.metrics.intervals import MIN_SPEAKERS
+from stt_ft.report.figures import FIGURES, HEADLINES, NUMBER_SLICES, SLICE_TITLES, Headline, models_of
 from stt_ft.report.hypotheses import taught
-from stt_ft.report.verdict import change_of, show_change, show_value, verdict_of
+from stt_ft.report.verdict import TOO_FEW, change_in, show_change, show_value, verdict_of
 
-_STYLES = {"better": "green", "worse": "red", "same": ""}
+_STYLES = {"better": "green", "worse": "red"}
 
 
 def print_report(report: dict[str, Any], console: Console | None = None) -> None:
@@ -22,6 +23,7 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
     console = console or Console()
     verdict = verdict_of(report)
     console.print(_table(report))
+    console.print(Text(f"{resampled(report)}.", style="dim"), highlight=False)
     if report["systems"]:
         console.print(_systems_table(report))
     for model, found in report["label_hypotheses"].items():
@@ -44,6 +46,17 @@ def show_interval(estimate: dict[str, Any], unit: str) -> str:
     return f"[{low}…{high}]"
 
 
+def resampled(report: dict[str, Any]) -> str:
+    """Say what the intervals resample, slices that differ apart."""
+    by_way: dict[str, list[str]] = {}
+    for slice_name, one in report["intervals"].items():
+        speakers = f"{one['num_speakers']} speakers, then their clips"
+        way = speakers if one["by"] == "speaker" else f"clips: fewer than {MIN_SPEAKERS} speakers known"
+        by_way.setdefault(way, []).append(SLICE_TITLES[slice_name].lower())
+    ways = [way if len(by_way) == 1 else f"{way} ({', '.join(titles)})" for way, titles in by_way.items()]
+    return f"Intervals resample {'; '.join(ways)}"
+
+
 def _table(report: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
@@ -60,27 +73,24 @@ def _table(report: dict[str, Any]) -> Table:
         figure = FIGURES[row.figure]
         cells = [Text(f"{show_value(estimates[m]['value'], figure.unit)} {show_interval(estimates[m], figure.unit)}") for m in models]
         if report["baseline"] is not None:
-            style = _STYLES[change_of(row.figure, difference)]
-            cells.append(Text(show_change(None if difference is None else difference["value"], figure.unit), style=style))
+            change = change_in(report, row.slice_name, row.figure)
+            moved = TOO_FEW if change == TOO_FEW else show_change(None if difference is None else difference["value"], figure.unit)
+            cells.append(Text(moved, style=_STYLES.get(change, "")))
         table.add_row(f"  {figure.label}", *cells)
     return table
 
 
 def _systems_table(report: dict[str, Any]) -> Table:
-    """Return the other ways to end the turn, a row each: cut-offs and median latency in numbers and in sentences."""
+    """Return the other ways to end the turn, a row each: cut-offs and median latency in every slice but "all"."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("other ways to end the turn")
-    columns = [
-        (slice_name, figure)
-        for slice_name in ("numbers", "ordinary")
-        if report["num_clips"][slice_name]
-        for figure in ("false_cut_offs", "latency_p50_s")
-    ]
-    for slice_name, figure in columns:
-        title = f"{slice_name}\n{'cut-offs' if figure == 'false_cut_offs' else 'p50'}"
-        table.add_column(title, justify="right", no_wrap=True)
+    slices = [name for name in (*NUMBER_SLICES, "ordinary") if report["num_clips"][name]]
+    for slice_name in slices:
+        table.add_column(f"{slice_name}\ncut-offs, p50", justify="right", no_wrap=True)
     for name, system in report["systems"].items():
-        cells = [report["figures"][name].get(slice_name, {}).get(figure) for slice_name, figure in columns]
-        shown = ["–" if one is None else show_value(one["value"], FIGURES[columns[at][1]].unit) for at, one in enumerate(cells)]
-        table.add_row(system["label"], *shown)
+        by_slice = [report["figures"][name][slice_name] for slice_name in slices]
+        pairs = [
+            [show_value(one[figure]["value"], FIGURES[figure].unit) for figure in ("false_cut_offs", "latency_p50_s")] for one in by_slice
+        ]
+        table.add_row(system["label"], *(", ".join(pair) for pair in pairs))
     return table

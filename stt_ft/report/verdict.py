@@ -10,10 +10,16 @@ from stt_ft.report.figures import FIGURES, HEADLINES, Headline
 TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1, "score": 0.02}
 """By unit: how much worse a figure may get, its interval leaving no doubt that it did, and still be called slightly worse."""
 
+MIN_CLIPS = 8
+"""Clips below which a difference is too few to say, whatever its interval."""
+
+TOO_FEW, TOO_FEW_TO_SAY = "too few", "too few to say"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`word` is "better", "worse", "mixed", "no clear change" or "measured"; `claim` says of what, `detail` is the line below it."""
+    """`word` is "better", "worse", "mixed", "no clear change", "too few to say" or "measured"; `claim` says of
+    what, `detail` is the line below it."""
 
     word: str
     claim: str
@@ -26,39 +32,60 @@ class Verdict:
 
 
 def verdict_of(report: dict[str, Any]) -> Verdict:
-    """Return what the report says, first of the false cut-offs inside numbers and then of everything that must not get worse."""
+    """Return what the report says of its headline figures.
+
+    "Better" needs a figure that is better beyond chance, none that is worse, and that the first one's point did not move the wrong way by
+    more than its tolerance, chance or not.
+    """
     if report["baseline"] is None:
         return Verdict(word="measured", claim=_measured(report), detail="No baseline was given, so nothing is said of better or worse.")
     rows = [row for row in HEADLINES if row.figure in report["differences"].get(row.slice_name, {})]
-    by_change: dict[str, list[Headline]] = {"better": [], "worse": [], "slightly worse": [], "same": []}
+    by_change: dict[str, list[Headline]] = {"better": [], "worse": [], "slightly worse": [], "same": [], TOO_FEW: []}
     for row in rows:
         by_change[_change(report, row)].append(row)
     better, worse = by_change["better"], by_change["worse"]
-    word = ("mixed" if better else "worse") if worse else ("better" if better else "no clear change")
+    doubtful = [rows[0]] if rows[0] not in (*better, *worse) and _may_be_worse(report, rows[0]) else []
+    if better:
+        word = "mixed" if worse or doubtful else "better"
+    else:
+        word = "worse" if worse else TOO_FEW_TO_SAY if len(by_change[TOO_FEW]) == len(rows) else "no clear change"
     counts = [f"{len(better)} of {len(rows)} headline figures are better beyond chance"]
     counts += [f"{len(by_change[change])} {change}" for change in ("worse", "slightly worse") if by_change[change]] or ["none is worse"]
-    detail = f"{', '.join(counts)} (95 % paired bootstrap intervals by clip)."
-    return Verdict(word=word, claim=_claim(report, rows[0], by_change), detail=detail)
+    counts += [f"{len(by_change[TOO_FEW])} of fewer than {MIN_CLIPS} clips, {TOO_FEW_TO_SAY}"] if by_change[TOO_FEW] else []
+    detail = f"{', '.join(counts)} (95 % paired bootstrap intervals)."
+    return Verdict(word=word, claim=_claim(report, rows[0], by_change, doubtful), detail=detail)
 
 
-def _claim(report: dict[str, Any], main: Headline, by_change: dict[str, list[Headline]]) -> str:
-    """Say how the first headline moved, and what else got worse."""
-    before, after = _value(report, report["baseline"], main), _value(report, report["model"], main)
-    verb = "fell" if main in by_change["better"] else "rose" if main in by_change["worse"] else "went"
-    claim = f"{main.label} {verb} from {before} to {after}"
-    others = [row for row in by_change["worse"] if row is not main]
+def _claim(report: dict[str, Any], main: Headline, by_change: dict[str, list[Headline]], doubtful: list[Headline]) -> str:
+    """Say what got better and by how much, the first headline before others; else what got worse; else how the first one moved."""
+    better, worse = by_change["better"], by_change["worse"]
+    told = next(iter(better or worse), main)
+    claim = _moved(report, told)
+    main_moved_wrong = main in (*worse, *doubtful)
+    if better and main_moved_wrong:
+        claim += f", but {_lower_first(_moved(report, main))}{', which may be chance' if doubtful else ''}"
+    others = [row for row in worse if row is not told and row is not main]
     if others:
-        claim += f", {'and worse too' if main in by_change['worse'] else 'but worse'} in {_listed(others)}"
-    elif main in by_change["better"]:
+        claim += f", {'but' if better and not main_moved_wrong else 'and'} worse {'too ' if told in worse else ''}in {_listed(others)}"
+    if told in better and not worse and not doubtful:
         claim += f", and nothing else got {'much ' if by_change['slightly worse'] else ''}worse"
-        unsure = [row for row in by_change["same"] if _may_be_worse(report, row)]
+        unsure = [row for row in (*by_change["same"], *by_change[TOO_FEW]) if _may_be_worse(report, row)]
         if unsure:
             claim += f" beyond chance; with so few clips it stays open for {_listed(unsure)}"
     return f"{claim}."
 
 
+def _moved(report: dict[str, Any], row: Headline) -> str:
+    """Say from what to what a figure went."""
+    before, after = (report["figures"][model][row.slice_name][row.figure]["value"] for model in (report["baseline"], report["model"]))
+    verb = "went"
+    if _change(report, row) in ("better", "worse"):
+        verb = "rose" if before is not None and (after is None or after > before) else "fell"
+    return f"{row.label} {verb} from {_value(report, report['baseline'], row)} to {_value(report, report['model'], row)}"
+
+
 def _may_be_worse(report: dict[str, Any], row: Headline) -> bool:
-    """Return whether a figure moved the wrong way by more than its tolerance, though its interval leaves room for chance."""
+    """Return whether a figure moved the wrong way by more than its tolerance, whatever room its interval leaves for chance."""
     moved, figure = report["differences"][row.slice_name][row.figure]["value"], FIGURES[row.figure]
     return moved is not None and (moved if figure.better == "lower" else -moved) > TOLERANCES[figure.unit]
 
@@ -84,10 +111,19 @@ def show_change(value: float | None, unit: str) -> str:
     return f"{sign}{number}{suffix}"
 
 
-def change_of(figure: str, difference: dict[str, Any] | None) -> str:
-    """Return "better" or "worse" when the whole 95 % interval of the difference lies on that side of zero, else "same"."""
-    if difference is None or difference["value"] is None:
+def change_in(report: dict[str, Any], slice_name: str, figure: str) -> str:
+    """Return how a figure of the model differs from the baseline's.
+
+    "better" or "worse" when the whole 95 % interval of the difference lies on that side of zero, or when a latency exists for one of the
+    two only; `TOO_FEW` of fewer than `MIN_CLIPS` clips; else "same".
+    """
+    difference = report["differences"].get(slice_name, {}).get(figure)
+    if difference is None:
         return "same"
+    if difference["num_clips"] < MIN_CLIPS:
+        return TOO_FEW
+    if difference["value"] is None:  # latencies alone are infinite, and lower is better
+        return "worse" if report["figures"][report["model"]][slice_name][figure]["value"] is None else "better"
     lower_is_better = FIGURES[figure].better == "lower"
     low, high = difference["low"], difference["high"]
     if high is not None and high < 0:
@@ -98,10 +134,9 @@ def change_of(figure: str, difference: dict[str, Any] | None) -> str:
 
 
 def _change(report: dict[str, Any], row: Headline) -> str:
-    """Return the change of a headline figure: "better", "worse", "slightly worse" (within the tolerance of its unit) or "same"."""
-    difference = report["differences"][row.slice_name][row.figure]
-    change = change_of(row.figure, difference)
-    slight = difference["value"] is not None and abs(difference["value"]) <= TOLERANCES[FIGURES[row.figure].unit]
+    """Return the change of a headline figure as `change_in` does, or "slightly worse" (worse within the tolerance of its unit)."""
+    change, moved = change_in(report, row.slice_name, row.figure), report["differences"][row.slice_name][row.figure]["value"]
+    slight = moved is not None and abs(moved) <= TOLERANCES[FIGURES[row.figure].unit]
     return "slightly worse" if change == "worse" and slight else change
 
 

@@ -10,10 +10,11 @@ def evaluate(
     out: str,
     baseline: str | None = None,
     split: str = "heldout",
-    threshold: float = 0.6,
-    head: int = 2,
-    hold_frames: int = 1,
-    ignore_frames: int = 12,
+    rule: str = "kyutai",
+    threshold: float | None = None,
+    head: int | None = None,
+    hold_frames: int | None = None,
+    ignore_frames: int | None = None,
     set_on: str | None = "dev",
     silero: bool = True,
     twins: list[str] | None = None,
@@ -30,10 +31,11 @@ def evaluate(
         out: directory for the report.
         baseline: a model to compare with, named as model_dir is.
         split: which clips: train, dev or heldout.
-        threshold: pause probability above which an agent ends the turn.
-        head: pause head that the agent listens to (0 to 3: within 0.5, 1, 2, 3 seconds).
-        hold_frames: frames of 80 ms for which it must stay above.
-        ignore_frames: first frames of a clip that do not count.
+        rule: when an agent ends the turn: kyutai (head 2 above 0.6), or unmute, as that voice agent does it (only once a word is written).
+        threshold: pause probability above which it ends the turn, in the place of the rule's (0.6).
+        head: pause head that it listens to (0 to 3: within 0.5, 1, 2, 3 seconds), in the place of the rule's (2).
+        hold_frames: frames of 80 ms for which the head must stay above, in the place of the rule's (1).
+        ignore_frames: first frames of a clip that do not count, in the place of the rule's (12).
         set_on: split on which each model's best threshold and hold are chosen, for one more line each; none leaves them out.
         silero: compare with silence alone, as Silero VAD hears it (pip install 'stt-ft[vad]').
         twins: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
@@ -49,13 +51,14 @@ def evaluate(
     from stt_ft.report.report_file import FRAMES_NAME
     from stt_ft.report.training_course import training_course
 
-    directory, rule = Path(out), rule_of(head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
+    flags = {"head": head, "threshold": threshold, "hold_frames": hold_frames, "ignore_frames": ignore_frames}
+    directory, agent = Path(out), rule_of(rule, **flags)
     how = {"baseline": baseline, "twins": twins or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     hearing = Hearing.open(model_dir, dataset, **how)
     about = hearing.about(split, {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how})
     about |= {} if run_dir is None else {"training": training_course(Path(run_dir))}
 
-    frames = hearing.hear(split, rule, directory / FRAMES_NAME, with_silence=silero)
-    systems = hearing.systems(frames, rule, set_on=set_on, split=split, out=directory)
-    report = build_report(frames, model=hearing.judged, baseline=baseline and BASE, rule=rule, systems=systems, about=about)
+    frames = hearing.hear(split, agent, directory / FRAMES_NAME, with_silence=silero)
+    systems = hearing.systems(frames, agent, set_on=set_on, split=split, out=directory)
+    report = build_report(frames, model=hearing.judged, baseline=baseline and BASE, rule=agent, systems=systems, about=about)
     leave(directory, report, frames, hearing.data)

@@ -18,7 +18,7 @@ import torch
 from moshi.models.lm import LMModel
 
 from stt_ft.core.errors import ConfigError
-from stt_ft.metrics.endpointing import EndpointRule, Turn, first_row_known_at, judge_turn
+from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward
 from stt_ft.training.clips import SpokenClip
@@ -115,13 +115,14 @@ def fit_cut_offs(turns: Sequence[Turn], constants: Sequence[np.ndarray], rule: E
     Args:
         turns: log-odds in the place of probabilities.
         constants: `u . h` of each turn [T].
-        rule: when an agent ends the turn; its `hold_frames` must be 1, and its threshold is a probability.
+        rule: when an agent ends the turn; its `hold_frames` must be 1, its `half_life_s` 0, and its threshold is a probability.
         max_cut_offs: share of turns, 0 to 1.
     """
     level = math.log(rule.threshold / (1 - rule.threshold))
     needed = []  # of each turn: the bias above which it is cut off
     for turn, constant in zip(turns, constants, strict=True):
-        rows = slice(rule.ignore_frames, first_row_known_at(turn.last_word_start_s))
+        speaking = turn.speaking_rows
+        rows = slice(max(rule.ignore_frames, speaking.start), speaking.stop)
         room = (level - turn.pause_probs[rows, rule.head]) / np.maximum(constant[rows], 1e-6)
         needed.append(room.min(initial=math.inf))
     ordered = sorted(needed)

@@ -58,6 +58,7 @@ class Listener:
         prefix_s = timing.frame_start_s(self.model.num_prefix_frames)
         return Turn(
             pause_probs=pause_probs[self.model.num_prefix_frames :],
+            first_word_start_s=clip.words[0].start_s - prefix_s,
             last_word_start_s=clip.words[-1].start_s - prefix_s,
             last_word_end_s=clip.words[-1].end_s - prefix_s,
         )
@@ -70,7 +71,7 @@ class Listener:
         return {
             "cut_offs": sum(verdict.is_cut_off for verdict in verdicts) / len(verdicts),
             "latency_p50_s": float(np.median([min(verdict.latency_s, AREA_WAIT_S) for verdict in verdicts])),
-            "turn_area_s": area_under(sweep(turns, head=rule.head)),
+            "turn_area_s": area_under(sweep(turns, rule)),
         }
 
     def _word_error_rate(self, pairs: Sequence[tuple[SpokenClip, ClipStream]]) -> float:

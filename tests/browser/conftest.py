@@ -94,7 +94,7 @@ def driver() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def written_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     samples, directory = load_samples(), tmp_path_factory.mktemp("page")
-    frames = samples.make_frames(10, 5)
+    frames = samples.make_frames(10, 5, num_hesitant=8)
     dataset = samples.make_dataset(directory / "dataset", frames)
     report = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
     write_page(directory / "report.html", report, frames, dataset=dataset.directory)

@@ -19,7 +19,7 @@ def test_drawn_figures_are_those_of_the_report(page):
     drawn = page.run(
         "return Object.fromEntries([...document.querySelectorAll('[data-figure]')].map(e => [e.dataset.figure, e.textContent]))"
     )
-    assert len(drawn) == 18
+    assert len(drawn) == 22
     for name, text in drawn.items():
         model, slice_name, figure = name.split(".")
         assert text == show_value(page.report["figures"][model][slice_name][figure]["value"], FIGURES[figure].unit)
@@ -41,8 +41,10 @@ def test_cut_off_is_drawn_where_the_report_puts_it(page):
 
 
 def test_only_clips_in_view_are_drawn(page):
+    page.run("document.getElementById('clips').scrollIntoView()")
+    page.wait_until(lambda: page.run("return document.querySelector('#list .clip').visible === true"))
     drawn = page.run("return [...document.querySelectorAll('#list .clip')].map(card => card.canvas.width > 0 && card.visible === true)")
-    assert len(drawn) == 15
+    assert len(drawn) == 23
     assert drawn[0]
     assert not drawn[-1]
     page.run("window.scrollTo(0, document.body.scrollHeight)")
@@ -56,9 +58,14 @@ def test_filters_and_search_choose_clips(page):
     page.driver.find_element("css selector", "[data-filter=Ordinary]").click()
     assert len(shown()) == 5
     assert all("sentence" in name for name in shown())
+    page.driver.find_element("css selector", "[data-filter=Hesitant]").click()
+    assert len(shown()) == 8
+    assert all("hesitant" in name for name in shown())
+    assert page.driver.find_elements("css selector", "[data-filter=People]") == []  # no such clips, no such button
+    page.driver.find_element("css selector", "[data-filter=Ordinary]").click()
     page.driver.find_element("css selector", "#search").send_keys("call me back")
     assert 0 < len(shown()) < 5
-    assert page.run("return document.getElementById('count').textContent") == f"{len(shown())} of 15"
+    assert page.run("return document.getElementById('count').textContent") == f"{len(shown())} of 23"
 
 
 def test_sound_plays_and_the_playhead_follows(page):
@@ -108,5 +115,5 @@ def test_every_control_has_a_name(page):
 
 def test_page_says_the_same_data_as_the_report(page):
     data = json.loads(page.run("return document.getElementById('data').textContent"))
-    cut_off = [clip["models"]["base"]["cutOff"] is not None for clip in data["clips"] if clip["kind"] == "number"]
+    cut_off = [clip["models"]["base"]["cutOff"] is not None for clip in data["clips"] if "numbers" in clip["slices"]]
     assert sum(cut_off) / len(cut_off) == pytest.approx(page.report["figures"]["base"]["numbers"]["false_cut_offs"]["value"])

@@ -3,8 +3,10 @@
 const { roles, rule, clips } = JSON.parse(embedded('data'));
 const FILTERS = {
   'All': () => true,
-  'Numbers': clip => clip.kind === 'number',
-  'Ordinary': clip => clip.kind === 'ordinary',
+  'Numbers': clip => clip.slices.includes('numbers'),
+  'Hesitant': clip => clip.slices.includes('hesitant'),
+  'People': clip => clip.slices.includes('people'),
+  'Ordinary': clip => clip.slices.includes('ordinary'),
   'Better': clip => ['no longer cut off', 'number newly right'].includes(clip.change),
   'Worse': clip => ['newly cut off', 'number newly wrong'].includes(clip.change),
   'Cut off': clip => Object.values(clip.models).some(model => model.cutOff !== null),
@@ -24,13 +26,13 @@ function spokenText(clip) {
 }
 
 function outcome(model) {
-  if (model.cutOff !== null) return [`cuts off at ${model.cutOff.toFixed(2)} s`, 'cut'];
+  if (model.cutOff !== null) return [`cuts off${model.cutsLastWord ? ' the last word' : ''} at ${model.cutOff.toFixed(2)} s`, 'cut'];
   if (model.latency === null) return ['never ends the turn', 'cut'];
-  return model.latency < 0 ? [`ends the turn ${(-model.latency).toFixed(2)} s early`, ''] : [`ends the turn after ${model.latency.toFixed(2)} s`, ''];
+  return [`ends the turn after ${model.latency.toFixed(2)} s`, ''];
 }
 
 function makeCard(clip, index) {
-  const meta = [clip.clip, clip.speaker, clip.change].filter(Boolean).join(' · ');
+  const meta = [clip.clip, clip.speaker, clip.slices.find(name => name === 'hesitant' || name === 'people'), clip.change].filter(Boolean).join(' · ');
   const outcomes = element('dl', { class: 'outcomes' }, ...Object.entries(clip.models).map(([name, model]) => {
     const [text, tone] = outcome(model);
     return element('div', { class: roles[name] }, element('dt', {}, name), element('dd', { class: tone }, text));

@@ -36,7 +36,7 @@ def _heard(word, delay_s):
     return HeardWord(text=word.text, start_s=word.start_s, end_s=word.end_s, appeared_s=round(word.start_s + delay_s, 3))
 
 
-def _frames(model, clip, kind, reference, words, busy_until_s, dips, duration_s, rng):
+def _frames(model, clip, kind, reference, words, busy_until_s, dips, duration_s, rng, **told):
     known_s = (np.arange(math.ceil(duration_s * 12.5) + SUFFIX_FRAMES) + 1) / 12.5
     level = 1 / (1 + np.exp(-(known_s - busy_until_s - 0.3) * 14))
     for start_s, end_s, height in dips:
@@ -52,21 +52,25 @@ def _frames(model, clip, kind, reference, words, busy_until_s, dips, duration_s,
         reference=tuple(reference),
         duration_s=duration_s,
         speaker=f"voice {rng.integers(4)}",
+        **told,
     )
 
 
-def make_frames(num_numbers=12, num_ordinary=6, seed=0):
-    """Return frames of "base" and "tuned" on the same clips."""
+def make_frames(num_numbers=12, num_ordinary=9, seed=0, num_hesitant=0, num_people=0):
+    """Return frames of "base" and "tuned" on the same clips; hesitant numbers and people's come after the others."""
     rng = np.random.default_rng(seed)
     frames = []
-    for index in range(num_numbers + num_ordinary):
-        is_number = index < num_numbers
+    for index in range(num_numbers + num_ordinary + num_hesitant + num_people):
+        is_hesitant, is_people = 0 <= index - num_numbers - num_ordinary < num_hesitant, index >= num_numbers + num_ordinary + num_hesitant
+        is_number = index < num_numbers or is_hesitant or is_people
         lead = ["order", "number"] if is_number else SENTENCES[index % len(SENTENCES)].split()
         digits = [DIGIT_WORDS[d] for d in rng.integers(0, 10, size=rng.integers(6, 9))] if is_number else []
         reference = _spoken([*lead, *digits], rng)
         end_s = reference[-1].end_s
         duration_s = round(end_s + rng.uniform(0.3, 0.8), 2)
-        clip, kind = f"audio/{'number' if is_number else 'sentence'}_{index:03d}.wav", "number" if is_number else "ordinary"
+        sort = "hesitant" if is_hesitant else "people" if is_people else "number" if is_number else "sentence"
+        clip, kind = f"audio/{sort}_{index:03d}.wav", "number" if is_number else "ordinary"
+        told = {"manner": "hesitant" if is_hesitant else None, "voices": "people" if is_people else None}
         base_words = [_heard(word, 0.58) for word in reference[: len(lead)]]
         cuts = []
         if is_number:
@@ -79,8 +83,8 @@ def make_frames(num_numbers=12, num_ordinary=6, seed=0):
         if index == 4:
             tuned_words[-1] = HeardWord(text="five", start_s=tuned_words[-1].start_s, end_s=end_s, appeared_s=tuned_words[-1].appeared_s)
         late = 0.55 if is_number else 0.25
-        frames.append(_frames("base", clip, kind, reference, base_words, end_s + late, cuts, duration_s, rng))
-        frames.append(_frames("tuned", clip, kind, reference, tuned_words, end_s + 0.2, [], duration_s, rng))
+        frames.append(_frames("base", clip, kind, reference, base_words, end_s + late, cuts, duration_s, rng, **told))
+        frames.append(_frames("tuned", clip, kind, reference, tuned_words, end_s + 0.2, [], duration_s, rng, **told))
     return frames
 
 
@@ -107,8 +111,19 @@ def frames():
 
 
 @pytest.fixture
+def mixed_frames():
+    """Frames of every slice: 12 numbers, 9 hesitant ones, 8 of people, 9 sentences."""
+    return make_frames(num_hesitant=9, num_people=8)
+
+
+@pytest.fixture
 def report(frames):
     return build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+
+
+@pytest.fixture
+def write_dataset():
+    return make_dataset
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.metrics.endpointing import SWEEP_HOLDS, SWEEP_THRESHOLDS, EndpointRule, judge_turn
+from stt_ft.report.evaluation import rule_of
 from stt_ft.report.frames import read_frames
 from stt_ft.report.report_file import read_report
 from stt_ft.report.systems import CUT_OFF_BUDGET, tuned_systems
@@ -91,7 +93,11 @@ def test_silence_alone_is_judged_on_the_same_clips_from_the_same_file(out, data)
     rows = {one.clip: len(one.pause) for one in frames if one.model == "tuned" and one.channel is None}
     assert {one.clip: len(one.pause) for one in lines} == rows
     for head, name in enumerate(("silero_0.5s", "silero_1s", "silero_2s")):
-        cut_offs = [bool((one.pause[: math.ceil(one.turn.last_word_start_s / 0.08 - 1e-9) - 1, head] > 0).any()) for one in lines]
+        rows = {one.clip: (np.arange(len(one.pause)) + 1) * 0.08 for one in lines}
+        cut_offs = [
+            bool((one.pause[(rows[one.clip] >= one.reference[0].start_s) & (rows[one.clip] < one.speech_end_s - 0.1), head] > 0).any())
+            for one in lines
+        ]
         assert report["figures"][name]["all"]["false_cut_offs"]["value"] == pytest.approx(np.mean(cut_offs))
         assert "word_error_rate" not in report["figures"][name]["all"]
     assert report["provenance"]["versions"]["silero-vad"]
@@ -199,3 +205,33 @@ def test_a_channel_or_run_that_is_not_there_is_refused_before_anything_is_heard(
     with pytest.raises(CheckpointError, match=r"metrics\.train\.jsonl: no such file; --run_dir"):
         evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), run_dir=str(tmp_path), device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_rule_has_a_name_and_flags_put_others_in_its_place(tmp_path, models, data):
+    evaluate(models[0], str(data.directory), out=str(tmp_path), rule="unmute", threshold=0.1, set_on=None, silero=False, device="cpu")
+    rule = EndpointRule(threshold=0.1, half_life_s=0.01, after_text=True)
+    report = read_report(tmp_path)
+    assert EndpointRule(**report["rule"]) == rule
+    turns = [one.turn for one in read_frames(tmp_path / "frames.jsonl")]
+    assert report["figures"]["model"]["all"]["missed_ends"]["value"] == np.mean([judge_turn(turn, rule).is_missed for turn in turns])
+    assert rule_of("kyutai", threshold=None, head=None) == EndpointRule()
+    with pytest.raises(ConfigError, match="--rule must be one of kyutai, unmute, got 'moshi'"):
+        rule_of("moshi")
+    with pytest.raises(ConfigError, match="--threshold must lie between 0 and 1, got 6"):
+        rule_of("kyutai", threshold=6.0)
+
+
+def test_manner_and_voices_come_from_the_manifest(tmp_path, models):
+    data = write_dataset(tmp_path / "data", {"heldout": 3})
+    clips = data.clips("heldout")
+    told = ({"manner": "hesitant"}, {"voices": "people"}, {"manner": "natural"})
+    data.write_clips(
+        "heldout", [replace(clip, extra={**clip.extra, "kind": "number", **one}) for clip, one in zip(clips, told, strict=True)]
+    )
+    evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), device="cpu")
+    assert read_report(tmp_path / "out")["num_clips"] == {"numbers": 1, "hesitant": 1, "people": 1, "ordinary": 0, "all": 3}
+    lines = {one.clip: (one.manner, one.voices) for one in read_frames(tmp_path / "out" / "frames.jsonl") if one.model == "model"}
+    assert list(lines.values()) == [("hesitant", None), (None, "people"), ("natural", None)]
+    data.write_clips("heldout", [replace(clips[0], extra={"manner": "slow"})])
+    with pytest.raises(DatasetError, match=f"clip {clips[0].path}: manner must be natural or hesitant, got 'slow'"):
+        evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), device="cpu")

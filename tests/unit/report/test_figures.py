@@ -20,16 +20,18 @@ DIGITS = dict(zip(DIGIT_WORDS, "0123456789", strict=True))
 
 
 def stranger_figures(path, model, kind):
-    """The figures of one model and kind, by someone who has frames.jsonl and design.md only."""
+    """The figures of one model and kind, by someone who has frames.jsonl and docs/evaluate.md only."""
     lines = [line for line in map(json.loads, path.read_text().splitlines()) if line["model"] == model and line["kind"] == kind]
-    cut_offs, latencies, exact, as_words, delays, errors, num_words = [], [], [], [], [], 0, 0
+    cut_offs, inside, latencies, exact, as_words, delays, errors, num_words = [], [], [], [], [], [], 0, 0
     for line in lines:
         known_s = (np.arange(len(line["pause"])) + 1) * line["frame_s"]
         passes = (np.array(line["pause"])[:, 2] > 0.6) & (np.arange(len(known_s)) >= 12)
-        onset_s = line["reference"][-1][1]
-        cut_offs.append((passes & (known_s < onset_s - 1e-9)).any())
-        after = known_s[passes & (known_s >= onset_s - 1e-9)]
-        latencies.append(after[0] - line["speech_end_s"] if len(after) else math.inf)
+        passes &= known_s >= line["reference"][0][1] - 1e-9
+        over_s = line["speech_end_s"] - 0.1
+        early, after = known_s[passes & (known_s < over_s - 1e-9)], known_s[passes & (known_s >= over_s - 1e-9)]
+        cut_offs.append(len(early) > 0)
+        inside.append(len(early) > 0 and early[0] >= line["reference"][-1][1] - 1e-9)
+        latencies.append(max(0.0, after[0] - line["speech_end_s"]) if len(after) else math.inf)
         said, heard = [word[0] for word in line["reference"]], [word[0] for word in line["words"]]
         exact.append(digits_of(said) == digits_of(heard))
         as_words.append(any(word in DIGITS for word in heard) and not any(word.isdigit() for word in heard))
@@ -38,6 +40,7 @@ def stranger_figures(path, model, kind):
         num_words += len(said)
     return {
         "false_cut_offs": np.mean(cut_offs),
+        "cut_offs_inside_last_word": np.mean(inside),
         "latency_p50_s": np.median(latencies),
         "latency_p95_s": np.quantile(latencies, 0.95),
         "digit_strings_exact": np.mean(exact),
@@ -100,8 +103,10 @@ def test_every_figure_lies_in_its_interval_and_differences_are_the_models(report
 def test_report_is_json_without_nan_and_every_headline_is_there(report):
     json.dumps(report, allow_nan=False)
     for row in HEADLINES:
-        assert row.figure in report["figures"]["tuned"][row.slice_name]
-        assert row.figure in report["differences"][row.slice_name]
+        if row.slice_name in report["figures"]["tuned"]:
+            assert row.figure in report["figures"]["tuned"][row.slice_name]
+            assert row.figure in report["differences"][row.slice_name]
+    assert {row.slice_name for row in HEADLINES} - set(report["figures"]["tuned"]) == {"hesitant", "people"}
 
 
 def test_a_model_that_never_ends_a_turn_has_no_latency(frames):
@@ -135,7 +140,7 @@ def test_a_number_in_one_lump_is_late_digit_by_digit(report, frames):
 
 
 def test_digit_errors_of_the_base_are_its_swapped_ends(report, frames):
-    errors = report["digit_errors"]["base"]
+    errors = report["digit_errors"]["base"]["numbers"]
     numbers = [one for one in frames if one.model == "base" and one.kind == "number"]
     wrong = [one for one in numbers if digits_of(one.reference_texts) != digits_of(one.word_texts)]
     assert errors["swapped"] == len(wrong) > 0
@@ -178,3 +183,28 @@ def test_capitals_commas_and_stops_change_no_figure_but_those_of_how_it_is_writt
     assert marked["all"]["sentence_style"]["value"] == 1.0
     assert report["figures"]["tuned"]["all"]["sentence_style"]["value"] == 0.0
     assert report["figures"]["base"]["all"]["early_full_stops"]["value"] == 0.0
+
+
+def test_hesitant_numbers_and_peoples_are_slices_of_their_own(tmp_path, mixed_frames):
+    write_frames(tmp_path / "frames.jsonl", mixed_frames)
+    got = build_report(read_frames(tmp_path / "frames.jsonl"), model="tuned", baseline="base", rule=EndpointRule())
+    assert got["num_clips"] == {"numbers": 12, "hesitant": 9, "people": 8, "ordinary": 9, "all": 38}
+    alone = build_report([one for one in mixed_frames if one.manner == "hesitant"], model="tuned", baseline="base", rule=EndpointRule())
+    assert got["figures"]["base"]["hesitant"] == alone["figures"]["base"]["hesitant"]
+    assert alone["num_clips"]["hesitant"] == 9
+    assert set(got["figures"]["tuned"]["people"]) == set(got["figures"]["tuned"]["numbers"]) == set(got["figures"]["tuned"]["hesitant"])
+    people = [one for one in mixed_frames if one.voices == "people" and one.model == "base"]
+    exact = np.mean([digits_of(one.reference_texts) == digits_of(one.word_texts) for one in people])
+    assert got["figures"]["base"]["people"]["digit_strings_exact"]["value"] == pytest.approx(exact)
+    assert set(got["digit_errors"]["base"]) == {"numbers", "hesitant", "people"}
+    assert {group["slice"] for group in got["groups"]} >= {"numbers", "hesitant", "people", "ordinary"}
+
+
+def test_the_report_says_what_its_intervals_resample(frames):
+    four_voices = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+    assert four_voices["intervals"]["numbers"] == {"by": "clip", "num_speakers": None}
+    clips = list(dict.fromkeys(one.clip for one in frames))
+    for one in frames:
+        object.__setattr__(one, "speaker", f"voice {clips.index(one.clip) % 6}")
+    by_speaker = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+    assert by_speaker["intervals"]["numbers"] == {"by": "speaker", "num_speakers": 6}

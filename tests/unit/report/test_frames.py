@@ -31,6 +31,8 @@ def test_a_line_has_the_keys_that_are_promised(tmp_path, frames):
     [
         ({"reference": []}, "no words"),
         ({"kind": "song"}, "kind must be one of number, ordinary, got 'song'"),
+        ({"manner": "slow"}, "manner must be one of natural, hesitant, got 'slow'"),
+        ({"voices": "robots"}, "voices must be people, got 'robots'"),
         ({"text_tokens": [3]}, "1 text tokens and"),
         ({"pause": [[float("nan")]] * 3}, "finite"),
         ({"frame_s": 0.1}, "frame_s must be 0.08, got 0.1"),
@@ -58,3 +60,17 @@ def test_kind_is_what_the_manifest_says_else_what_the_words_say():
     assert kind_of(["one", "two", "three"]) == "number"
     assert kind_of(["one", "or", "two"]) == "ordinary"
     assert kind_of(["one", "two", "three"], "ordinary") == "ordinary"
+
+
+def test_manner_and_voices_come_back_from_disk(tmp_path, mixed_frames):
+    write_frames(tmp_path / "frames.jsonl", mixed_frames)
+    again = [(one.manner, one.voices) for one in read_frames(tmp_path / "frames.jsonl") if one.model == "base"]
+    assert again == [(None, None)] * 21 + [("hesitant", None)] * 9 + [(None, "people")] * 8
+
+
+def test_a_turn_knows_its_words_and_when_the_first_was_written(frames):
+    one = frames[0]
+    assert (one.turn.first_word_start_s, one.turn.last_word_start_s) == (one.reference[0].start_s, one.reference[-1].start_s)
+    assert one.turn.first_text_s == one.words[0].appeared_s
+    object.__setattr__(one, "words", ())
+    assert type(one).from_json(one.to_json()).turn.first_text_s is None

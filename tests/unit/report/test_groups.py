@@ -13,7 +13,7 @@ def scores(frames):
 
 
 def test_halves_by_speed_are_half_the_clips_each_and_really_slower_and_faster(scores):
-    halves = {group["part"]: group for group in build_groups(scores) if (group["kind"], group["by"]) == ("number", "speed")}
+    halves = {group["part"]: group for group in build_groups(scores) if (group["slice"], group["by"]) == ("numbers", "speed")}
     assert {part: group["num_clips"] for part, group in halves.items()} == {"slower half": 6, "faster half": 6}
 
 

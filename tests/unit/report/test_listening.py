@@ -76,7 +76,7 @@ def test_evaluate_leaves_three_files_and_a_table(tmp_path, data, random_models, 
     out = tmp_path / "out"
     evaluate(random_models[1], str(data.directory), out=str(out), baseline=random_models[0], silero=False, device="cpu")
     report = read_report(out)
-    assert report["num_clips"] == {"numbers": 3, "ordinary": 2, "all": 5}
+    assert report["num_clips"] == {"numbers": 3, "hesitant": 0, "people": 0, "ordinary": 2, "all": 5}
     assert {one.model for one in read_frames(out / "frames.jsonl")} == {"base", "tuned"}
     assert report["provenance"]["options"]["baseline"] == random_models[0]
     assert set(report["provenance"]["inputs"]) == {"manifest", "base", "tuned"}

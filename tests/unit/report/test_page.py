@@ -75,7 +75,8 @@ def test_marks_are_the_verdicts_of_the_frames(html, frames):
         for model, drawn in clip["models"].items():
             one = by_name[model, clip["clip"]]
             known_s = (np.arange(len(one.pause)) + 1) * 0.08
-            early = [s for s, p in zip(known_s[12:], one.pause[12:, 2], strict=True) if p > 0.6 and s < one.reference[-1].start_s - 1e-9]
+            end_s = one.speech_end_s - 0.1
+            early = [s for s, p in zip(known_s[12:], one.pause[12:, 2], strict=True) if p > 0.6 and s < end_s - 1e-9]
             assert drawn["cutOff"] == (pytest.approx(early[0]) if early else None)
             assert np.abs(np.array(drawn["pause"]).T - one.pause).max() <= 0.0005 + 1e-9
 
@@ -121,3 +122,35 @@ def test_one_model_alone_has_a_page_too(tmp_path, frames, dataset):
     html = (tmp_path / "report.html").read_text()
     assert "False cut-offs inside numbers 0.0 %." in html
     assert '<th scope="col">change</th>' not in html
+
+
+def test_every_slice_is_on_the_page_and_no_slice_without_clips(tmp_path, mixed_frames, write_dataset, html):
+    mixed = build_report(mixed_frames, model="tuned", baseline="base", rule=EndpointRule())
+    data = write_dataset(tmp_path / "mixed", mixed_frames)
+    write_page(tmp_path / "mixed.html", mixed, mixed_frames, dataset=data.directory)
+    page = (tmp_path / "mixed.html").read_text(encoding="utf-8")
+    drawn = dict(re.findall(r'data-figure="([^"]+)">([^<]+)<', page))
+    assert {name.split(".")[1] for name in drawn} == {"numbers", "hesitant", "people", "ordinary"}
+    for title in ("Hesitant numbers", "Numbers in people&#39;s voices"):
+        assert page.count(title) >= 5  # figures, curve, heads, digits, all figures
+        assert title not in html
+    slices = [clip["slices"] for clip in payload(page)["clips"]]
+    assert sorted(map(tuple, slices)) == sorted(
+        [("numbers", "all")] * 12 + [("hesitant", "all")] * 9 + [("people", "all")] * 8 + [("ordinary", "all")] * 9
+    )
+
+
+def test_the_page_says_the_rule_and_what_its_intervals_resample(tmp_path, html, frames, dataset):
+    assert "(kyutai: head 2 above 0.6 for 1 frame)" in html
+    assert "Intervals resample clips: fewer than 5 speakers known. A difference of fewer than 8 clips is too few to say." in html
+    rule = EndpointRule.named("unmute")
+    write_page(tmp_path / "r.html", build_report(frames, model="tuned", rule=rule), frames, dataset=dataset.directory)
+    told = "(unmute: head 2, averaged with a half-life of 0.01 s above 0.6 for 1 frame once a word is written)"
+    assert told in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_difference_of_too_few_clips_is_not_drawn_as_a_change(tmp_path, frames, dataset):
+    few = [one for one in frames if one.kind == "number" or one.clip <= "audio/sentence_016.wav"]  # five sentences
+    write_page(tmp_path / "r.html", build_report(few, model="tuned", baseline="base", rule=EndpointRule()), few, dataset=dataset.directory)
+    changes = re.findall(r'<td class="change ([^"]+)">([^<]+)</td>', (tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert changes.count(("too-few", "too few")) == 4

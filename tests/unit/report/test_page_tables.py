@@ -10,8 +10,9 @@ from stt_ft.report.build import build_report
 from stt_ft.report.figures import FIGURES
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.page import write_page
-from stt_ft.report.page_tables import digit_table, head_tables, hypothesis_tables
+from stt_ft.report.page_tables import digit_tables, head_rows, hypothesis_tables
 from stt_ft.report.systems import silence_systems, tuned_systems
+from stt_ft.report.table import resampled
 from stt_ft.report.verdict import show_value
 
 
@@ -45,8 +46,18 @@ def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
 
 
 def test_heads_digits_and_hypotheses_are_told_for_both_models(report):
-    assert [row["head"] for row in head_tables(report, "numbers")] == [0, 1, 2, 3]
-    assert all(len(row["cells"]) == 8 for row in head_tables(report, "numbers"))
-    assert digit_table(report)["rows"][4][1][0].startswith(str(report["digit_errors"]["base"]["swapped"]))
+    assert [row["head"] for row in head_rows(report, "numbers")] == [0, 1, 2, 3]
+    assert all(len(row["cells"]) == 8 for row in head_rows(report, "numbers"))
+    (digits,) = digit_tables(report)
+    assert digits["rows"][4][1][0].startswith(str(report["digit_errors"]["base"]["numbers"]["swapped"]))
     assert [table["model"] for table in hypothesis_tables(report)] == ["base", "tuned"]
     assert all(sum(row["is_best"] for row in table["rows"]) == 1 for table in hypothesis_tables(report))
+
+
+def test_what_intervals_resample_is_said_slice_by_slice(report):
+    assert resampled(report) == "Intervals resample clips: fewer than 5 speakers known"
+    report["intervals"]["numbers"] = {"by": "speaker", "num_speakers": 6}
+    assert resampled(report) == (
+        "Intervals resample 6 speakers, then their clips (dictated numbers); "
+        "clips: fewer than 5 speakers known (ordinary sentences, all clips)"
+    )

@@ -3,7 +3,7 @@ import pytest
 
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.build import build_report
-from stt_ft.report.verdict import change_of, show_change, show_value, verdict_of
+from stt_ft.report.verdict import change_in, show_change, show_value, verdict_of
 
 
 def swapped(frames):
@@ -88,8 +88,72 @@ def test_changes_carry_their_sign():
     assert show_change(0.04, "s") == "+0.04 s"
 
 
+def of_differences(figures):
+    """A report of two models, as far as a verdict looks at it: (slice, figure) -> before, after, low and high of the difference, clips."""
+    report = {"baseline": "base", "model": "tuned", "figures": {"base": {}, "tuned": {}}, "differences": {}}
+    for (slice_name, figure), (before, after, low, high, num_clips) in figures.items():
+        for model, value in (("base", before), ("tuned", after)):
+            report["figures"][model].setdefault(slice_name, {})[figure] = {"value": value}
+        moved = None if None in (before, after) else after - before
+        report["differences"].setdefault(slice_name, {})[figure] = {"value": moved, "low": low, "high": high, "num_clips": num_clips}
+    return report
+
+
+def change(low, high, *, figure="false_cut_offs", num_clips=20, before=0.2, after=0.1):
+    return change_in(of_differences({("numbers", figure): (before, after, low, high, num_clips)}), "numbers", figure)
+
+
 def test_a_change_counts_only_when_its_interval_excludes_none():
-    assert change_of("false_cut_offs", {"value": -0.1, "low": -0.2, "high": -0.01}) == "better"
-    assert change_of("false_cut_offs", {"value": -0.1, "low": -0.2, "high": 0.01}) == "same"
-    assert change_of("digit_strings_exact", {"value": -0.1, "low": -0.2, "high": -0.01}) == "worse"
-    assert change_of("false_cut_offs", None) == "same"
+    assert change(-0.2, -0.01) == "better"
+    assert change(-0.2, 0.01) == "same"
+    assert change(-0.2, -0.01, figure="digit_strings_exact") == "worse"
+    assert change_in(of_differences({}), "numbers", "false_cut_offs") == "same"
+
+
+def test_fewer_than_eight_clips_are_too_few_to_say():
+    assert change(-1.0, -0.9, num_clips=7) == "too few"
+    assert change(-1.0, -0.9, num_clips=8) == "better"
+    got = verdict_of(of_differences({("numbers", "false_cut_offs"): (1.0, 0.0, -1.0, -1.0, 7)}))
+    assert got.sentence == "Too few to say: false cut-offs inside numbers went from 100.0 % to 0.0 %."
+    assert "1 of fewer than 8 clips, too few to say" in got.detail
+
+
+def test_a_latency_that_no_longer_exists_is_worse():
+    assert change(None, None, figure="latency_p50_s", before=0.4, after=None) == "worse"
+    assert change(None, None, figure="latency_p50_s", before=None, after=0.4) == "better"
+
+
+DIGITS_BETTER = {("numbers", "digit_strings_exact"): (0.40, 0.82, 0.30, 0.54, 50)}
+
+
+def test_digits_that_got_better_are_not_told_as_cut_offs_that_rose():
+    """Issue 13: "Better: false cut-offs went from 62.0 % to 74.0 %" was printed for this pair."""
+    got = verdict_of(of_differences({("numbers", "false_cut_offs"): (0.62, 0.74, -0.06, 0.30, 50), **DIGITS_BETTER}))
+    assert got.word == "mixed"
+    assert got.sentence == (
+        "Mixed: digit strings exact rose from 40.0 % to 82.0 %, "
+        "but false cut-offs inside numbers went from 62.0 % to 74.0 %, which may be chance."
+    )
+
+
+def test_better_names_what_got_better():
+    got = verdict_of(of_differences({("numbers", "false_cut_offs"): (0.62, 0.63, -0.06, 0.08, 50), **DIGITS_BETTER}))
+    assert got.sentence == "Better: digit strings exact rose from 40.0 % to 82.0 %, and nothing else got worse."
+
+
+def test_cut_offs_that_rose_beyond_chance_are_told_with_their_size():
+    ordinary_worse = {("ordinary", "word_error_rate"): (0.03, 0.10, 0.05, 0.09, 50)}
+    got = verdict_of(of_differences({("numbers", "false_cut_offs"): (0.62, 0.74, 0.05, 0.20, 50), **DIGITS_BETTER, **ordinary_worse}))
+    assert got.sentence == (
+        "Mixed: digit strings exact rose from 40.0 % to 82.0 %, but false cut-offs inside numbers rose from 62.0 % to 74.0 %, "
+        "and worse in word error rate on ordinary sentences."
+    )
+
+
+def test_heads_that_never_fire_are_not_better(frames):
+    for one in frames:
+        if one.model == "tuned":
+            one.pause[:] = 0.0
+    got = verdict(frames)
+    assert got.word == "mixed"
+    assert "but worse in end-of-turn latency after numbers (p50 and p95) and end-of-turn latency after sentences (p50 and p95)" in got.claim

@@ -79,7 +79,12 @@ def test_heads_that_are_always_wrong_are_refused():
 def _turns(num_turns: int, seed: int) -> tuple[list[Turn], list[np.ndarray]]:
     rng = np.random.default_rng(seed)
     turns = [
-        Turn(pause_probs=rng.normal(0, 2, (60, 4)).cumsum(0) / 4, last_word_start_s=float(rng.uniform(2.0, 3.5)), last_word_end_s=3.8)
+        Turn(
+            pause_probs=rng.normal(0, 2, (60, 4)).cumsum(0) / 4,
+            first_word_start_s=0.3,
+            last_word_start_s=float(rng.uniform(2.0, 3.5)),
+            last_word_end_s=3.8,
+        )
         for _ in range(num_turns)
     ]
     return turns, [1 + 0.2 * rng.random(60) for _ in turns]
