@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stt_ft.core.recipe_checks import refuse
-from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, ReplayRecipe
+from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, ReplayRecipe, SyntheticRecipe
 from stt_ft.core.recipe_learning import LoraRecipe, LossRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.core.recipe_stages import AnnotateRecipe, ConvertRecipe, EvaluateRecipe, MergeRecipe
 from stt_ft.core.recipe_watching import CalibrationRecipe, CheckpointRecipe, EvalRecipe, LogRecipe
@@ -34,6 +34,7 @@ __all__ = [
     "Recipe",
     "ReplayRecipe",
     "ScheduleRecipe",
+    "SyntheticRecipe",
 ]
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
@@ -75,6 +76,7 @@ class Recipe:
     batch: BatchRecipe = field(default_factory=BatchRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
+    synthetic: SyntheticRecipe = field(default_factory=SyntheticRecipe)
     evaluation: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)
