@@ -15,8 +15,8 @@ from stt_ft.core.errors import AlignmentError
 LEAST_CONFIDENCE = {"sphinx": 0.35, "whisper": 0.005}
 """Aligner -> confidence below which a word was not said, or not there.
 
-Of 80 prompts by a neural voice, sphinx placed the least sure word below 0.31 in one of twenty; of 50 with one digit of the script wrong, below
-0.33 in nine of ten, and Whisper heard 49 of those itself.
+Of 80 prompts by a neural voice, sphinx placed the least sure word below 0.31 in one of twenty; of 50 with one digit of the script wrong,
+below 0.33 in nine of ten, and Whisper heard 49 of those itself.
 """
 
 
