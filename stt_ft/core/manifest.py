@@ -26,7 +26,10 @@ SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
 
 SYNTHETIC = "synthetic"
-"""Key of a manifest's line: true for a clip that a synthesiser spoke (`synthesize`). Such clips are learned from and never measured on."""
+"""Key of a manifest's line, and of the sidecar, by which `ingest` knows it again: true for a clip that a synthesiser spoke (`synthesize`).
+
+Such clips are learned from and never measured on.
+"""
 
 LEFT_OUT = "left_out"
 """Key of a sidecar: `[[start, end], what the script has, what was heard]` for each stretch in which sound and script do not fit.

@@ -185,4 +185,7 @@ class Session:
             Word(text=label, start_s=word.start_s, end_s=word.end_s) for label, word in zip(redrawn.labels, utterance.words, strict=True)
         ]
         record = {"stt_ft": stt_ft.__version__, **self._made_by, "draw": draw, "numbers": list(redrawn.numbers)}
-        self.data.write_sidecar(clip, Sidecar(alignments=tuple(words), script=clip.extra["script"], provenance={STAGE: record}))
+        known = {SYNTHETIC: True}
+        self.data.write_sidecar(
+            clip, Sidecar(alignments=tuple(words), script=clip.extra["script"], provenance={STAGE: record}, extra=known)
+        )

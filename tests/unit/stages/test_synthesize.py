@@ -29,6 +29,7 @@ from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST
 from stt_ft.stages.annotate import annotate
 from stt_ft.stages.check import check
 from stt_ft.stages.convert import convert
+from stt_ft.stages.ingest import ingest
 from stt_ft.stages.split import split
 from stt_ft.stages.synthesize import synthesize
 from stt_ft.text.digit_words import digit_runs
@@ -243,6 +244,13 @@ def test_a_recording_that_says_a_synthetic_number_stays_in_train_when_numbers_ar
     for seed in range(6):
         split(str(recorded), dev=0.3, heldout=0.4, by="number", seed=seed)
         assert convertible.path in {clip.path for clip in data.clips("train")}
+
+
+@pytest.mark.parametrize("part", ["", "train.jsonl", "audio"])
+def test_the_mark_goes_along_when_a_dataset_is_ingested(script: str, out: str, tmp_path: Path, part: str) -> None:
+    synthesize(script, out=out, count=3)
+    ingest(str(Path(out, part)), out=str(tmp_path / "taken"))
+    assert [clip.is_synthetic for clip in Dataset.open(tmp_path / "taken").clips("train")] == [True] * 3
 
 
 def test_check_lists_a_synthetic_clip_outside_train(script: str, out: str, capsys: pytest.CaptureFixture[str]) -> None:
