@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,7 +29,7 @@ def epoch_clips(
     """
     pools = pools_of(clips)
     recorded, synthetic, replayed = pools["recorded"], pools["synthetic"], pools["replayed"]
-    most = round(len(recorded) * synthetic_share / (1 - synthetic_share))
+    most = math.floor(len(recorded) * synthetic_share / (1 - synthetic_share) + 1e-9)
     if most < len(synthetic):
         synthetic = _by_turns(synthetic, most, epoch, [seed, 3])
     learned = sorted([*recorded, *synthetic])

@@ -139,7 +139,7 @@ def _epochs(batches, num):
     ]
 
 
-@pytest.mark.parametrize(("share", "num_synthetic"), [(0.0, 0), (0.2, 1), (0.5, 4), (0.6, 6), (0.9, 8)])
+@pytest.mark.parametrize(("share", "num_synthetic"), [(0.0, 0), (0.2, 1), (0.47, 3), (0.5, 4), (0.6, 6), (0.9, 8)])
 def test_synthetic_clips_are_at_most_the_share_asked_for_and_come_by_turns(clips, random_base, share, num_synthetic):
     mixed = [dataclasses.replace(clip, is_synthetic=index >= 4) for index, clip in enumerate(clips)]
     recorded, synthetic = {clip.clip_id for clip in mixed[:4]}, {clip.clip_id for clip in mixed[4:]}
