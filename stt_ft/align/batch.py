@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from stt_ft.align.aligned_word import Aligner, LeftOut
 from stt_ft.align.script import ScriptWord, align_script
 from stt_ft.align.sphinx_aligner import SphinxAligner, sphinx_provenance
 from stt_ft.audio.files import read_audio
-from stt_ft.core.errors import AlignmentError, SttFtError
+from stt_ft.core.errors import AlignmentError, ConfigError, SttFtError
 
 _CHUNK_CLIPS = 12
 _LEAST_CLIPS_FOR_PROCESSES = 16
@@ -66,10 +67,13 @@ class SphinxWork:
         self._num_processes = num_processes or _num_cores()
         self.provenance = sphinx_provenance()
 
+    @functools.cached_property
+    def _aligner(self) -> SphinxAligner:
+        return SphinxAligner()
+
     def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
         if self._num_processes == 1 or len(jobs) < _LEAST_CLIPS_FOR_PROCESSES:
-            aligner = SphinxAligner()
-            yield from (_align(aligner, job) for job in jobs)
+            yield from (_align(self._aligner, job) for job in jobs)
             return
         chunks = [jobs[first : first + _CHUNK_CLIPS] for first in range(0, len(jobs), _CHUNK_CLIPS)]
         with ProcessPoolExecutor(min(self._num_processes, len(chunks)), mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -79,6 +83,23 @@ class SphinxWork:
                     yield from future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def work_named(name: str, *, model: str, language: str, device: str, batch_size: int) -> Work:
+    """Return the aligner `whisper` or `sphinx` at work on recordings in `language`; `sphinx` has no use for the other options.
+
+    Raises:
+        ConfigError: options that cannot be, or a language that the aligner does not know.
+    """
+    if batch_size <= 0:
+        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
+    if name == "whisper":
+        from stt_ft.align.whisper_aligner import WhisperWork
+
+        return WhisperWork(model, language=language, device=device, batch_size=batch_size)
+    if language != "en":
+        raise ConfigError(f"--aligner sphinx knows English only, these recordings are in {language!r}; use --aligner whisper alone")
+    return SphinxWork()
 
 
 def shard_of(items: Sequence[Item], environment: Mapping[str, str]) -> Sequence[Item]:

@@ -6,8 +6,11 @@ reports each word and phoneme with the sample at which it begins.
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import dataclasses
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +19,7 @@ import numpy.typing as npt
 
 from stt_ft.audio.files import change_speed, resample
 from stt_ft.core import timing
-from stt_ft.core.errors import AudioError, MissingExtra
+from stt_ft.core.errors import AlignmentError, AudioError, MissingExtra
 
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 """espeak-ng's English accents that come with every build."""
@@ -77,14 +80,30 @@ class Synthesizer:
             import espeakng_loader
         except ImportError:
             raise MissingExtra("espeakng-loader", "synth", "speech synthesis") from None
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS)
-        if self._rate_hz <= 0:
-            raise AudioError(f"espeak-ng did not start (error {self._rate_hz}); reinstall espeakng-loader")
+        self._library_path, self._data_path = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._events: list[tuple[int, int, int, bytes]] = []
         self._callback = _Callback(self._collect)  # kept: ctypes does not own it
-        self._library.espeak_SetSynthCallback(self._callback)
+        self._is_own = False
+        self._load(self._library_path)
+
+    def forget(self) -> None:
+        """Begin as if nothing had been spoken before: the library's oscillators otherwise carry on where they stopped. Takes 5 ms.
+
+        The library is loaded anew, from a copy of its file: the file itself stays loaded while anything else in the process has it.
+        """
+        if self._is_own:
+            self._library.espeak_Terminate()
+            _ctypes.dlclose(self._library._handle)
+        with tempfile.TemporaryDirectory(prefix="stt-ft-") as directory:
+            self._load(shutil.copy(self._library_path, directory))
+        self._is_own = True
+
+    def _load(self, path: str) -> None:
+        self._library = ctypes.CDLL(path)
+        self._rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, self._data_path.encode(), _PHONEME_EVENTS)
+        if self._rate_hz <= 0:
+            raise AudioError(f"espeak-ng did not start (error {self._rate_hz}); reinstall espeakng-loader")
 
     def speak(self, text: str, *, voice: str, words_per_minute: int = 170, pitch: int = 50, pitch_range: int = 50) -> Utterance:
         """Speak `text`; commas and full stops shape the melody, words are what stands between spaces.
@@ -97,12 +116,14 @@ class Synthesizer:
             pitch_range: liveliness of the melody, 0 to 99.
 
         Raises:
-            AudioError: unknown voice, or the synthesiser did not report a time for every word.
+            AudioError: unknown voice.
+            AlignmentError: the synthesiser did not report a time for every word.
         """
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise AudioError(f"espeak-ng has no voice {voice!r}")
         for parameter, value in ((_RATE, words_per_minute), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
+        self._library.espeak_SetSynthCallback(self._callback)
         self._chunks.clear()
         self._events.clear()
         encoded = text.encode()
@@ -138,7 +159,7 @@ class Synthesizer:
             elif groups:
                 groups[-1][1].append(word.strip(",.?!;:").lower())
             else:
-                raise AudioError(f"espeak-ng reported no time for the first word of {text!r}")
+                raise AlignmentError(f"espeak-ng reported no time for the first word of {text!r}")
             offset += len(word) + 1
         silences = [sample for kind, _, sample, name in self._events if kind == _EVENT_PHONEME and name.startswith(b"_")]
         boundaries = sorted([sample for sample, _ in groups] + silences)
@@ -146,28 +167,41 @@ class Synthesizer:
         for start, names in groups:
             end = next((sample for sample in boundaries if sample > start), None)
             if end is None:
-                raise AudioError(f"espeak-ng reported no end for {names[-1]!r} in {text!r}")
+                raise AlignmentError(f"espeak-ng reported no end for {names[-1]!r} in {text!r}")
             edges = np.cumsum([0, *map(len, names)]) / sum(map(len, names))
             times = (start + edges * (end - start)) / self._rate_hz
             words += [SpokenWord(text=name, start_s=float(times[i]), end_s=float(times[i + 1])) for i, name in enumerate(names)]
         return tuple(words)
 
 
-def insert_silence(utterance: Utterance, before_word_s: Mapping[int, float], *, lead_s: float = 0.0, tail_s: float = 0.0) -> Utterance:
-    """Return `utterance` with silence inserted before words (index -> seconds), at its start and at its end; word times move along."""
+def insert_silence(
+    utterance: Utterance, before_word_s: Mapping[int, float], *, lead_s: float = 0.0, tail_s: float = 0.0, fade_s: float = 0.0
+) -> Utterance:
+    """Return `utterance` with silence inserted before words (index -> seconds), at its start and at its end; word times move along.
+
+    Where the sound is cut between two words it fades out and in within `fade_s` seconds: words that flow into each other would click.
+    """
     pieces: list[npt.NDArray[np.float32]] = [_silence(lead_s)]
     words: list[SpokenWord] = []
     shift_s, cut = timing.samples_to_s(len(pieces[0])), 0
+    samples = utterance.samples
     for index, word in enumerate(utterance.words):
         pause_s = before_word_s.get(index, 0.0)
         if pause_s > 0 and index > 0:
             middle = timing.num_samples((utterance.words[index - 1].end_s + word.start_s) / 2)
+            samples = _faded(samples, middle, timing.num_samples(fade_s)) if fade_s > 0 else samples
             pause = _silence(pause_s)
-            pieces += [utterance.samples[cut:middle], pause]
+            pieces += [samples[cut:middle], pause]
             shift_s, cut = shift_s + timing.samples_to_s(len(pause)), middle
         words.append(dataclasses.replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s))
-    pieces += [utterance.samples[cut:], _silence(tail_s)]
+    pieces += [samples[cut:], _silence(tail_s)]
     return Utterance(samples=np.concatenate(pieces), words=tuple(words))
+
+
+def _faded(samples: npt.NDArray[np.float32], middle: int, length: int) -> npt.NDArray[np.float32]:
+    """Return `samples` that fall to nothing within `length` samples before `middle`, and rise again within as many after it."""
+    distance = np.abs(np.arange(len(samples)) - (middle - 0.5))
+    return samples * np.minimum(distance / length, 1.0).astype(np.float32)
 
 
 def scale_formants(utterance: Utterance, scale: float) -> Utterance:

@@ -25,6 +25,12 @@ from stt_ft.core.yaml_text import dump_yaml, read_yaml
 SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
 
+SYNTHETIC = "synthetic"
+"""Key of a manifest's line, and of the sidecar, by which `ingest` knows it again: true for a clip that a synthesiser spoke (`synthesize`).
+
+Such clips are learned from and never measured on.
+"""
+
 LEFT_OUT = "left_out"
 """Key of a sidecar: `[[start, end], what the script has, what was heard]` for each stretch in which sound and script do not fit.
 
@@ -65,6 +71,11 @@ class Clip:
     path: str
     duration_s: float
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a synthesiser spoke it, to be learned beside recordings."""
+        return self.extra.get(SYNTHETIC) is True
 
     def to_json(self) -> dict[str, Any]:
         return {"path": self.path, "duration": round(self.duration_s, 4), **self.extra}
@@ -176,6 +187,22 @@ class Dataset:
     def clips(self, *splits: str) -> list[Clip]:
         """Return the clips of `splits` (all that exist, when none is named), in manifest order; raises `DatasetError` by file and line."""
         return [clip for split in splits or self.splits() for clip in _read_manifest(self.manifest_path(split))]
+
+    def measured_clips(self, split: str) -> list[Clip]:
+        """Return the clips of a split that a model is judged or chosen by; of train, all of them.
+
+        Raises:
+            DatasetError: one of dev or heldout is synthetic, by name: what a synthesiser says proves nothing about people.
+        """
+        clips = self.clips(split)
+        synthetic = [clip.path for clip in clips if clip.is_synthetic]
+        if synthetic and split != "train":
+            more = f" and {len(synthetic) - 1} more are" if len(synthetic) > 1 else " is"
+            raise DatasetError(
+                f"{self.manifest_path(split)}: clip {synthetic[0]}{more} synthetic, and only train may hold such clips; "
+                f"`stt-ft split {self.directory}` puts them there"
+            )
+        return clips
 
     def write_clips(self, split: str, clips: Iterable[Clip]) -> None:
         """Replace the manifest of `split`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stt_ft.core.recipe_checks import refuse
-from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, LabelsRecipe, ReplayRecipe
+from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, LabelsRecipe, ReplayRecipe, SyntheticRecipe
 from stt_ft.core.recipe_learning import LoraRecipe, LossRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.core.recipe_stages import AnnotateRecipe, ConvertRecipe, EvaluateRecipe, MergeRecipe
 from stt_ft.core.recipe_watching import CalibrationRecipe, CheckpointRecipe, EvalRecipe, LogRecipe
@@ -36,6 +36,7 @@ __all__ = [
     "Recipe",
     "ReplayRecipe",
     "ScheduleRecipe",
+    "SyntheticRecipe",
 ]
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
@@ -78,6 +79,7 @@ class Recipe:
     labels: LabelsRecipe = field(default_factory=LabelsRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
+    synthetic: SyntheticRecipe = field(default_factory=SyntheticRecipe)
     evaluation: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

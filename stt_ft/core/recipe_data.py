@@ -1,4 +1,4 @@
-"""What of a recipe says what a step is made of: `batch`, `labels`, `augment`, `replay`."""
+"""What of a recipe says what a step is made of: `batch`, `labels`, `augment`, `replay`, `synthetic`."""
 
 from __future__ import annotations
 
@@ -158,3 +158,19 @@ class ReplayRecipe:
             (self.share is not None and not there, "share needs dataset or kinds to say which clips are replay"),
             (not self.learn and not self.holds, "learn: false needs a text_weight or pause_weight above 0: replay would teach nothing"),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticRecipe:
+    """Numbers spoken by a synthesiser, learned beside the recordings: more voices than fifty takes have (`stt-ft synthesize`)."""
+
+    dataset: str | None = None
+    """Dataset directory of synthetic clips, encoded with the same base: its train split is learned too. None for those alone that the
+    training dataset holds."""
+
+    share: float = 0.5
+    """Largest share of the clips learned in an epoch that is synthetic, replay not counted, 0 to below 1. Where there are more of them they
+    come round by turns; where there are fewer, each comes once. 0 leaves them out."""
+
+    def __post_init__(self) -> None:
+        refuse((not 0 <= self.share < 1, f"share must be 0 or more and below 1, got {self.share}"))

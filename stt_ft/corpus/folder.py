@@ -9,7 +9,7 @@ from typing import Any
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_text import parse_json
-from stt_ft.core.manifest import SPLITS, Sidecar
+from stt_ft.core.manifest import SPLITS, SYNTHETIC, Sidecar
 from stt_ft.corpus.source import SourceClip, json_lines, split_named
 
 
@@ -64,5 +64,5 @@ def _read_json_beside(path: Path) -> tuple[Sidecar, dict[str, Any]]:
     if isinstance(value, dict) and isinstance(value.get("transcript"), str):
         value.setdefault("text", value["transcript"])
     sidecar = Sidecar.from_json(value)
-    told = {key: value[key] for key in ("text", "speaker", "kind", "prompt_id") if isinstance(value.get(key), str)}
-    return sidecar, told
+    told: dict[str, Any] = {key: value[key] for key in ("text", "speaker", "kind", "prompt_id") if isinstance(value.get(key), str)}
+    return sidecar, told | ({SYNTHETIC: True} if sidecar.extra.get(SYNTHETIC) is True else {})

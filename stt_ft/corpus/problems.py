@@ -26,6 +26,7 @@ KINDS = {
     "digits_left": "a word still holds digits: not converted",
     "word_times": "a word's time is empty, outside the clip, or out of order",
     "no_room": "the words do not fit on the text stream at the base's lag",
+    "split_synthetic": "a synthetic clip outside train: what a synthesiser says proves nothing about people",
     "split_number": "the same dictated number is in two splits",
     "split_speaker": "the same speaker is in two splits",
     "overlap": "two words of one speaker overlap",
@@ -83,7 +84,7 @@ def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list
     if share > MAX_CLIPPED_SHARE:
         found.append(("clipped", f"{share:.2%} of its samples are at full scale", ()))
     width_hz = bandwidth_hz(samples, sample_rate_hz)
-    if width_hz < MIN_BANDWIDTH_HZ:
+    if width_hz < MIN_BANDWIDTH_HZ and not (clip.is_synthetic and "channel" in clip.extra):
         found.append(("narrow_band", f"its sound ends at {width_hz:.0f} Hz", ()))
     return _problems(clip, found)
 
@@ -113,7 +114,7 @@ def set_problems(
     *,
     split_by: str = "both",
 ) -> list[Problem]:
-    """Return what is wrong between clips: sounds that occur twice, speakers and numbers in two splits.
+    """Return what is wrong between clips: sounds that occur twice, speakers and numbers in two splits, synthetic clips outside train.
 
     Args:
         clips_by_split: split -> its clips.
@@ -124,8 +125,12 @@ def set_problems(
     by_sound: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
     by_speaker: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
     by_number: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
+    found: list[Problem] = []
     for split, clips in clips_by_split.items():
         for clip in clips:
+            if clip.is_synthetic and split != "train":
+                message = f"{split} holds it, and only train may; run `stt-ft split`"
+                found.append(Problem(clip_id=clip.path, kind="split_synthetic", message=message))
             if clip.path in audio_hashes:
                 by_sound[audio_hashes[clip.path]].append((split, clip))
             speaker = clip.extra.get("speaker")
@@ -133,7 +138,6 @@ def set_problems(
                 by_speaker[speaker].append((split, clip))
             for number in numbers_in(sidecars.get(clip.path)):
                 by_number[number].append((split, clip))
-    found: list[Problem] = []
     for owners in by_sound.values():
         (first_split, first), *others = owners
         found += [
@@ -243,11 +247,11 @@ def _says(sidecar: Sidecar, script: str) -> bool:
     return any("".join(scoring_words(" ".join(word.text for word in words))) == wanted for words in versions)
 
 
-def numbers_in(sidecar: Sidecar | None, script: object = None) -> set[str]:
-    """Return the dictated numbers of a clip: of its words, or of its script where it has no words yet."""
+def numbers_in(sidecar: Sidecar | None, script: object = None, *, min_digits: int = MIN_NUMBER_DIGITS) -> set[str]:
+    """Return the dictated numbers of a clip, of `min_digits` and more: of its words, or of its script where it has no words yet."""
     words = [word.text for word in sidecar.alignments] if sidecar is not None else []
     runs = digit_runs(words or (script.split() if isinstance(script, str) else []))
-    return {run.digits for run in runs if len(run.digits) >= MIN_NUMBER_DIGITS}
+    return {run.digits for run in runs if len(run.digits) >= min_digits}
 
 
 def _problems(clip: Clip, found: Iterable[_Finding]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Scripts for a recording session: YAML files of prompts, read and made.
+"""Scripts for a recording session: YAML files of prompts, read and made; and what a dataset's recordings were read from.
 
 language: en
 prompts:
@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Dataset, Sidecar
+from stt_ft.corpus.dataset_language import language_of
 from stt_ft.text.digit_words import ENGLISH_DIGITS, FRENCH_DIGITS
+from stt_ft.text.redrawing import holds_number
+from stt_ft.text.spoken_forms import LANGUAGES
 
 _CARRIERS = {
     "en": ("order number", "my order number is", "location code", "the location code is", "my phone number is", "account number", "it is"),
@@ -74,6 +78,27 @@ def load_prompt_script(path: Path) -> PromptScript:
     if twice:
         raise DatasetError(f"{path}: the id {twice[0]} stands here twice")
     return PromptScript(language=str(value.get("language", "en")), prompts=prompts)
+
+
+def prompts_of_dataset(data: Dataset) -> PromptScript:
+    """Return what the recordings in train dictate as prompts, each once: scripts, or transcripts where there are none.
+
+    Raises:
+        DatasetError: no recording in train holds a number.
+    """
+    texts: dict[str, PromptLine] = {}
+    for clip in data.clips("train"):
+        if clip.is_synthetic:
+            continue
+        sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else Sidecar()
+        script = sidecar.script or clip.extra.get("script")
+        text = script if isinstance(script, str) else " ".join(word.text for word in sidecar.written or sidecar.alignments)
+        if holds_number(text):
+            name = str(clip.extra.get("prompt_id") or PurePosixPath(clip.path).stem)
+            texts.setdefault(text, PromptLine(prompt_id=name, say=text, kind=str(clip.extra.get("kind", "number"))))
+    if not texts:
+        raise DatasetError(f"{data.manifest_path('train')}: no recording here dictates a number; annotate them, or give a prompt script")
+    return PromptScript(language=language_of(data, None, choices=LANGUAGES), prompts=tuple(texts.values()))
 
 
 def make_digits_script(*, count: int, seed: int, language: str = "en") -> str:

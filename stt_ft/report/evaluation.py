@@ -99,7 +99,7 @@ class Hearing:
         for model in self.models.values():
             if rule.head >= model.num_heads:
                 raise ConfigError(f"--head {rule.head}: {model.name} has {model.num_heads} pause heads, counted from 0")
-        clips = self.data.clips(split)
+        clips = self.data.measured_clips(split)
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
         references, frames = references_of(self.data, clips), []

@@ -129,13 +129,16 @@ def _facts(model: PushedModel, licence: str) -> Iterator[str]:
 
 
 def _data(dataset: Dataset) -> Iterator[str]:
-    """Yield a line a split: clips, hours, speakers. No text and no speaker's name leaves the dataset."""
+    """Yield a line a split: clips, hours, speakers; those of synthetic voices apart. No text and no speaker's name leaves the dataset."""
     yield "| split | clips | hours | speakers |"
     yield "|---|---|---|---|"
     for split in dataset.splits():
         clips = dataset.clips(split)
-        speakers = {clip.extra["speaker"] for clip in clips if clip.extra.get("speaker") is not None}
-        yield f"| {split} | {len(clips)} | {sum(clip.duration_s for clip in clips) / 3600:.2f} | {len(speakers) or 'not told'} |"
+        spoken = ((split, [c for c in clips if not c.is_synthetic]), (f"{split}, synthetic", [c for c in clips if c.is_synthetic]))
+        for name, part in spoken:
+            speakers = {clip.extra["speaker"] for clip in part if clip.extra.get("speaker") is not None}
+            if part or name == split:
+                yield f"| {name} | {len(part)} | {sum(clip.duration_s for clip in part) / 3600:.2f} | {len(speakers) or 'not told'} |"
 
 
 def _figures(report: dict[str, Any]) -> Iterator[str]:

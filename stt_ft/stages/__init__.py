@@ -72,6 +72,11 @@ COMMANDS = {
             summary="set clips aside for validation and for the final evaluation",
         ),
         Command(
+            name="synthesize", group=_DATA,
+            example="stt-ft synthesize recordings/scripts/digits_en.yaml --out datasets/synthetic --count 1000",
+            summary="numbers by synthetic voices, to be learned beside recordings and never measured on",
+        ),
+        Command(
             name="encode", group=_TRAIN, example="stt-ft encode datasets/orders",
             summary="turn sound into codec tokens, once, so that training never runs the codec",
         ),

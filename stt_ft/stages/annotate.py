@@ -26,7 +26,8 @@ def annotate(
     batch_size: int = 8,
     verify: bool = False,
 ) -> None:
-    """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone.
+    """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
+    and so are synthetic ones (`synthesize`), which come with their words.
 
     Under torchrun or SLURM every process takes its share of the clips.
 
@@ -41,7 +42,7 @@ def annotate(
     """
     import os
 
-    from stt_ft.align.batch import shard_of
+    from stt_ft.align.batch import shard_of, work_named
     from stt_ft.core.errors import CheckFailed
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
@@ -49,11 +50,11 @@ def annotate(
 
     data = Dataset.open_for_writing(dataset)
     language = language_of(data, language)
-    clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ)}
+    clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ) if not clip.is_synthetic}
 
     other = "sphinx" if aligner == "whisper" else "whisper"
     works = [
-        _work(name, model=model, language=language, device=device, batch_size=batch_size)
+        work_named(name, model=model, language=language, device=device, batch_size=batch_size)
         for name in ((aligner, other) if verify else (aligner,))
     ]
     faults, results = _align(data, clips, works[0], language)
@@ -133,21 +134,3 @@ def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) ->
     disputed = {path: len(disputes_of(data.read_sidecar(clip))) for path, clip in clips.items()}
     where = f"{sum(disputed.values())} words in {sum(map(bool, disputed.values()))} clips are timed otherwise by more than 0.2 s"
     say(f"{data.directory}: {len(jobs) - failed} clips verified by {source}; {where}; `stt-ft check` lists them")
-
-
-def _work(name: str, *, model: str, language: str, device: str, batch_size: int) -> Work:
-    """Return how clips are aligned: what it is made by, and a function from jobs to results."""
-    from stt_ft.align.batch import SphinxWork
-    from stt_ft.core.errors import ConfigError
-
-    if batch_size <= 0:
-        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
-    if name == "whisper":
-        from stt_ft.align.whisper_aligner import WhisperWork
-
-        return WhisperWork(model, language=language, device=device, batch_size=batch_size)
-    if language != "en":
-        raise ConfigError(
-            f"--aligner sphinx knows English only, these recordings are in {language!r}; use --aligner whisper without --verify"
-        )
-    return SphinxWork()

@@ -21,7 +21,7 @@ from stt_ft.core.errors import CheckFailed
 from stt_ft.core.progress import emit_json
 from stt_ft.core.recipe import DEFAULT_BASE
 
-_EXTRAS = ("synth", "vad")
+_EXTRAS = ("synth", "vad", "piper")
 """Extras that commands use; `dev` is for working on stt-ft."""
 
 _FREE_DISK_GIB = 12

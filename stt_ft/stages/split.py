@@ -23,10 +23,12 @@ def split(
 ) -> None:
     """Deal all clips of a dataset out to train, dev and heldout anew. The same clips, shares and seed give the same splits.
 
+    Synthetic clips (`synthesize`) stay in train, and so does what they must not be parted from.
+
     Args:
         dataset: dataset directory.
-        dev: share of the clips for validation during training.
-        heldout: share of the clips for the final evaluation.
+        dev: share of the recordings for validation during training.
+        heldout: share of the recordings for the final evaluation.
         by: what stays on one side: speaker (a voice), number (a dictated digit string), both, or clip (nothing beyond the clip).
         seed: decides among equals.
     """
@@ -39,7 +41,9 @@ def split(
         raise ConfigError(f"--dev {dev} and --heldout {heldout} must not be negative and must leave something to train on")
     data = Dataset.open_for_writing(dataset)
     clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
-    groups = groups_of(clips, _keys(data, by))
+    all_groups = groups_of(clips, _keys(data, by))
+    groups = [group for group in all_groups if not any(clip.is_synthetic for clip in group)]
+    to_train = [clip for group in all_groups if any(clip.is_synthetic for clip in group) for clip in group]
     shares = {"train": 1 - dev - heldout, "dev": dev, "heldout": heldout}
     wanted = sum(share > 0 for share in shares.values())
     if len(groups) < wanted:
@@ -50,6 +54,7 @@ def split(
     parts = {
         name: [clip for group, split_name in zip(groups, chosen, strict=True) if split_name == name for clip in group] for name in SPLITS
     }
+    parts["train"] += to_train
     empty = [name for name, share in shares.items() if share > 0 and not parts[name]]
     if empty:
         few = f"its groups by {by} are too few or too large; split --by number or clip"
@@ -57,6 +62,8 @@ def split(
     _write(data, parts)
     data.write_info({**data.info(), "splits": {"by": by, "dev": dev, "heldout": heldout, "seed": seed}})
     counts = ", ".join(f"{name} {len(part)} clips" for name, part in parts.items() if part)
+    num_synthetic = sum(clip.is_synthetic for clip in clips)
+    counts += f" ({num_synthetic} synthetic, all in train)" if num_synthetic else ""
     say(f"{data.directory}: {counts}; {len(groups)} groups by {by}")
 
 

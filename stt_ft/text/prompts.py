@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -132,6 +131,7 @@ class Prompt:
         breaks: indices of words before which the melody breaks (a comma) and a pause is natural.
         digits: the dictated digits as a string, empty for ordinary sentences.
         number_span: first word of the number and one past its last, or None.
+        other_numbers: the same of further numbers in the prompt.
     """
 
     words: tuple[str, ...]
@@ -139,6 +139,7 @@ class Prompt:
     breaks: frozenset[int] = field(default_factory=frozenset)
     digits: str = ""
     number_span: tuple[int, int] | None = None
+    other_numbers: tuple[tuple[int, int], ...] = ()
 
     @property
     def text(self) -> str:
@@ -153,6 +154,11 @@ class Prompt:
             return " ".join(self.words)
         start, end = self.number_span
         return " ".join([*self.words[:start], self.digits, *self.words[end:]])
+
+    def is_inside_number(self, index: int) -> bool:
+        """Say whether the gap before word `index` lies between two words of one number."""
+        first = () if self.number_span is None else (self.number_span,)
+        return any(start < index < end for start, end in (*first, *self.other_numbers))
 
 
 def belongs_to(digits: str, share: int, shares: int = 5) -> bool:
@@ -182,21 +188,12 @@ def number_prompt(
         length = rng.choice(lengths)
         if not min_digits <= length <= max_digits:
             continue
-        digits = _digit_string(rng, length)
+        digits = digit_string(rng, length)
         if allowed(digits):
             break
     carrier = rng.choice(carriers).split()
-    groups = _group_lengths(rng, length)
-    spoken: list[str] = []
-    breaks = set()
-    position = 0
-    zero = "oh" if spoken_zero_and_double and rng.random() < 0.3 else "zero"
-    says_double = spoken_zero_and_double and rng.random() < 0.5
-    for group in groups:
-        if spoken:
-            breaks.add(len(carrier) + len(spoken))
-        spoken += _spell(digits[position : position + group], zero=zero, says_double=says_double)
-        position += group
+    spoken, group_starts = dictation(rng, digits, spoken_zero_and_double=spoken_zero_and_double)
+    breaks = {len(carrier) + start for start in group_starts}
     after: Sequence[str] = ()
     if rng.random() < 0.25:
         after = rng.choice(_AFTER_NUMBER).split()
@@ -212,11 +209,35 @@ def number_prompt(
     )
 
 
+def dictation(
+    rng: random.Random, digits: str, *, names: Sequence[str] = ENGLISH_DIGITS, spoken_zero_and_double: bool = True
+) -> tuple[list[str], list[int]]:
+    """Return the words by which a speaker dictates `digits`, and the indices of those that begin a group after the first.
+
+    Args:
+        rng: source of all choices.
+        digits: what is dictated.
+        names: the words for 0 to 9.
+        spoken_zero_and_double: whether "oh" for zero and "double five" may occur (English).
+    """
+    groups = _group_lengths(rng, len(digits))
+    zero = "oh" if spoken_zero_and_double and rng.random() < 0.3 else names[0]
+    says_double = spoken_zero_and_double and rng.random() < 0.5
+    spoken: list[str] = []
+    group_starts = []
+    position = 0
+    for group in groups:
+        if spoken:
+            group_starts.append(len(spoken))
+        spoken += _spell(digits[position : position + group], names=(zero, *names[1:]), says_double=says_double)
+        position += group
+    return spoken, group_starts
+
+
 def spoken_digits(rng: random.Random, digits: str) -> Prompt:
     """Make a prompt of `digits` alone, said one by one in the groups that a speaker makes."""
-    words = tuple(_spell(digits, zero="zero", says_double=False))
-    ends = itertools.accumulate(_group_lengths(rng, len(digits)))
-    return Prompt(words=words, kind="number", breaks=frozenset(ends) - {len(words)}, digits=digits, number_span=(0, len(words)))
+    words, group_starts = dictation(rng, digits, spoken_zero_and_double=False)
+    return Prompt(words=tuple(words), kind="number", breaks=frozenset(group_starts), digits=digits, number_span=(0, len(words)))
 
 
 def ordinary_prompt(rng: random.Random) -> Prompt:
@@ -237,7 +258,8 @@ def ordinary_prompt(rng: random.Random) -> Prompt:
         parts = [f"{rng.choice(_SUBJECTS)} was {rng.choice(_STATES)} {rng.choice(_TIMES)}"]
         parts += [rng.choice(_REASONS)] if rng.random() < 0.4 else []
     elif pattern == 5:
-        number = _spell(_digit_string(rng, rng.choice((1, 2))), zero=rng.choice(("zero", "oh")), says_double=rng.random() < 0.5)
+        digits, zero = digit_string(rng, rng.choice((1, 2))), rng.choice(("zero", "oh"))
+        number = _spell(digits, names=(zero, *ENGLISH_DIGITS[1:]), says_double=rng.random() < 0.5)
         parts = [" ".join((rng.choice(_NUMBERED_PLACES), *number))]
         parts += [rng.choice(_TIMES)] if rng.random() < 0.4 else []
     else:
@@ -299,7 +321,7 @@ def pauses(
     drawn: dict[int, float] = {}
     for index in range(1, len(prompt.words)):
         at_break = index in prompt.breaks
-        if prompt.number_span is None or not prompt.number_span[0] < index < prompt.number_span[1]:
+        if not prompt.is_inside_number(index):
             if at_break and rng.random() < sentence_pause_prob:
                 drawn[index] = rng.uniform(0.05, max_sentence_pause_s)
         elif manner is Manner.NATURAL:
@@ -310,8 +332,8 @@ def pauses(
     return drawn
 
 
-def _digit_string(rng: random.Random, length: int) -> str:
-    """Digits with the repeats and leading zeros that real codes have more often than chance."""
+def digit_string(rng: random.Random, length: int) -> str:
+    """Return digits with the repeats and leading zeros that real codes have more often than chance."""
     digits: list[str] = []
     for index in range(length):
         if index and rng.random() < 0.1:
@@ -339,11 +361,11 @@ def _group_lengths(rng: random.Random, length: int) -> list[int]:
     return groups
 
 
-def _spell(digits: str, *, zero: str, says_double: bool) -> list[str]:
+def _spell(digits: str, *, names: Sequence[str], says_double: bool) -> list[str]:
     words = []
     index = 0
     while index < len(digits):
-        name = zero if digits[index] == "0" else ENGLISH_DIGITS[int(digits[index])]
+        name = names[int(digits[index])]
         if says_double and digits[index : index + 2] == digits[index] * 2 and digits[index : index + 3] != digits[index] * 3:
             words += ["double", name]
             index += 2

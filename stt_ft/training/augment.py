@@ -158,6 +158,7 @@ def join(first: SpokenClip, second: SpokenClip) -> SpokenClip:
         in_number=first.in_number + second.in_number,
         num_recorded_frames=first.num_frames + second.num_recorded_frames,
         is_replay=first.is_replay and second.is_replay,
+        is_synthetic=first.is_synthetic or second.is_synthetic,
         goes_on=second.goes_on,
     )
 

@@ -16,7 +16,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.targets.pause_targets import HORIZONS_S, pause_targets
 from stt_ft.training.augment import augment
 from stt_ft.training.clips import SpokenClip
-from stt_ft.training.epochs import epoch_clips, group_by_length
+from stt_ft.training.epochs import epoch_clips, group_by_length, pool_of, pools_of
 
 NOTHING = -1
 """Code of a frame that is not there: no embedding, no loss (upstream `zero_token_id`)."""
@@ -145,8 +145,7 @@ class TrainingBatches:
         self._clips = list(clips)
         self._model = model
         self._recipe = recipe
-        self._learned = [clip for clip in self._clips if not clip.is_replay]
-        self._replayed = [clip for clip in self._clips if clip.is_replay]
+        self._alike = {pool: [self._clips[index] for index in indices] for pool, indices in pools_of(self._clips).items()}
 
     def starting_at(self, index: int) -> Iterator[Batch]:
         """Yield batch number `index` and all that follow."""
@@ -168,14 +167,16 @@ class TrainingBatches:
         return len(self._groups(epoch, self._takes(epoch)))
 
     def _chosen(self, epoch: int) -> list[int]:
-        return epoch_clips(self._clips, epoch, replay_share=self._recipe.replay.share, seed=self._recipe.seed)
+        recipe = self._recipe
+        shares = {"replay_share": recipe.replay.share, "synthetic_share": recipe.synthetic.share}
+        return epoch_clips(self._clips, epoch, seed=recipe.seed, **shares)
 
     def _takes(self, epoch: int) -> list[SpokenClip]:
         return [self._take(epoch, position, self._clips[index]) for position, index in enumerate(self._chosen(epoch))]
 
     def _take(self, epoch: int, position: int, clip: SpokenClip) -> SpokenClip:
         rng = np.random.default_rng([self._recipe.seed, epoch, position, 0])
-        others = self._replayed if clip.is_replay else self._learned
+        others = self._alike[pool_of(clip)]  # a clip is joined with its like, so that shares hold
         return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng, write=self._write)
 
     def _groups(self, epoch: int, takes: Sequence[SpokenClip]) -> list[np.ndarray]:

@@ -35,6 +35,7 @@ class SpokenClip:
         in_number: for each word, whether it belongs to a dictated number.
         num_recorded_frames: frames until the recording ends, prefix counted; what follows is silence.
         is_replay: whether it is ordinary speech that is replayed to keep what the base knew.
+        is_synthetic: whether a synthesiser spoke it, to be learned beside the recordings.
         goes_on: whether the speaker went on where it was cut, so that its end is no end of a turn.
         style: how its words are still to be written, once it is known which are there (`LabelWriter`); None leaves them as they are.
     """
@@ -45,6 +46,7 @@ class SpokenClip:
     in_number: tuple[bool, ...]
     num_recorded_frames: int
     is_replay: bool = False
+    is_synthetic: bool = False
     goes_on: bool = False
     style: WrittenStyle | None = None
 
@@ -69,9 +71,10 @@ def load_clips(
     """Load a split for training, every clip in each of `copies`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
 
     Raises:
-        DatasetError: the split is empty, or clips have no codes, no words, words that do not fit, or are too long; named by id.
+        DatasetError: the split is empty, is dev and holds a synthetic clip, or clips have no codes, no words, words that do not fit, or are
+            too long; named by id.
     """
-    clips = data.clips(split)
+    clips = data.measured_clips(split)
     store = TokenStore.open(data.directory, codec_hash(model))
     keys = [audio_key(data.audio_path(clip)) for clip in clips]
     heard = [(clip, copy_key(key, copy.name), copy) for copy in copies for clip, key in zip(clips, keys, strict=True)]
@@ -92,7 +95,8 @@ def load_clips(
             tokens = [tuple(tokenizer.encode(word.text.strip())) for word in words]
             played = dataclasses.replace(clip, duration_s=clip.duration_s / copy.speed)
             spoken = _load_clip(played, store.get(key), words, tokens, model, recipe)
-            loaded.append(dataclasses.replace(spoken, is_replay=clip.extra.get("kind") in replay_kinds))
+            is_replay = clip.extra.get("kind") in replay_kinds
+            loaded.append(dataclasses.replace(spoken, is_replay=is_replay, is_synthetic=clip.is_synthetic))
         except (AlignmentError, DatasetError) as error:
             faults.append(f"clip {clip.path}: {error}")
     if faults:
@@ -157,6 +161,6 @@ def fingerprint(clips: Sequence[SpokenClip]) -> str:
     digest = hashlib.sha256()
     for clip in clips:
         digest.update(clip.codes.tobytes())
-        replay = ("replay",) if clip.is_replay else ()
-        digest.update(repr((clip.clip_id, clip.words, clip.in_number, clip.num_recorded_frames, *replay)).encode())
+        marks = (*(("replay",) if clip.is_replay else ()), *(("synthetic",) if clip.is_synthetic else ()))
+        digest.update(repr((clip.clip_id, clip.words, clip.in_number, clip.num_recorded_frames, *marks)).encode())
     return digest.hexdigest()

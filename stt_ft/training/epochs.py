@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +15,51 @@ LENGTH_JITTER = 0.1
 """Lengths are shuffled by this share before clips are put together, so that batches differ from epoch to epoch."""
 
 
-def epoch_clips(clips: Sequence[SpokenClip], epoch: int, *, replay_share: float | None, seed: int) -> list[int]:
-    """Return the indices of the clips of an epoch: all of them, or each tuning clip once and of the replayed ones as many as asked for.
+Pool = Literal["recorded", "synthetic", "replayed"]
+"""Why a clip is there: to be learned, to be learned beside the recordings, or to keep what the base knew."""
 
-    Replayed clips come round in shuffled rounds, going on in an epoch where the one before left off.
+
+def epoch_clips(
+    clips: Sequence[SpokenClip], epoch: int, *, replay_share: float | None, seed: int, synthetic_share: float = 0.0
+) -> list[int]:
+    """Return the indices of the clips of an epoch: each recording once, beside them synthetic and replayed clips.
+
+    Of the synthetic ones as many as keep within `synthetic_share` of what is learned, of the replayed ones as many as make up
+    `replay_share` of the epoch (None: each once). Both come round in shuffled rounds, going on in an epoch where the one before left off.
     """
+    pools = pools_of(clips)
+    recorded, synthetic, replayed = pools["recorded"], pools["synthetic"], pools["replayed"]
+    most = math.floor(len(recorded) * synthetic_share / (1 - synthetic_share) + 1e-9)
+    if most < len(synthetic):
+        synthetic = _by_turns(synthetic, most, epoch, [seed, 3])
+    learned = sorted([*recorded, *synthetic])
     if replay_share is None:
-        return list(range(len(clips)))
-    learned = [index for index, clip in enumerate(clips) if not clip.is_replay]
-    replayed = [index for index, clip in enumerate(clips) if clip.is_replay]
-    num_replayed = round(len(learned) * replay_share / (1 - replay_share))
-    first = epoch * num_replayed
-    rounds = range(first // len(replayed), -(-(first + num_replayed) // len(replayed)))
-    shuffled = [replayed[at] for number in rounds for at in np.random.default_rng([seed, number, 2]).permutation(len(replayed))]
-    skipped = first - rounds.start * len(replayed)
-    return learned + shuffled[skipped : skipped + num_replayed]
+        return sorted([*learned, *replayed])
+    return learned + _by_turns(replayed, round(len(learned) * replay_share / (1 - replay_share)), epoch, [seed, 2])
+
+
+def pool_of(clip: SpokenClip) -> Pool:
+    """Return why a clip is there; a synthetic one whose kind is replayed counts as synthetic."""
+    return "synthetic" if clip.is_synthetic else "replayed" if clip.is_replay else "recorded"
+
+
+def pools_of(clips: Sequence[SpokenClip]) -> dict[Pool, list[int]]:
+    """Return the indices of the clips of each pool, in order."""
+    pools: dict[Pool, list[int]] = {"recorded": [], "synthetic": [], "replayed": []}
+    for index, clip in enumerate(clips):
+        pools[pool_of(clip)].append(index)
+    return pools
+
+
+def _by_turns(indices: Sequence[int], count: int, epoch: int, seed: list[int]) -> list[int]:
+    """Return `count` of `indices` in an epoch, from rounds that are shuffled anew each time, where the epoch before left off."""
+    if count == 0:
+        return []
+    first = epoch * count
+    rounds = range(first // len(indices), -(-(first + count) // len(indices)))
+    shuffled = [indices[at] for number in rounds for at in np.random.default_rng([seed[0], number, seed[1]]).permutation(len(indices))]
+    skipped = first - rounds.start * len(indices)
+    return shuffled[skipped : skipped + count]
 
 
 def group_by_length(

@@ -198,6 +198,22 @@ def find_checkpoint(run: RunDir) -> int:
     return best if best is not None and best in steps else steps[-1]
 
 
+def newest_consolidated(path: Path, count: int) -> list[Path]:
+    """Return what `find_consolidated` does of the newest `count` checkpoints of the run at `path`, oldest first.
+
+    Raises:
+        CheckpointError: `path` is no run, or has fewer.
+        ConfigError: `count` is not positive.
+    """
+    if count < 1:
+        raise ConfigError(f"--last must be positive, got {count}")
+    run = RunDir(path)
+    steps = run.checkpoint_steps()
+    if len(steps) < count:
+        raise CheckpointError(f"{path}: --last {count} asks for more checkpoints than there are, {len(steps)}; checkpoint.keep keeps more")
+    return [find_consolidated(run.checkpoint(step)) for step in steps[-count:]]
+
+
 def find_consolidated(path: Path) -> Path:
     """Return the directory of `lora.safetensors` (or `consolidated.safetensors`) that a run, a checkpoint or that directory itself means.
 

@@ -139,10 +139,12 @@ class TrainingInputs:
     def describe(self, trainer: Trainer) -> str:
         """Return what is about to happen, in one line."""
         num_trained = sum(parameter.numel() for parameter in trainer.stepper.trainable.values())
+        num_synthetic = sum(clip.is_synthetic for clip in self.train_clips)
+        beside = f", {num_synthetic} of them synthetic," if num_synthetic else ""
         resumed = f", going on after step {trainer.progress.step}" if trainer.progress.step else ""
         return (
             f"{num_trained / 1e6:.1f} M of {sum(p.numel() for p in trainer.lm.parameters()) / 1e6:.1f} M weights learn from "
-            f"{len(self.train_clips)} clips ({len(self.dev_clips)} dev) on {self.device} in {self.recipe.precision}{resumed}"
+            f"{len(self.train_clips)} clips{beside} ({len(self.dev_clips)} dev) on {self.device} in {self.recipe.precision}{resumed}"
         )
 
 

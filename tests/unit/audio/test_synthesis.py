@@ -56,6 +56,27 @@ def test_inserted_silence_is_silent_and_moves_words(synthesizer: Synthesizer) ->
     assert energy(paused.samples, 0, 0.49) == 0
 
 
+def test_a_cut_between_words_that_flow_fades_out_and_in() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(24_000) / 24_000).astype(np.float32)
+    words = (SpokenWord(text="one", start_s=0.0, end_s=0.5), SpokenWord(text="two", start_s=0.5, end_s=1.0))
+    hard, soft = (insert_silence(Utterance(samples=tone, words=words), {1: 0.2}, fade_s=fade_s).samples for fade_s in (0.0, 0.01))
+    assert len(hard) == len(soft)
+    for edge in (11_999, 16_800):
+        assert np.abs(soft[edge - 5 : edge + 6]).max() < 0.05
+    untouched = np.r_[: 12_000 - 240, 16_800 + 240 : len(soft)]
+    np.testing.assert_array_equal(hard[untouched], soft[untouched])
+
+
+def test_a_library_that_forgets_says_the_same_to_the_last_bit_whatever_came_before(synthesizer: Synthesizer) -> None:
+    sounds = []
+    for before in ("hello there.", "nine eight seven, six."):
+        synthesizer.speak(before, voice="en-gb-x-rp+f3")
+        synthesizer.forget()
+        sounds.append(synthesizer.speak("one two three.", voice="en-us+m3"))
+    assert sounds[0].samples.tobytes() == sounds[1].samples.tobytes()
+    assert sounds[0].words == sounds[1].words
+
+
 def test_scaled_formants_move_every_frequency_and_every_time_by_the_same_factor() -> None:
     seconds = np.arange(24_000) / 24_000
     tone = Utterance(samples=np.sin(2 * np.pi * 500 * seconds).astype(np.float32), words=(SpokenWord(text="a", start_s=0.25, end_s=0.75),))

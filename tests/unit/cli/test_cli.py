@@ -21,7 +21,9 @@ from stt_ft.core.arguments import parameters_of
 from stt_ft.core.errors import CheckFailed, DatasetError
 from stt_ft.stages import COMMANDS, stage
 
-DESIGNED = "demo record ingest annotate convert check split encode train merge export push transcribe evaluate gate run doctor".split()  # noqa: SIM905
+DESIGNED = (  # noqa: SIM905
+    "demo record ingest annotate convert check split synthesize encode train merge export push transcribe evaluate gate run doctor"
+).split()
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def test_every_key_is_documented():
         ("schedule.warmup_steps", "501"),
         ("batch.batch_size", "0"),
         ("augment.pause_prob", "1.1"),
+        ("synthetic.share", "1"),
+        ("synthetic.share", "-0.1"),
         ("evaluation.patience", "0"),
         ("checkpoint.keep", "0"),
     ],

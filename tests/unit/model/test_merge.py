@@ -10,13 +10,14 @@ import safetensors.torch
 import torch
 from random_models import SCALING, make_adapter, make_random_base
 
-from stt_ft.core.errors import CheckpointError
+from stt_ft.core.errors import CheckpointError, SttFtError
 from stt_ft.core.provenance import file_sha256
 from stt_ft.model import merge as merging
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.tensor_names import pytorch_name
+from stt_ft.stages.merge import merge
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,37 @@ def test_several_adapters_are_weighted(random_base, adapter_path, tmp_path):
     merge_adapter(random_base, [Adapter.open(adapter_path, weight=0.7), Adapter.open(other, weight=0.3)], out)
     merged = safetensors.torch.load_file(out / "model.safetensors")
     _assert_within_one_unit(merged, _expected(random_base, [(adapter_path, 0.7), (other, 0.3)]))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.8, 1.2])
+def test_one_adapter_is_scaled_with_the_heads_that_were_trained_in_full(random_base, adapter_path, tmp_path, weight):
+    merge(
+        str(adapter_path.parent), out=str(tmp_path / "merged"), adapter=[f"{adapter_path.parent}:{weight}"], base=str(random_base.directory)
+    )
+    merged = safetensors.torch.load_file(tmp_path / "merged" / "model.safetensors")
+    _assert_within_one_unit(merged, _expected(random_base, [(adapter_path, weight)]))
+    base = _float64(random_base.lm_weights)["extra_heads.0.weight"]
+    tuned = _float64(adapter_path)["extra_heads.0.frozen_W.weight"]
+    halfway = base + weight * (tuned - base)
+    assert float((tuned - base).abs().max()) > 0.1
+    torch.testing.assert_close(merged["extra_heads.0.weight"].double(), halfway, atol=4e-3, rtol=8e-3)
+
+
+def test_the_last_checkpoints_of_a_run_are_averaged(random_base, tmp_path):
+    run = tmp_path / "run"
+    steps = [
+        make_adapter(random_base, run / "checkpoints" / f"checkpoint_{step:06d}" / "consolidated" / "lora.safetensors", seed=step)
+        for step in (10, 20, 30)
+    ]
+    merge(str(run), out=str(tmp_path / "merged"), last=2, base=str(random_base.directory))
+    merged = safetensors.torch.load_file(tmp_path / "merged" / "model.safetensors")
+    _assert_within_one_unit(merged, _expected(random_base, [(path, 0.5) for path in steps[1:]]))
+    for last, reason in ((4, "--last 4 asks for more checkpoints than there are, 3"), (0, "--last must be positive")):
+        with pytest.raises(SttFtError, match=reason):
+            merge(str(run), out=str(tmp_path / "other"), last=last)
+    with pytest.raises(SttFtError, match="give one of the two"):
+        merge(str(run), out=str(tmp_path / "other"), last=2, adapter=["x:0.5"])
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_depformer_whose_projections_are_stacked_is_merged_part_by_part(speaking_base, tmp_path):

@@ -51,6 +51,18 @@ def out(tmp_path_factory, models, data, run_dir):
     return directory
 
 
+def test_a_synthetic_clip_is_no_measure_and_is_refused_by_name(models, data, tmp_path):
+    heldout = [
+        Clip(path=clip.path, duration_s=clip.duration_s, extra={"synthetic": index == 2})
+        for index, clip in enumerate(data.clips("heldout"))
+    ]
+    mixed = Dataset(tmp_path)
+    mixed.write_clips("heldout", heldout)
+    with pytest.raises(DatasetError, match=r"heldout\.jsonl: clip audio/heldout_2\.wav is synthetic, and only train may hold such clips"):
+        evaluate(models[0], str(tmp_path), out=str(tmp_path / "out"), device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 def test_twins_stand_beside_the_recordings_and_leave_the_figures_alone(out, data):
     report, frames = read_report(out), read_frames(out / "frames.jsonl")
     channels = [one.channel for one in frames if one.model == "tuned"]

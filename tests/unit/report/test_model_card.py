@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.report.figures import models_of
 from stt_ft.report.model_card import RUNS_WITH, PushedModel, model_card
 
@@ -41,6 +42,16 @@ def test_a_base_that_is_a_directory_is_named_but_not_linked():
 def test_adapters_are_told_with_scaling_and_weight():
     metadata = {"adapters": json.dumps([{"sha256": "ab" * 32, "scaling": 2.0, "weight": 0.7}])}
     assert "adapter: sha256 abababababababab…, scaling 2, weight 0.7" in model_card(_model(metadata=metadata), "me/orders")
+
+
+def test_synthetic_clips_are_told_apart_from_recordings(tmp_path):
+    data = Dataset(tmp_path)
+    spoken = [Clip(path=f"audio/{n}.wav", duration_s=1800.0, extra={"speaker": "anna"}) for n in range(2)]
+    synthetic = [Clip(path="audio/s.wav", duration_s=3600.0, extra={"speaker": "espeak x", "synthetic": True})]
+    data.write_clips("train", [*spoken, *synthetic])
+    data.write_clips("heldout", spoken)
+    card = model_card(_model(), "me/orders", dataset=data)
+    assert "| train | 2 | 1.00 | 1 |\n| train, synthetic | 1 | 1.00 | 1 |\n| heldout | 2 | 1.00 | 1 |" in card
 
 
 def test_a_config_that_is_no_json_is_refused(tmp_path):

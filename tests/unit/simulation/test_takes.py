@@ -14,7 +14,7 @@ pytest.importorskip("espeakng_loader")
 from stt_ft.audio.files import probe
 from stt_ft.audio.synthesis import Synthesizer
 from stt_ft.core.manifest import Dataset
-from stt_ft.simulation.casting import BASE_CAST, DEV_CAST, HELDOUT_CAST, TUNING_CAST, perform
+from stt_ft.simulation.casting import BASE_CAST, DEV_CAST, HELDOUT_CAST, SYNTHETIC_CAST, TUNING_CAST, perform
 from stt_ft.simulation.takes import TakePlan, write_takes
 from stt_ft.text.prompts import Manner, number_prompt, pauses
 
@@ -25,9 +25,10 @@ def test_casts_share_no_voice() -> None:
 
 
 def test_measuring_shares_no_speed_or_number_with_learning() -> None:
-    for cast in (BASE_CAST, TUNING_CAST, DEV_CAST):
+    for cast in (BASE_CAST, TUNING_CAST, DEV_CAST, SYNTHETIC_CAST):
         assert not set(cast.words_per_minute) & set(HELDOUT_CAST.words_per_minute)
         assert not set(cast.digit_shares) & set(HELDOUT_CAST.digit_shares)
+    assert not set(SYNTHETIC_CAST.voices) & {*TUNING_CAST.voices, *DEV_CAST.voices, *HELDOUT_CAST.voices}
 
 
 def test_takes_are_what_their_sidecars_say(tmp_path: Path) -> None:

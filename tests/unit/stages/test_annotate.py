@@ -67,7 +67,7 @@ def test_a_stretch_left_out_is_told_kept_in_the_sidecar_and_found_by_check(
             for job in jobs:
                 yield AlignmentResult(clip_id=job.clip_id, words=(word,), left_out=(gap,) if job.clip_id == clip.path else ())
 
-    monkeypatch.setattr(annotate_stage, "_work", lambda *_, **__: Faultfinder())
+    monkeypatch.setattr("stt_ft.align.batch.work_named", lambda *_, **__: Faultfinder())
     annotate(str(recorded))
     told = capsys.readouterr().err
     assert f"{clip.path}: 0.7-1.2 s left out: the script has '12345', heard was 'nine'" in told

@@ -9,7 +9,7 @@ import pytest
 import torch
 from random_models import random_codes
 
-from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, ReplayRecipe
+from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, ReplayRecipe, SyntheticRecipe
 from stt_ft.core.timing import FRAME_S
 from stt_ft.targets.interleave import TokenWord
 from stt_ft.training.batches import IGNORE, TrainingBatches, collate, make_stream
@@ -129,3 +129,47 @@ def test_a_limit_on_frames_holds_with_padding_counted_and_can_be_entered_late(cl
     assert sorted(heard) == sorted(clip.clip_id for clip in clips)
     for one, other in zip(from_start[num_first + 1 :], batches.starting_at(num_first + 1), strict=False):
         assert torch.equal(one.codes, other.codes)
+
+
+def _epochs(batches, num):
+    """Return the ids heard in each of the first epochs."""
+    heard = batches.starting_at(0)
+    return [
+        [clip_id for batch in itertools.islice(heard, batches.num_batches(epoch)) for clip_id in batch.clip_ids] for epoch in range(num)
+    ]
+
+
+@pytest.mark.parametrize(("share", "num_synthetic"), [(0.0, 0), (0.2, 1), (0.47, 3), (0.5, 4), (0.6, 6), (0.9, 8)])
+def test_synthetic_clips_are_at_most_the_share_asked_for_and_come_by_turns(clips, random_base, share, num_synthetic):
+    mixed = [dataclasses.replace(clip, is_synthetic=index >= 4) for index, clip in enumerate(clips)]
+    recorded, synthetic = {clip.clip_id for clip in mixed[:4]}, {clip.clip_id for clip in mixed[4:]}
+    batches = TrainingBatches(mixed, random_base, _recipe(synthetic=SyntheticRecipe(share=share)))
+    rounds = Counter()
+    for heard in _epochs(batches, 8):
+        assert len(heard) == 4 + num_synthetic
+        assert set(heard) & recorded == recorded
+        assert len(set(heard) & synthetic) <= share * len(heard) + 1e-9
+        rounds.update(set(heard) & synthetic)
+    if num_synthetic:
+        assert set(rounds) == synthetic
+        assert max(rounds.values()) - min(rounds.values()) <= 1
+    late = TrainingBatches(mixed, random_base, _recipe(synthetic=SyntheticRecipe(share=share))).starting_at(3)
+    for one, other in zip(itertools.islice(batches.starting_at(0), 3, 8), late, strict=False):
+        assert torch.equal(one.codes, other.codes)
+
+
+def test_replays_share_is_of_all_that_is_learned_synthetic_clips_too(clips, random_base):
+    mixed = [dataclasses.replace(clip, is_synthetic=4 <= index < 8, is_replay=index >= 8) for index, clip in enumerate(clips)]
+    recipe = _recipe(synthetic=SyntheticRecipe(share=0.5), replay=ReplayRecipe(kinds=("ordinary",), share=0.2))
+    for heard in _epochs(TrainingBatches(mixed, random_base, recipe), 4):
+        assert len(heard) == 10
+        assert len(set(heard) & {clip.clip_id for clip in mixed[8:]}) == 2
+
+
+def test_a_recording_is_joined_with_recordings_only(clips, random_base):
+    mixed = [dataclasses.replace(clip, is_synthetic=index >= 6) for index, clip in enumerate(clips)]
+    synthetic = {clip.clip_id for clip in mixed[6:]}
+    batches = TrainingBatches(mixed, random_base, _recipe(augment=AugmentRecipe(join_prob=1.0)))
+    joined = [clip_id.split(" + ") for heard in _epochs(batches, 2) for clip_id in heard]
+    assert max(map(len, joined)) == 2
+    assert all(len({part in synthetic for part in parts}) == 1 for parts in joined)

@@ -12,7 +12,8 @@ import torch
 from random_models import make_random_base, write_dataset
 
 from stt_ft.core.config import dump_config
-from stt_ft.core.errors import ConfigError, MissingExtra, SttFtError
+from stt_ft.core.errors import ConfigError, DatasetError, MissingExtra, SttFtError
+from stt_ft.core.manifest import Sidecar
 from stt_ft.core.recipe import (
     AugmentRecipe,
     BatchRecipe,
@@ -26,6 +27,7 @@ from stt_ft.core.recipe import (
     Recipe,
     ReplayRecipe,
     ScheduleRecipe,
+    SyntheticRecipe,
 )  # fmt: skip
 from stt_ft.stages.encode import encode
 from stt_ft.stages.merge import merge
@@ -74,22 +76,27 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
+def _run_killed_at(kill_at: int, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """Train, die before step `kill_at`, and take the run up again."""
+    original = loop.Trainer._step
+
+    def step(self, number, dashboard):
+        if number == kill_at:
+            raise Killed
+        original(self, number, dashboard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", step)
+        with pytest.raises(Killed):
+            run_train(recipe)
+    return run_train(recipe)
+
+
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(recipe, monkeypatch, tmp_path):
     whole = run_train(recipe)
     for kill_at in (3, 8, 11):
         resumed_recipe = dataclasses.replace(recipe, run_dir=str(tmp_path / f"killed_{kill_at}"))
-        original = loop.Trainer._step
-
-        def step(self, number, dashboard, kill_at=kill_at, original=original):
-            if number == kill_at:
-                raise Killed
-            original(self, number, dashboard)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(loop.Trainer, "_step", step)
-            with pytest.raises(Killed):
-                run_train(resumed_recipe)
-        resumed = run_train(resumed_recipe)
+        resumed = _run_killed_at(kill_at, resumed_recipe, monkeypatch)
         assert _rows(resumed, "train") == _rows(whole, "train")
         assert _rows(resumed, "eval") == _rows(whole, "eval")
         for name in ("consolidated/lora.safetensors", "training_state/state.safetensors"):
@@ -249,6 +256,49 @@ def test_replay_of_a_kind_that_is_not_there_is_refused(recipe):
     replay = ReplayRecipe(dataset=recipe.dataset, text_weight=1.0)
     with pytest.raises(ConfigError, match=r"need lora\.enable"):
         run_train(dataclasses.replace(recipe, replay=replay, lora=LoraRecipe(enable=False)))
+
+
+def test_synthetic_clips_of_another_dataset_are_learned_and_a_resumed_run_hears_the_same(
+    recipe, random_base, tmp_path, capsys, monkeypatch
+):
+    beside = write_dataset(tmp_path / "synthetic", {"train": 9}, seed=8)
+    encode(str(beside.directory), base=str(random_base.directory), device="cpu")
+    mixed = dataclasses.replace(recipe, synthetic=SyntheticRecipe(dataset=str(beside.directory), share=0.25))
+    whole = _rows(run_train(mixed), "train")
+    assert "learn from 21 clips, 9 of them synthetic, (4 dev)" in capsys.readouterr().err
+    resumed = _run_killed_at(8, dataclasses.replace(mixed, run_dir=str(tmp_path / "killed")), monkeypatch)
+    assert _rows(resumed, "train") == whole
+    capsys.readouterr()
+    without = dataclasses.replace(mixed, run_dir=str(tmp_path / "without"), synthetic=SyntheticRecipe(dataset="nowhere", share=0.0))
+    run_train(without)
+    assert "learn from 12 clips (4 dev)" in capsys.readouterr().err
+
+
+def test_a_synthetic_clip_that_says_a_number_of_dev_is_refused_with_the_way_out(recipe, random_base, encoded_dataset, tmp_path):
+    beside = write_dataset(tmp_path / "synthetic", {"train": 3}, seed=8)
+    encode(str(beside.directory), base=str(random_base.directory), device="cpu")
+    words = next(
+        sidecar.alignments for clip in encoded_dataset.clips("dev") if len((sidecar := encoded_dataset.read_sidecar(clip)).alignments) > 8
+    )
+    beside.write_sidecar(beside.clips("train")[1], Sidecar(alignments=words))
+    with pytest.raises(DatasetError, match=r"clip audio/train_1\.wav says \d{6}, as audio/dev_\d\.wav does, .*--apart_from .*orders"):
+        run_train(dataclasses.replace(recipe, synthetic=SyntheticRecipe(dataset=str(beside.directory))))
+
+
+def test_synthetic_clips_are_refused_where_a_run_is_judged_and_where_there_is_nothing_beside_them(recipe, random_base, tmp_path):
+    data = write_dataset(tmp_path / "data", {"train": 2, "dev": 2})
+    encode(str(data.directory), base=str(random_base.directory), device="cpu")
+    marked = {split: [dataclasses.replace(clip, extra={"synthetic": True}) for clip in data.clips(split)] for split in ("train", "dev")}
+    data.write_clips("dev", marked["dev"])
+    with pytest.raises(
+        DatasetError, match=r"dev\.jsonl: clip audio/dev_0\.wav and 1 more are synthetic, and only train may hold such clips"
+    ):
+        run_train(dataclasses.replace(recipe, dataset=str(data.directory)))
+    data.manifest_path("dev").unlink()
+    data.write_clips("train", marked["train"])
+    with pytest.raises(ConfigError, match="train holds no recording to learn"):
+        run_train(dataclasses.replace(recipe, dataset=str(data.directory)))
+    assert not Path(recipe.run_dir).exists()
 
 
 def test_gradient_checkpointing_changes_no_loss(recipe, tmp_path):

@@ -1,0 +1,203 @@
+"""`stt-ft synthesize`: numbers spoken by a synthesiser, to be learned beside recordings: more voices than fifty takes have.
+
+    stt-ft synthesize recordings/scripts/digits_en.yaml --out datasets/synthetic --count 1000
+    stt-ft synthesize datasets/orders --out datasets/synthetic --count 1000 --engine piper --voice voices/en_US-ryan-high.onnx
+    stt-ft synthesize datasets/orders --out datasets/synthetic --count 1000 --engine command --command 'say.sh {text} {wav}'
+
+Every clip dictates another number than its prompt and than every other clip, and comes with the times of its words. It is marked as
+synthetic, stands in train, and is refused in dev and heldout. `train --synthetic.dataset datasets/synthetic` learns it beside recordings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stt_ft.core.manifest import Clip, Dataset
+    from stt_ft.corpus.prompt_script import PromptScript
+    from stt_ft.simulation.engines import Engine
+
+_SAVE_EVERY_S = 5.0
+"""The manifest is written this often; what a kill takes from it is made again, the same."""
+
+
+def synthesize(
+    source: str | None = None,
+    *,
+    out: str,
+    count: int = 1000,
+    engine: Literal["espeak", "piper", "command"] = "espeak",
+    voice: list[str] | None = None,
+    command: str | None = None,
+    time_limit: float = 60.0,
+    channels: list[str] | None = None,
+    apart_from: list[str] | None = None,
+    aligner: Literal["sphinx", "whisper"] = "sphinx",
+    model: str = "large-v3",
+    device: str = "auto",
+    seed: int = 0,
+) -> None:
+    """Speak the prompts of a script, or the numbers of a dataset's recordings, with other digits each time, in many voices and speeds.
+
+    Half of the clips are dictated in one flow, half with the pauses of someone who looks the number up. Killed, the same command goes on
+    where it was and makes the same clips; a larger --count adds to them. The clips need no annotate and no convert; encode is next.
+
+    Args:
+        source: a prompt script (recordings/scripts/, or one of record --make_script), or a dataset, whose recordings are said anew.
+        out: dataset directory; it may be the recordings' own, or one that other engines or seeds have spoken into.
+        count: clips in all; the prompts are taken in turns.
+        engine: espeak (comes with the extra synth: 153 voices, exact word times), piper (extra piper; needs --voice) or command.
+        voice: piper's voice files NAME.onnx, each beside its NAME.onnx.json, several parted by commas; for command a name to note.
+        command: a program and its arguments, run without a shell: {text} and {wav} stand for what to say and where to leave the sound, and
+            where it takes them {speed} for how fast (1.0 as it is) and {seed} for a number, as in 'prog --text {text} --out {wav}'.
+        time_limit: seconds after which --command is stopped.
+        channels: what a clip may come through: a telephone line (phone), noise so far below the speech (20dB), such as phone,20dB; as it
+            was spoken is as likely as each of these.
+        apart_from: datasets whose dev and heldout numbers are not spoken, beside those of SOURCE and --out.
+        aligner: who finds the words in what piper or command said; sphinx knows English only. Espeak needs none.
+        model: Whisper model of --aligner whisper: a name such as large-v3, or a local .pt file.
+        device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
+        seed: decides numbers, voices, pauses and noise.
+    """
+    import time
+    from pathlib import Path
+
+    from stt_ft.audio.channel import channels_named
+    from stt_ft.core.atomic import remove_leftovers
+    from stt_ft.core.errors import ConfigError
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.core.progress import say, track
+    from stt_ft.simulation.synthetic import Session
+
+    if source is None:
+        raise ConfigError(
+            "what shall be said? give a prompt script (recordings/scripts/digits_en.yaml is one, `stt-ft record --make_script digits` "
+            "writes others) or a dataset whose numbers are to be said anew"
+        )
+    if count <= 0:
+        raise ConfigError(f"--count must be positive, got {count}")
+    if time_limit <= 0:
+        raise ConfigError(f"--time_limit must be positive, got {time_limit}")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"--out {out}: expected a directory, this is a file")
+    try:
+        through = channels_named(channels or ())
+    except ValueError as error:
+        raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
+    data, prompts = Dataset(Path(out)), _prompts(Path(source))
+    _check_language(data, prompts.language)
+    beside = [data, *(Dataset.open(directory) for directory in [*([source] if Path(source).is_dir() else []), *(apart_from or [])])]
+    session = Session(
+        data=data,
+        engine=_engine(
+            engine, prompts.language, voice=voice, command=command, time_limit_s=time_limit, aligner=aligner, model=model, device=device
+        ),
+        lines=prompts.prompts,
+        language=prompts.language,
+        seed=seed,
+        channels=through,
+        forbidden=frozenset().union(*(_measured_numbers(each) for each in beside)),
+    )
+    session.check()
+    remove_leftovers(data.directory)
+    total = session.missing(count)
+    train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
+    saved_s, num_failed = time.monotonic(), 0
+    try:
+        for made in track((made for made in session.clips(count) if not made.was_there), "clips spoken", total=total):
+            train[made.clip.path] = made.clip
+            num_failed += made.num_failed
+            if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                data.write_clips("train", train.values())
+                saved_s = time.monotonic()
+    finally:
+        if train:
+            data.write_clips("train", train.values())
+            data.write_info({"name": data.directory.name, "language": prompts.language, "made_by": "stt-ft synthesize", **data.info()})
+    again = f", {num_failed} draws could not be aligned and were made anew" if num_failed else ""
+    say(f"{data.directory}: {total} clips spoken by {engine}, {count - total} were there{again}; {_holds(list(train.values()))}")
+    has_recordings = any(not clip.is_synthetic for clip in train.values())
+    learned = "they are learned with its recordings" if has_recordings else f"then train with --synthetic.dataset {data.directory}"
+    say(f"next: stt-ft encode {data.directory} --base BASE, {learned}")
+
+
+def _prompts(source: Path) -> PromptScript:
+    """Return the prompts of a script file, or of what a dataset's recordings say."""
+    from stt_ft.core.manifest import Dataset
+    from stt_ft.corpus.prompt_script import load_prompt_script, prompts_of_dataset
+
+    return prompts_of_dataset(Dataset.open(source)) if source.is_dir() else load_prompt_script(source)
+
+
+def _check_language(data: Dataset, language: str) -> None:
+    from stt_ft.core.errors import ConfigError
+    from stt_ft.text.spoken_forms import language_named
+
+    language_named(language)
+    there = str(data.info().get("language") or language)
+    if there.partition("-")[0] != language.partition("-")[0]:
+        raise ConfigError(f"{data.directory}: its language is {there}, the prompts' is {language}; give another --out")
+
+
+def _engine(
+    name: str,
+    language: str,
+    *,
+    voice: list[str] | None,
+    command: str | None,
+    time_limit_s: float,
+    aligner: str,
+    model: str,
+    device: str,
+) -> Engine:
+    """Return the engine that the flags describe; raises `ConfigError` for flags that do not go with it."""
+    import dataclasses
+    from pathlib import Path
+
+    from stt_ft.align.batch import work_named
+    from stt_ft.align.known_words import KnownWords
+    from stt_ft.core.errors import ConfigError
+    from stt_ft.simulation.casting import ACCENTS_OF, SYNTHETIC_CAST
+    from stt_ft.simulation.engines import AlignedEngine, EspeakEngine, PiperSpeaker, ProgramSpeaker
+
+    code = language.partition("-")[0]
+    cast = dataclasses.replace(SYNTHETIC_CAST, accents=ACCENTS_OF[code])
+    if command is not None and name != "command":
+        raise ConfigError(f"--command goes with --engine command, not with {name}")
+    if name == "espeak":
+        if voice:
+            raise ConfigError(f"--voice {voice[0]}: espeak takes its voices in turns; --voice goes with --engine piper or command")
+        return EspeakEngine(cast)
+    if name == "piper" and not voice:
+        raise ConfigError("--engine piper needs --voice NAME.onnx, a voice of https://huggingface.co/rhasspy/piper-voices")
+    if name == "command" and command is None:
+        raise ConfigError("--engine command needs --command 'prog --text {text} --out {wav}'")
+    if name == "command" and len(voice or ()) > 1:
+        raise ConfigError("--engine command speaks with one voice; give --voice one name")
+    speaker = (
+        PiperSpeaker([Path(path) for path in voice or ()])
+        if name == "piper"
+        else ProgramSpeaker(command or "", voice=voice[0] if voice else None, time_limit_s=time_limit_s)
+    )
+    work = work_named(aligner, model=model, language=code, device=device, batch_size=1)
+    speaker.made_by |= {"aligner": work.provenance["aligner"]}
+    return AlignedEngine(speaker, cast, KnownWords(work, language=code).times_of)
+
+
+def _measured_numbers(data: Dataset) -> set[str]:
+    """Return the digit strings of the dev and heldout clips of `data`; raises `DatasetError` for a synthetic clip among them."""
+    from stt_ft.corpus.problems import numbers_in
+    from stt_ft.text.redrawing import MIN_DIGITS
+
+    clips = [clip for split in data.splits() if split != "train" for clip in data.measured_clips(split)]
+    sidecars = [(clip, data.read_sidecar(clip) if data.sidecar_path(clip).exists() else None) for clip in clips]
+    return {number for clip, sidecar in sidecars for number in numbers_in(sidecar, clip.extra.get("script"), min_digits=MIN_DIGITS)}
+
+
+def _holds(clips: list[Clip]) -> str:
+    """Say what is in train: clips, minutes, voices."""
+    synthetic = [clip for clip in clips if clip.is_synthetic]
+    minutes, voices = sum(clip.duration_s for clip in synthetic) / 60, {clip.extra.get("speaker") for clip in synthetic}
+    return f"train holds {len(synthetic)} synthetic clips of {minutes:.1f} minutes in {len(voices)} voices"
