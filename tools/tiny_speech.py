@@ -11,7 +11,7 @@ import json
 import math
 import multiprocessing
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,7 +240,7 @@ def _speak(seed: int) -> Spoken:
     return _voices.speak(seed)
 
 
-def speak_all(seeds: Sequence[int], people: Path | None) -> Iterator[Spoken]:
+def speak_all(seeds: Sequence[int], people: Path | None) -> Generator[Spoken, None, None]:
     """Speak the clips of all seeds, in their order, in `NUM_LANES` processes.
 
     Each process takes every so many-th seed: espeak-ng's voice carries on from one utterance to the next, so the order within a process is
