@@ -51,8 +51,8 @@ class LabelsRecipe:
     """How the words of recordings are written where they are learned."""
 
     style: Literal["plain", "base"] = "plain"
-    """plain: as `convert` left them. base: each clip in the form (plain words, capital first, commas in numbers, full stop; or as it is)
-    that the base itself finds likeliest when it reads it, so that it need not unlearn how it writes."""
+    """plain: as `convert` left them. base: each clip in the form (plain words, capital first, full stop; or as it is) that the base
+    itself finds likeliest when it reads it, so that it need not unlearn how it writes; dictated numbers bear no commas and full stops."""
 
 
 @dataclass(frozen=True, kw_only=True)

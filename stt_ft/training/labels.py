@@ -3,6 +3,10 @@
 With `labels.style: base` every clip is taught in the candidate form (`text/written_style.py`) that the base itself finds likeliest when it
 reads it: less is unlearnt where less is asked to change. The base chooses once, before the first step; the run directory keeps its choice.
 
+A clip that dictates a number is taught without commas and full stops: a mark is written half a second after its word began, too early to
+know whether the number goes on, and the pause heads follow what was written. Nor is the first digit of a clip capital: "Nine" is another
+word to learn than "nine", and is misheard more often (docs/vad.md has the figures of both).
+
     labels.json      {"made_of": {…}, "styles": {"audio/sample_001.wav": "capital+stop", "audio/sample_002.wav": null, …}}
 
 null leaves a clip's words as its transcript has them.
@@ -120,6 +124,8 @@ class StyleChooser:
 
     def _forms(self, clip: SpokenClip) -> Iterator[_Reading]:
         for style in styles(self.writer.texts(clip), clip.in_number, is_whole=not clip.goes_on):
+            if any(clip.in_number) and (style is None or style.commas or style.stop or (style.capital and clip.in_number[0])):
+                continue
             written = self.writer.written(clip, style)
             if written is not None:
                 yield _Reading(clip=written, style=style)

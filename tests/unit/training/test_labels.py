@@ -20,7 +20,7 @@ from stt_ft.training.batches import TrainingBatches
 from stt_ft.training.clips import SpokenClip, load_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, choice_in_words, read_choice, styled, write_choice
 
-COMMAS, STOP, BOTH = WrittenStyle(commas=True), WrittenStyle(stop=True), WrittenStyle(commas=True, stop=True)
+STOP, BOTH = WrittenStyle(stop=True), WrittenStyle(commas=True, stop=True)
 RECIPE = Recipe(dataset="d", run_dir="r", batch=BatchRecipe(batch_size=3), labels=LabelsRecipe(style="base"))
 
 
@@ -32,6 +32,12 @@ def writer(random_base) -> LabelWriter:
 @pytest.fixture(scope="module")
 def clips(encoded_dataset, random_base) -> list[SpokenClip]:
     return load_clips(encoded_dataset, "train", random_base, BatchRecipe())
+
+
+@pytest.fixture(scope="module")
+def sentences(clips) -> list[SpokenClip]:
+    """The same words, none of them of a dictated number."""
+    return [dataclasses.replace(clip, in_number=(False,) * len(clip.words)) for clip in clips]
 
 
 def make_clip(writer: LabelWriter, text: str, *, num_tail: int = 60, **changes) -> SpokenClip:
@@ -93,12 +99,12 @@ def test_a_cut_piece_keeps_its_end_open(writer):
 
 
 @torch.no_grad()
-def test_the_base_chooses_the_form_of_the_highest_log_likelihood(clips, writer, random_base):
+def test_the_base_chooses_the_form_of_the_highest_log_likelihood(sentences, writer, random_base):
     """Against every form read alone, its log-probabilities added up in float64 by NumPy."""
     lm = load_lm(random_base)
-    chosen = StyleChooser(writer=writer, recipe=RECIPE).choose(lm, clips, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
+    chosen = StyleChooser(writer=writer, recipe=RECIPE).choose(lm, sentences, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
     assert len(set(chosen.values())) > 1
-    for clip in clips:
+    for clip in sentences:
         scores = {}
         for style in styles(writer.texts(clip), clip.in_number):
             form = writer.written(clip, style)
@@ -111,12 +117,14 @@ def test_the_base_chooses_the_form_of_the_highest_log_likelihood(clips, writer, 
                 logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)) - logits.max(-1, keepdims=True)
             )
             scores[style] = log_probs[np.arange(len(tokens)), tokens].sum()
-        assert len(scores) == 4  # plain, commas, full stop, both
+        assert len(scores) == 2  # plain, full stop
         assert chosen[clip.clip_id] == max(scores, key=lambda style: scores[style])
 
 
-@pytest.mark.parametrize(("loved", "expected"), [((), WrittenStyle()), ((",",), COMMAS), ((".",), STOP), ((",", "."), BOTH)])
-def test_a_base_that_writes_marks_gets_labels_with_marks(clips, writer, random_base, monkeypatch, loved, expected):
+@pytest.mark.parametrize(("loved", "expected"), [((), WrittenStyle()), ((".",), STOP)])
+def test_a_base_that_writes_stops_gets_sentences_with_stops_and_numbers_without(
+    clips, sentences, writer, random_base, monkeypatch, loved, expected
+):
     def reading(lm, codes):
         logits = torch.zeros(codes.shape[0], codes.shape[2], 96)
         logits[..., 3] = 2.0  # padding is likelier than any word, as in every model
@@ -126,9 +134,14 @@ def test_a_base_that_writes_marks_gets_labels_with_marks(clips, writer, random_b
 
     monkeypatch.setattr(labels, "forward", reading)
     lm = load_lm(random_base)
-    chosen = StyleChooser(writer=writer, recipe=RECIPE).choose(lm, clips, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
+    chooser = StyleChooser(writer=writer, recipe=RECIPE)
+    chosen = chooser.choose(lm, sentences, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
     assert set(chosen.values()) == {expected}
     assert choice_in_words(chosen) == f"{len(clips)} {expected.name}"
+    numbers = [clip for clip in clips if any(clip.in_number)]
+    assert len(numbers) > 1
+    chosen = chooser.choose(lm, numbers, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
+    assert set(chosen.values()) == {WrittenStyle()}
 
 
 def test_takes_of_one_recording_are_written_alike(clips, writer, random_base):
