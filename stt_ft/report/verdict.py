@@ -13,6 +13,12 @@ TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1, "score": 0.02}
 MIN_CLIPS = 8
 """Clips below which a difference is too few to say, whatever its interval."""
 
+PRICE = "a price"
+"""A latency that is longer where fewer turns are cut off, and whose curve lies lower: a wait that buys something."""
+
+LEAST_GAIN_S = 0.1
+"""How much lower the curve's mean latency (`endpointing.area_under`) must be for a longer wait to count as its price."""
+
 TOO_FEW, TOO_FEW_TO_SAY = "too few", "too few to say"
 
 
@@ -35,12 +41,13 @@ def verdict_of(report: dict[str, Any]) -> Verdict:
     """Return what the report says of its headline figures.
 
     "Better" needs a figure that is better beyond chance, none that is worse, and that the first one's point did not move the wrong way by
-    more than its tolerance, chance or not.
+    more than its tolerance, chance or not. A head that fires in the middle of turns has short latencies at their ends for that very reason,
+    so a longer latency is told as the price, not as a loss, where cut-offs fell and the whole curve of latency against cut-offs lies lower.
     """
     if report["baseline"] is None:
         return Verdict(word="measured", claim=_measured(report), detail="No baseline was given, so nothing is said of better or worse.")
     rows = [row for row in HEADLINES if row.figure in report["differences"].get(row.slice_name, {})]
-    by_change: dict[str, list[Headline]] = {"better": [], "worse": [], "slightly worse": [], "same": [], TOO_FEW: []}
+    by_change: dict[str, list[Headline]] = {"better": [], "worse": [], "slightly worse": [], "same": [], PRICE: [], TOO_FEW: []}
     for row in rows:
         by_change[_change(report, row)].append(row)
     better, worse = by_change["better"], by_change["worse"]
@@ -51,8 +58,12 @@ def verdict_of(report: dict[str, Any]) -> Verdict:
         word = "worse" if worse else TOO_FEW_TO_SAY if len(by_change[TOO_FEW]) == len(rows) else "no clear change"
     counts = [f"{len(better)} of {len(rows)} headline figures are better beyond chance"]
     counts += [f"{len(by_change[change])} {change}" for change in ("worse", "slightly worse") if by_change[change]] or ["none is worse"]
+    counts += [f"{len(by_change[PRICE])} the price of fewer cut-offs"] if by_change[PRICE] else []
     counts += [f"{len(by_change[TOO_FEW])} of fewer than {MIN_CLIPS} clips, {TOO_FEW_TO_SAY}"] if by_change[TOO_FEW] else []
     detail = f"{', '.join(counts)} (95 % paired bootstrap intervals)."
+    unsure = [row for row in (*by_change["same"], *by_change[TOO_FEW]) if _may_be_worse(report, row)]
+    if word == "better" and unsure:
+        detail += f" With so few clips it stays open for {_listed(unsure)}."
     return Verdict(word=word, claim=_claim(report, rows[0], by_change, doubtful), detail=detail)
 
 
@@ -64,14 +75,13 @@ def _claim(report: dict[str, Any], main: Headline, by_change: dict[str, list[Hea
     main_moved_wrong = main in (*worse, *doubtful)
     if better and main_moved_wrong:
         claim += f", but {_lower_first(_moved(report, main))}{', which may be chance' if doubtful else ''}"
+    if by_change[PRICE] and told in better:
+        claim += f", at the price of {_listed(by_change[PRICE])}"
     others = [row for row in worse if row is not told and row is not main]
     if others:
         claim += f", {'but' if better and not main_moved_wrong else 'and'} worse {'too ' if told in worse else ''}in {_listed(others)}"
     if told in better and not worse and not doubtful:
         claim += f", and nothing else got {'much ' if by_change['slightly worse'] else ''}worse"
-        unsure = [row for row in (*by_change["same"], *by_change[TOO_FEW]) if _may_be_worse(report, row)]
-        if unsure:
-            claim += f" beyond chance; with so few clips it stays open for {_listed(unsure)}"
     return f"{claim}."
 
 
@@ -134,10 +144,20 @@ def change_in(report: dict[str, Any], slice_name: str, figure: str) -> str:
 
 
 def _change(report: dict[str, Any], row: Headline) -> str:
-    """Return the change of a headline figure as `change_in` does, or "slightly worse" (worse within the tolerance of its unit)."""
+    """Return the change of a headline figure as `change_in` does, or "slightly worse" (within the tolerance of its unit), or `PRICE`."""
     change, moved = change_in(report, row.slice_name, row.figure), report["differences"][row.slice_name][row.figure]["value"]
     slight = moved is not None and abs(moved) <= TOLERANCES[FIGURES[row.figure].unit]
-    return "slightly worse" if change == "worse" and slight else change
+    if change != "worse":
+        return change
+    return "slightly worse" if slight else PRICE if _is_price(report, row) else change
+
+
+def _is_price(report: dict[str, Any], row: Headline) -> bool:
+    """Return whether a latency that got longer is paid for by fewer cut-offs, as the curves of both models tell."""
+    if not row.figure.startswith("latency_") or change_in(report, row.slice_name, "false_cut_offs") != "better":
+        return False
+    ours_s, theirs_s = (report["curves"][model][row.slice_name]["area_s"] for model in (report["model"], report["baseline"]))
+    return ours_s <= theirs_s - LEAST_GAIN_S
 
 
 def _value(report: dict[str, Any], model: str, row: Headline) -> str:

@@ -38,11 +38,35 @@ def test_calm_heads_bought_with_ordinary_words_are_mixed(frames):
     assert "but worse in word error rate on ordinary sentences" in got.sentence
 
 
-def test_a_latency_that_got_worse_at_two_quantiles_is_named_once(frames):
+def later(frames, kind, num_frames):
     for one in frames:
-        if one.model == "tuned" and one.kind == "number":
-            one.pause[:] = np.concatenate([np.zeros((20, 4)), one.pause[:-20]])  # every answer 1.6 s later
-    assert "but worse in end-of-turn latency after numbers (p50 and p95)." in verdict(frames).sentence
+        if one.model == "tuned" and one.kind == kind:
+            one.pause[:] = np.concatenate([np.zeros((num_frames, 4)), one.pause[:-num_frames]])
+
+
+def test_a_longer_wait_where_cut_offs_fell_is_told_as_their_price(frames):
+    later(frames, "number", 8)
+    got = verdict(frames)
+    assert got.word == "better"
+    assert ", at the price of end-of-turn latency after numbers (p50 and p95), and nothing else got worse." in got.sentence
+    assert "2 the price of fewer cut-offs" in got.detail
+
+
+def test_a_longer_wait_where_cut_offs_are_as_they_were_is_worse(frames):
+    later(frames, "ordinary", 10)
+    got = verdict(frames)
+    assert got.word == "mixed"
+    assert "but worse in end-of-turn latency after sentences (p50 and p95)." in got.sentence
+
+
+def test_no_price_is_right_where_the_curve_lies_no_lower(frames):
+    report = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+    later(frames, "number", 20)
+    slow = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
+    slow["curves"]["tuned"]["numbers"]["area_s"] = report["curves"]["base"]["numbers"]["area_s"]
+    got = verdict_of(slow)
+    assert got.word == "mixed"
+    assert "but worse in end-of-turn latency after numbers (p50 and p95)." in got.sentence
 
 
 def test_a_little_worse_is_not_hidden(frames):
@@ -62,7 +86,7 @@ def test_what_few_clips_cannot_settle_is_said(frames):
     object.__setattr__(lossy, "words", lossy.words[:1])
     got = verdict(frames)
     assert got.word == "better"
-    assert got.sentence.endswith("beyond chance; with so few clips it stays open for word error rate on ordinary sentences.")
+    assert got.detail.endswith(" With so few clips it stays open for word error rate on ordinary sentences.")
 
 
 def test_the_same_model_twice_is_no_clear_change(frames):
