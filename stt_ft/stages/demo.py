@@ -1,6 +1,7 @@
 """The whole path on the tiny model, on a CPU, in a few minutes: what `stt-ft` does, shown on speech that anyone can make.
 
     stt-ft demo --workdir demo
+    stt-ft demo --workdir demo --people recordings/      with people's voices, from a copy of the Free Spoken Digit Dataset
 
 espeak-ng stands in for people at a microphone, and a tiny model of the same architecture for Kyutai's; everything between is the product
 itself, called as the command line calls it. Speakers, speeds and numbers that the result is measured on are heard in no other stage.
@@ -14,12 +15,21 @@ from typing import TYPE_CHECKING
 from stt_ft.stages import stage_step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stt_ft.core.manifest import Clip
     from stt_ft.core.recipe import Recipe
+    from stt_ft.simulation.glued import SpokenDigits
 
-NUM_TRAIN, NUM_TRAIN_ORDINARY, NUM_DEV, NUM_HELDOUT, NUM_HELDOUT_ORDINARY = 160, 60, 24, 60, 40
+NUM_TRAIN, NUM_TRAIN_ORDINARY, NUM_DEV, NUM_HELDOUT, NUM_HELDOUT_ORDINARY = 160, 60, 24, 100, 40
+"""Half of the numbers are dictated in the natural manner, half hesitantly."""
+
+NUM_TRAIN_PEOPLE, NUM_HELDOUT_PEOPLE = 60, 60
+PEOPLE_HELD_OUT = ("lucas", "theo")
+"""Speakers of the Free Spoken Digit Dataset whom neither the tiny model nor its adapter has heard."""
 
 
-def demo(*, workdir: str = "demo", seed: int = 0) -> None:
+def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> None:
     """Run every stage on simulated recordings and the tiny model, and show before and after on speakers never heard.
 
     Finished stages are skipped, so an interrupted demo goes on where it stopped.
@@ -27,12 +37,16 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
     Args:
         workdir: directory for everything the demo makes.
         seed: decides what is said, by whom, and the order of training.
+        people: folder of the Free Spoken Digit Dataset's recordings (github.com/Jakobovski/free-spoken-digit-dataset). Numbers glued from
+            the digits of its speakers are learned and measured beside the others, lucas and theo kept apart to be measured alone.
     """
     from stt_ft.core.atomic import write_text
     from stt_ft.core.config import dump_config
     from stt_ft.core.progress import say
     from stt_ft.core.steps import Step, run_steps
+    from stt_ft.simulation.glued import SpokenDigits
 
+    digits = None if people is None else SpokenDigits(Path(people))
     root = Path(workdir)
     dataset, recipe, run_dir, model, export, report = (
         root / name for name in ("dataset", "recipe.yaml", "run", "model", "candle", "report")
@@ -42,7 +56,12 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
 
     run_steps(
         [
-            Step(name="speak", action=lambda: _speak(dataset, seed), options={"seed": seed}, outputs=[dataset / "heldout.jsonl"]),
+            Step(
+                name="speak",
+                action=lambda: _speak(dataset, seed, digits),
+                options={"seed": seed, "people": people},
+                outputs=[dataset / "heldout.jsonl"],
+            ),
             stage_step("annotate", str(dataset), aligner="sphinx"),
             stage_step("convert", str(dataset)),
             stage_step("check", str(dataset), base="tiny"),
@@ -67,23 +86,36 @@ def demo(*, workdir: str = "demo", seed: int = 0) -> None:
     say(f"for Rust   {export}  (moshi-server worker --config {export / 'moshi-server.toml'})")
 
 
-def _speak(directory: Path, seed: int) -> None:
+def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
     """Record the simulated speakers: numbers to learn from, ordinary sentences to keep, and others of both to be measured on."""
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import track
     from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
-    from stt_ft.simulation.takes import TakePlan, write_takes
+    from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes
 
     dataset = Dataset(directory)
-    plans = (
+    plans: list[TakePlan | GluedPlan] = [
         TakePlan(split="train", kind="number", count=NUM_TRAIN, cast=TUNING_CAST),
         TakePlan(split="train", kind="ordinary", count=NUM_TRAIN_ORDINARY, cast=TUNING_CAST),
         TakePlan(split="dev", kind="number", count=NUM_DEV, cast=DEV_CAST),
         TakePlan(split="heldout", kind="number", count=NUM_HELDOUT, cast=HELDOUT_CAST, min_digits=6),
         TakePlan(split="heldout", kind="ordinary", count=NUM_HELDOUT_ORDINARY, cast=HELDOUT_CAST),
-    )
+    ]
+    if people is not None:
+        learnt = tuple(speaker for speaker in people.speakers if speaker not in PEOPLE_HELD_OUT)
+        measured = tuple(speaker for speaker in people.speakers if speaker in PEOPLE_HELD_OUT)
+        plans += [
+            GluedPlan(split="train", count=NUM_TRAIN_PEOPLE, digits=people, speakers=learnt, shares=TUNING_CAST.digit_shares),
+            GluedPlan(split="heldout", count=NUM_HELDOUT_PEOPLE, digits=people, speakers=measured, shares=HELDOUT_CAST.digit_shares),
+        ]
     used_digits: set[str] = set()
-    takes = ((plan.split, clip) for plan in plans for clip in write_takes(dataset, plan, seed=seed, used_digits=used_digits))
+
+    def written(plan: TakePlan | GluedPlan) -> Iterator[Clip]:
+        if isinstance(plan, GluedPlan):
+            return write_glued(dataset, plan, seed=seed, used_digits=used_digits)
+        return write_takes(dataset, plan, seed=seed, used_digits=used_digits)
+
+    takes = ((plan.split, clip) for plan in plans for clip in written(plan))
     spoken = list(track(takes, "takes spoken", total=sum(plan.count for plan in plans)))
     for split in ("train", "dev", "heldout"):
         dataset.write_clips(split, [clip for clip_split, clip in spoken if clip_split == split])
