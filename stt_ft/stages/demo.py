@@ -46,7 +46,7 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
     from stt_ft.core.steps import Step, run_steps
     from stt_ft.simulation.glued import SpokenDigits
 
-    digits = None if people is None else SpokenDigits(Path(people))
+    digits = None if people is None else _two_groups(SpokenDigits(Path(people)), people)
     root = Path(workdir)
     dataset, recipe, run_dir, model, export, report = (
         root / name for name in ("dataset", "recipe.yaml", "run", "model", "candle", "report")
@@ -84,6 +84,19 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
     say(f"report     {report / 'report.html'}  (open it in a browser)")
     say(f"model      {model}  (stt-ft transcribe {model} {dataset / 'audio'}/heldout_number_001.wav --pauses)")
     say(f"for Rust   {export}  (moshi-server worker --config {export / 'moshi-server.toml'})")
+
+
+def _two_groups(digits: SpokenDigits, folder: str) -> SpokenDigits:
+    """Return `digits` where there are speakers to learn from and speakers to measure on; else raise `DatasetError`."""
+    from stt_ft.core.errors import DatasetError
+
+    measured = set(digits.speakers) & set(PEOPLE_HELD_OUT)
+    if not measured or measured == set(digits.speakers):
+        raise DatasetError(
+            f"{folder}: --people needs {' or '.join(PEOPLE_HELD_OUT)}, to be measured on, and others to learn from; "
+            f"it holds {', '.join(digits.speakers)}"
+        )
+    return digits
 
 
 def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:

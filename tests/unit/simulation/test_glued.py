@@ -10,7 +10,11 @@ import pytest
 
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import DatasetError
-from stt_ft.simulation.glued import LEAD_S, TAIL_S, SpokenDigits, sounding
+from stt_ft.core.manifest import Dataset
+from stt_ft.simulation.glued import LEAD_S, TAIL_S, SpokenDigits, natural_gaps, sounding
+from stt_ft.simulation.takes import GluedPlan, write_glued
+from stt_ft.stages.demo import demo
+from stt_ft.text.prompts import belongs_to
 
 RATE_HZ = 24_000
 
@@ -77,3 +81,32 @@ def _quiet_s(path: Path) -> float:
     take = read_audio(path)
     first, last = sounding(take)
     return (len(take) - (last - first)) / RATE_HZ
+
+
+def test_gaps_are_those_of_a_number_that_a_person_reads_out():
+    rng = random.Random(2)
+    by_number = [natural_gaps(rng, "".join(rng.choices("0123456789", k=rng.randrange(6, 11)))) for _ in range(1500)]
+    gaps_s, longest_s = np.concatenate(by_number), np.array([max(gaps) for gaps in by_number])
+    assert (gaps_s > 0.5).mean() == pytest.approx(0.024, abs=0.01)
+    assert (longest_s > 0.5).mean() == pytest.approx(0.10, abs=0.04)
+    assert (longest_s > 1.0).mean() == pytest.approx(0.03, abs=0.015)
+
+
+def test_glued_takes_say_whose_they_are_and_no_string_twice(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    dataset, used = Dataset(tmp_path_factory.mktemp("glued")), {"123456"}
+    plan = GluedPlan(split="heldout", count=6, digits=SpokenDigits(folder), speakers=("ann", "bob"), shares=(4,))
+    clips = list(write_glued(dataset, plan, seed=1, used_digits=used))
+    assert [clip.extra["speaker"] for clip in clips] == ["ann", "bob"] * 3
+    assert {(clip.extra["kind"], clip.extra["manner"], clip.extra["voices"]) for clip in clips} == {("number", "natural", "people")}
+    scripts = [clip.extra["script"] for clip in clips]
+    assert len(set(scripts)) == 6
+    assert used == {"123456", *scripts}
+    assert all(belongs_to(script, 4) and 6 <= len(script) <= 10 for script in scripts)
+    assert [len(dataset.read_sidecar(clip).alignments) for clip in clips] == [len(script) for script in scripts]
+
+
+def test_a_demo_without_people_to_measure_on_says_so_before_it_begins(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    workdir = tmp_path_factory.mktemp("work") / "demo"
+    with pytest.raises(DatasetError, match="needs lucas or theo, to be measured on, and others to learn from; it holds ann, bob"):
+        demo(workdir=str(workdir), people=str(folder))
+    assert not workdir.exists()
