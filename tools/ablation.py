@@ -157,6 +157,11 @@ def tune_and_listen(takes: Takes, changes: dict[str, Any], seed: int, directory:
     listen(takes, str(directory / "model"), directory)
 
 
+def merge_and_listen(takes: Takes, directories: Sequence[Path], directory: Path) -> None:
+    merge_seeds(directories, directory / "model")
+    listen(takes, str(directory / "model"), directory)
+
+
 def scores_of(directory: Path) -> dict[str, list[ClipScore]]:
     """Return the scores of one run by slice."""
     return sliced([score_clip(one, EndpointRule()) for one in read_frames(directory / FRAMES)])
@@ -264,8 +269,8 @@ def main() -> None:
         results[arm] = [scores_of(one) for one in directories]
         if arm == list(ARMS)[-1] and runs > 1:
             merged = workdir / "merged"
-            merge_seeds(directories, merged / "model")
-            listen(takes, str(merged / "model"), merged)
+            action = functools.partial(merge_and_listen, takes, directories, merged)
+            run_steps([Step(name=MERGED, action=action, options={"runs": runs}, outputs=[merged / FRAMES])], records=merged / ".stages")
             results[MERGED] = [scores_of(merged)]
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     counts = f"--runs {arguments.runs} --recipe_runs {arguments.recipe_runs}"

@@ -6,7 +6,7 @@
 Steps, each kept under `--workdir`, so that a build that was killed goes on: train the codec (`tiny_codec.py`) on speech (`tiny_speech.py`),
 train the tokenizer, speak and encode, train the LM. The LM learns to write as the big model does (capital, full stop), and its fault: a
 long number is written in digits, in one lump, after it has ended, or in words, with commas; which of the two is drawn anew every time a
-clip is seen, and kept through a stream. Its pause heads are taught what the text stream will do. Under two hours on 2 cores; minutes on a
+clip is seen, and kept through a stream. Its pause heads are taught what the text stream will do. About two hours on 2 cores; minutes on a
 GPU (`--device cuda`). `tools/measure_tiny_model.py` then measures the result on voices, speeds and numbers never trained on and writes
 the model card.
 """
