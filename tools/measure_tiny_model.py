@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio
 from stt_ft.audio.synthesis import SpokenWord
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.metrics.digit_strings import number_runs
@@ -32,7 +31,7 @@ from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.simulation.casting import BASE_CAST, HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits
-from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes
+from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
 from stt_ft.stages.demo import PEOPLE_HELD_OUT
 from stt_ft.targets.interleave import TokenWord, build_text_stream
@@ -44,14 +43,9 @@ CARD = Path(__file__).with_name("tiny_model_card.md")
 def record(workdir: Path, name: str, plans: list[TakePlan | GluedPlan], seed: int) -> Dataset:
     """Record a held-out dataset with true word times; an existing one is taken as it is."""
     dataset, used = Dataset(workdir / name), set[str]()
-
-    def clips(plan: TakePlan | GluedPlan) -> Iterator[Clip]:
-        if isinstance(plan, GluedPlan):
-            return write_glued(dataset, plan, seed=seed, used_digits=used)
-        return write_takes(dataset, plan, seed=seed, used_digits=used, with_times=True)
-
     if not dataset.manifest_path("heldout").exists():
-        dataset.write_clips("heldout", [clip for plan in plans for clip in clips(plan)])
+        takes = (write_plan(dataset, plan, seed=seed, used_digits=used, with_times=True) for plan in plans)
+        dataset.write_clips("heldout", [clip for clips in takes for clip in clips])
     return dataset
 
 

@@ -90,6 +90,15 @@ def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: se
         yield clip
 
 
+def write_plan(
+    dataset: Dataset, plan: TakePlan | GluedPlan, *, seed: int, used_digits: set[str], with_times: bool = False
+) -> Iterator[Clip]:
+    """Write the takes of either kind of plan, as `write_takes` and `write_glued` do; glued takes have their true times always."""
+    if isinstance(plan, GluedPlan):
+        return write_glued(dataset, plan, seed=seed, used_digits=used_digits)
+    return write_takes(dataset, plan, seed=seed, used_digits=used_digits, with_times=with_times)
+
+
 def _draw_prompt(plan: TakePlan, rng: random.Random, used_digits: set[str]) -> Prompt:
     if plan.kind == "ordinary":
         return ordinary_prompt(rng)

@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING
 from stt_ft.stages import stage_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from stt_ft.core.manifest import Clip
     from stt_ft.core.recipe import Recipe
     from stt_ft.simulation.glued import SpokenDigits
 
@@ -104,7 +101,7 @@ def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import track
     from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
-    from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes
+    from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 
     dataset = Dataset(directory)
     plans: list[TakePlan | GluedPlan] = [
@@ -122,13 +119,7 @@ def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
             GluedPlan(split="heldout", count=NUM_HELDOUT_PEOPLE, digits=people, speakers=measured, shares=HELDOUT_CAST.digit_shares),
         ]
     used_digits: set[str] = set()
-
-    def written(plan: TakePlan | GluedPlan) -> Iterator[Clip]:
-        if isinstance(plan, GluedPlan):
-            return write_glued(dataset, plan, seed=seed, used_digits=used_digits)
-        return write_takes(dataset, plan, seed=seed, used_digits=used_digits)
-
-    takes = ((plan.split, clip) for plan in plans for clip in written(plan))
+    takes = ((plan.split, clip) for plan in plans for clip in write_plan(dataset, plan, seed=seed, used_digits=used_digits))
     spoken = list(track(takes, "takes spoken", total=sum(plan.count for plan in plans)))
     for split in ("train", "dev", "heldout"):
         dataset.write_clips(split, [clip for clip_split, clip in spoken if clip_split == split])
