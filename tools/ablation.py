@@ -27,12 +27,12 @@ from stt_ft.core.config import dump_config, load_config
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
+from stt_ft.evaluation.figures import FIGURES, SLICE_TITLES, resampling_of, sliced
+from stt_ft.evaluation.frames import read_frames
+from stt_ft.evaluation.hearing import Evaluation
+from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import EndpointRule, latency_within, sweep
 from stt_ft.metrics.intervals import Estimate, estimate
-from stt_ft.report.evaluation import Hearing
-from stt_ft.report.figures import FIGURES, SLICE_TITLES, resampling_of, sliced
-from stt_ft.report.frames import read_frames
-from stt_ft.report.scores import ClipScore, score_clip
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes
@@ -148,8 +148,7 @@ def merge_seeds(directories: Sequence[Path], out: Path) -> None:
 def listen(takes: Takes, model: str, directory: Path) -> None:
     """Let `model` hear all held-out takes."""
     data = str(takes.recordings.directory)
-    hearing = Hearing.open(model, data, baseline=None, twins=(), all_classes=False, batch_size=32, device="cpu")
-    hearing.hear("heldout", EndpointRule(), directory / FRAMES, with_silence=False)
+    Evaluation.open(model, data, device="cpu").listen("heldout", EndpointRule(), directory / FRAMES, with_silence=False)
 
 
 def tune_and_listen(takes: Takes, changes: dict[str, Any], seed: int, directory: Path) -> None:
@@ -164,7 +163,7 @@ def merge_and_listen(takes: Takes, directories: Sequence[Path], directory: Path)
 
 def scores_of(directory: Path) -> dict[str, list[ClipScore]]:
     """Return the scores of one run by slice."""
-    return sliced([score_clip(one, EndpointRule()) for one in read_frames(directory / FRAMES)])
+    return sliced([ClipScore(frames=one, rule=EndpointRule()) for one in read_frames(directory / FRAMES)])
 
 
 def over_seeds(figure: str, runs: Sequence[Sequence[ClipScore]]) -> Estimate:

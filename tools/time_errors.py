@@ -35,12 +35,12 @@ from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
+from stt_ft.evaluation.figures import FIGURES, resampling_of, sliced
+from stt_ft.evaluation.frames import read_frames
+from stt_ft.evaluation.hearing import Evaluation
+from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.intervals import Statistic, paired_difference
-from stt_ft.report.evaluation import Hearing
-from stt_ft.report.figures import FIGURES, resampling_of, sliced
-from stt_ft.report.frames import read_frames
-from stt_ft.report.scores import ClipScore, score_clip
 from stt_ft.simulation.casting import HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import TakePlan, write_takes
@@ -123,8 +123,8 @@ class Bench:
 
     def listen(self, model: str, path: Path) -> None:
         """Let `model` hear the held-out takes."""
-        how = {"baseline": None, "twins": (), "all_classes": False, "batch_size": 32, "device": "cpu"}
-        Hearing.open(model, str(self.takes.directory), **how).hear("heldout", EndpointRule(), path, with_silence=False)
+        evaluation = Evaluation.open(model, str(self.takes.directory), device="cpu")
+        evaluation.listen("heldout", EndpointRule(), path, with_silence=False)
 
     def train(self, data: Dataset, seed: int, directory: Path) -> None:
         """Train on an arm's dataset, merge, and listen."""
@@ -210,7 +210,7 @@ def error_row(name: str, errors: Errors) -> list[str]:
 
 
 def scores_of(path: Path) -> Scores:
-    return sliced([score_clip(one, EndpointRule()) for one in read_frames(path)])
+    return sliced([ClipScore(frames=one, rule=EndpointRule()) for one in read_frames(path)])
 
 
 def beside(figure: str, runs: Sequence[Sequence[ClipScore]], others: Sequence[Sequence[ClipScore]]) -> str:

@@ -21,7 +21,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import compile_only_on_gpu
 from stt_ft.model.mimi_codec import MimiCodec
 from stt_ft.model.stt_lm import head_logits
-from stt_ft.model.words import StreamWord, words_from_tokens
+from stt_ft.model.words import HeardWord, words_from_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class LiveFrame:
     heard_s: float
     text_token: int
     pause_probs: npt.NDArray[np.float32]
-    words: tuple[StreamWord, ...]
+    words: tuple[HeardWord, ...]
 
 
 class LiveListener:
@@ -79,7 +79,7 @@ class LiveListener:
         for _ in range(self._codec.num_suffix_frames):
             yield self.hear(np.zeros(timing.SAMPLES_PER_FRAME, np.float32))
 
-    def _take(self, token: int) -> tuple[StreamWord, ...]:
+    def _take(self, token: int) -> tuple[HeardWord, ...]:
         """Keep `token`, and return the words that it shows to be whole: a padding after text."""
         self._unfinished.append(token)
         silent = (self._model.padding_id, self._model.end_padding_id)

@@ -17,14 +17,14 @@ from stt_ft.model.live import LiveListener
 from stt_ft.model.mimi_codec import MimiCodec
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.words import StreamWord, words_from_tokens
+from stt_ft.model.words import HeardWord, words_from_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
     """What was heard in one sound: words, and the heads' pause probabilities [T, H], row t known when frame t has been heard."""
 
-    words: tuple[StreamWord, ...]
+    words: tuple[HeardWord, ...]
     pause_probs: npt.NDArray[np.float32]
 
     @property

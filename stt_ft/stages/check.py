@@ -75,7 +75,7 @@ def _write_page(html: str, data: Dataset, problems: list[Problem], *, stream_che
     from pathlib import Path
 
     from stt_ft.core.progress import say, track
-    from stt_ft.report.dataset_page import write_dataset_page
+    from stt_ft.pages.dataset_page import write_dataset_page
 
     write_dataset_page(Path(html), data, problems, stream_checked=stream_checked, track=lambda clips: track(clips, "drawing clips"))
     say(f"{html}: open it in a browser to listen and look")

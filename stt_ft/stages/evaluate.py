@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stt_ft.evaluation.report import TrainingCourse
+
 
 def evaluate(
     model_dir: str,
@@ -17,7 +22,7 @@ def evaluate(
     ignore_frames: int | None = None,
     set_on: str | None = "dev",
     silero: bool = True,
-    twins: list[str] | None = None,
+    channels: list[str] | None = None,
     all_classes: bool = False,
     run_dir: str | None = None,
     batch_size: int = 32,
@@ -38,7 +43,7 @@ def evaluate(
         ignore_frames: first frames of a clip that do not count, in the place of the rule's (12).
         set_on: split on which each model's best threshold and hold are chosen, for one more line each; none leaves them out.
         silero: compare with silence alone, as Silero VAD hears it (pip install 'stt-ft[vad]').
-        twins: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
+        channels: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
         all_classes: keep all classes of the heads in frames.jsonl, and tell whether they count words.
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips listened to side by side.
@@ -46,19 +51,52 @@ def evaluate(
     """
     from pathlib import Path
 
-    from stt_ft.report.build import build_report
-    from stt_ft.report.evaluation import BASE, Hearing, leave, rule_of
-    from stt_ft.report.report_file import FRAMES_NAME
-    from stt_ft.report.training_course import training_course
+    from stt_ft.core.progress import say
+    from stt_ft.evaluation.build import build_report
+    from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
+    from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, write_report
+    from stt_ft.evaluation.scores import Scores
+    from stt_ft.evaluation.verdict import print_report
+    from stt_ft.pages.report_page import write_report_page
 
-    flags = {"head": head, "threshold": threshold, "hold_frames": hold_frames, "ignore_frames": ignore_frames}
-    directory, agent = Path(out), rule_of(rule, **flags)
-    how = {"baseline": baseline, "twins": twins or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
-    hearing = Hearing.open(model_dir, dataset, **how)
-    about = hearing.about(split, {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how})
-    about |= {} if run_dir is None else {"training": training_course(Path(run_dir))}
+    directory = Path(out)
+    agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
+    how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
+    evaluation = Evaluation.open(model_dir, dataset, **how)
+    options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how}
+    provenance = evaluation.provenance(split, options)
+    training = None if run_dir is None else _training_course(run_dir)
 
-    frames = hearing.hear(split, agent, directory / FRAMES_NAME, with_silence=silero)
-    systems = hearing.systems(frames, agent, set_on=set_on, split=split, out=directory)
-    report = build_report(frames, model=hearing.judged, baseline=baseline and BASE, rule=agent, systems=systems, about=about)
-    leave(directory, report, frames, hearing.data)
+    frames = evaluation.listen(split, agent, directory / FRAMES_NAME, with_silence=silero)
+    systems = evaluation.systems(frames, agent, set_on=set_on, split=split, out=directory)
+    scores = Scores.of(frames, agent)
+    report = build_report(
+        scores,
+        model=evaluation.judged,
+        baseline=evaluation.baseline,
+        systems=systems,
+        dataset=MeasuredSplit(name=str(evaluation.data.directory), split=split),
+        provenance=provenance,
+        training=training,
+    )
+    write_report(directory, report)
+    write_report_page(directory / PAGE_NAME, report, scores, dataset=evaluation.data.directory)
+    print_report(report)
+    say(f"{directory / PAGE_NAME}: open it in a browser; every frame is in {directory / FRAMES_NAME}")
+
+
+def _training_course(run_dir: str) -> TrainingCourse:
+    """Return the losses of a run; raises `CheckpointError` where there are none."""
+    from pathlib import Path
+
+    from stt_ft.core.errors import CheckpointError
+    from stt_ft.evaluation.report import TrainingCourse
+    from stt_ft.training.run_state import RunDir
+
+    run = RunDir(Path(run_dir))
+    train_rows = run.read_rows("metrics.train.jsonl")
+    if not train_rows:
+        raise CheckpointError(
+            f"{run.directory / 'metrics.train.jsonl'}: no such file; --run_dir takes the directory that `stt-ft train` wrote"
+        )
+    return TrainingCourse.of(run_dir, train_rows, run.read_rows("metrics.eval.jsonl"))

@@ -68,8 +68,8 @@ def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) 
     import torch
 
     from stt_ft.core.manifest import Dataset
+    from stt_ft.evaluation.hearing import codes_of
     from stt_ft.export.verify import random_clips
-    from stt_ft.report.listening import codes_of
 
     if dataset is None:
         return random_clips(model, num_clips)

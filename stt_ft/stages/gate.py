@@ -10,7 +10,7 @@ def gate(report_dir: str, *, config: str | None = None, junit: str | None = None
 
     Args:
         report_dir: what `stt-ft evaluate` wrote.
-        config: limits as YAML; the shipped ones (stt_ft/report/gate.yaml) when not given.
+        config: limits as YAML; the shipped ones (stt_ft/evaluation/gate.yaml) when not given.
         junit: also write the results to this file as JUnit XML.
         strict: the bad end of each figure's 95 % interval must keep the limit too.
     """
@@ -18,8 +18,8 @@ def gate(report_dir: str, *, config: str | None = None, junit: str | None = None
 
     from stt_ft.core.atomic import write_text
     from stt_ft.core.errors import CheckFailed
-    from stt_ft.report.gate import check_report, junit_xml, load_gate
-    from stt_ft.report.report_file import read_report
+    from stt_ft.evaluation.gate import check_report, junit_xml, load_gate
+    from stt_ft.evaluation.report import read_report
 
     limits = load_gate(config)
     results = check_report(read_report(Path(report_dir)), limits, strict=strict)

@@ -30,9 +30,10 @@ def push(
 
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
+    from stt_ft.evaluation.report import read_report
+    from stt_ft.evaluation.verdict import markdown_table
     from stt_ft.export.hub import check_repo, files_to_push, push_directory
-    from stt_ft.report.model_card import BASE_LICENCE, PushedModel, model_card
-    from stt_ft.report.report_file import read_report
+    from stt_ft.export.model_card import BASE_LICENCE, PushedModel, model_card
 
     check_repo(repo)
     model = PushedModel.open(Path(model_dir), base=base)
@@ -41,7 +42,7 @@ def push(
         repo,
         licence=licence or BASE_LICENCE,
         dataset=None if dataset is None else Dataset.open(dataset),
-        report=None if report is None else read_report(Path(report)),
+        measured=None if report is None else markdown_table(read_report(Path(report))),
     )
     files = files_to_push(model.directory)
     size = f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:,.1f} MB"

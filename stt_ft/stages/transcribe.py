@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from rich.text import Text
+
+    from stt_ft.model.live import LiveFrame
     from stt_ft.model.transcriber import Transcriber, Transcript
+
+BAR_CELLS = 30
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def transcribe(
@@ -68,22 +77,21 @@ def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | N
     from stt_ft.audio.microphone import LiveMicrophone
     from stt_ft.core.progress import say
     from stt_ft.core.timing import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
-    from stt_ft.report.live_view import live_view
 
     microphone = LiveMicrophone(sample_rate_hz=SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME, device=mic_device)
     with transcriber.live() as listener, microphone:
         say("listening; Ctrl-C ends")
-        with live_view(as_json=as_json) as view:
+        with live_view(as_json=as_json) as show:
             try:
                 for samples in microphone.frames():
                     frame = listener.hear(samples)
-                    view.show(frame)
+                    show(frame)
                     if seconds is not None and frame.heard_s >= seconds:
                         break
             except KeyboardInterrupt:
                 pass
             for frame in listener.finish():
-                view.show(frame)
+                show(frame)
 
 
 def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> None:
@@ -118,3 +126,63 @@ def _print_pauses(transcript: Transcript) -> None:
     for frame, probs in enumerate(transcript.pause_probs):
         row = " ".join(f"{prob:6.2f}" for prob in probs)
         print(f"{frame_heard_s(frame):6.2f} s  {row}  {word_at_frame.get(frame, '')}".rstrip())
+
+
+@contextlib.contextmanager
+def live_view(*, as_json: bool) -> Iterator[Callable[[LiveFrame], None]]:
+    """Give what shows a frame where stdout goes: a picture on a terminal, else a line a word, or with `as_json` a line a frame."""
+    import sys
+
+    if as_json:
+        yield _print_json_frame
+    elif not sys.stdout.isatty():
+        yield _print_words
+    else:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.text import Text
+
+        words: list[str] = []
+        with Live(console=Console(), refresh_per_second=12, vertical_overflow="visible") as live:
+
+            def draw(frame: LiveFrame) -> None:
+                words.extend(word.text for word in frame.words)
+                live.update(Group(Text(" ".join(words) or "…", style="bold"), Text(), *pause_lines(frame.pause_probs)))
+
+            yield draw
+
+
+def _print_json_frame(frame: LiveFrame) -> None:
+    from stt_ft.core.progress import emit_json
+
+    words = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in frame.words]
+    emit_json({"heard_s": round(frame.heard_s, 3), "words": words, "pause": frame.pause_probs.astype(float).round(4).tolist()})
+
+
+def _print_words(frame: LiveFrame) -> None:
+    for word in frame.words:
+        print(f"{word.appeared_s:8.2f} s  {word.text}", flush=True)
+
+
+def pause_lines(pause_probs: Sequence[float] | np.ndarray) -> list[Text]:
+    """Return a line a head: its horizon, a bar (red above the usual threshold), the probability."""
+    from rich.text import Text
+
+    from stt_ft.metrics.endpointing import EndpointRule
+    from stt_ft.targets.pause_targets import HORIZONS_S
+
+    lines = []
+    for head, prob in enumerate(float(prob) for prob in pause_probs):
+        horizon, is_above = f"{HORIZONS_S[head]:g} s" if head < len(HORIZONS_S) else f"head {head}", prob > EndpointRule().threshold
+        line = Text.assemble(("pause ", "dim"), (f"{horizon:>6} ", "dim"))
+        line.append(bar(prob), style="red" if is_above else "cyan")
+        line.append(f" {prob:4.2f}", style="bold red" if is_above else "")
+        lines.append(line)
+    return lines
+
+
+def bar(prob: float, cells: int = BAR_CELLS) -> str:
+    """Return a bar of `cells` characters filled to `prob`, to an eighth of a character."""
+    eighths = round(min(max(prob, 0.0), 1.0) * cells * 8)
+    part = _EIGHTHS[eighths % 8] if eighths % 8 else ""
+    return ("█" * (eighths // 8) + part).ljust(cells)

@@ -11,10 +11,10 @@ import numpy as np
 from stt_ft.core import timing
 from stt_ft.metrics.digit_strings import score_digits
 from stt_ft.metrics.endpointing import AREA_WAIT_S, EndpointRule, Turn, area_under, judge_turn, sweep
-from stt_ft.metrics.word_errors import scoring_form, word_errors
+from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.streaming import ClipStream
-from stt_ft.model.words import StreamWord, words_from_tokens
+from stt_ft.model.words import HeardWord, words_from_tokens
 from stt_ft.training.clips import SpokenClip
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Listener:
     def _wrote(self, stream: ClipStream) -> list[str]:
         return scoring_form([word.text for word in self._words(stream)])
 
-    def _words(self, stream: ClipStream) -> list[StreamWord]:
+    def _words(self, stream: ClipStream) -> list[HeardWord]:
         return words_from_tokens(
             stream.text_tokens,
             self.tokenizer,

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_frames import make_dataset, make_frames, report_on
 
-from stt_ft.metrics.endpointing import EndpointRule
-from stt_ft.report.build import build_report
-from stt_ft.report.page import write_page
-
-SAMPLES = Path(__file__).parents[1] / "unit" / "report" / "conftest.py"
-
-
-def load_samples() -> Any:
-    """Return the module that makes synthetic frames; conftest files cannot be imported by name."""
-    spec = importlib.util.spec_from_file_location("report_samples", SAMPLES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from stt_ft.evaluation.report import Report
+from stt_ft.evaluation.scores import Scores
+from stt_ft.pages.report_page import write_report_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +24,7 @@ class OpenedPage:
 
     driver: Any
     path: Path
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -64,12 +52,6 @@ class OpenedPage:
         """)
 
 
-@pytest.fixture(scope="session")
-def samples() -> Any:
-    """Return the module that makes synthetic frames."""
-    return load_samples()
-
-
 @pytest.fixture
 def opened_page() -> type[OpenedPage]:
     """Return the class, which test files cannot import from here."""
@@ -92,17 +74,17 @@ def driver() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def written_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    samples, directory = load_samples(), tmp_path_factory.mktemp("page")
-    frames = samples.make_frames(10, 5, num_hesitant=8)
-    dataset = samples.make_dataset(directory / "dataset", frames)
-    report = build_report(frames, model="tuned", baseline="base", rule=EndpointRule())
-    write_page(directory / "report.html", report, frames, dataset=dataset.directory)
+def written_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    directory = tmp_path_factory.mktemp("page")
+    frames = make_frames(10, 5, num_hesitant=8)
+    dataset = make_dataset(directory / "dataset", frames)
+    report = report_on(frames)
+    write_report_page(directory / "report.html", report, Scores.of(frames), dataset=dataset.directory)
     return report, directory / "report.html"
 
 
 @pytest.fixture
-def page(driver: Any, written_page: tuple[dict[str, Any], Path]) -> OpenedPage:
+def page(driver: Any, written_page: tuple[Report, Path]) -> OpenedPage:
     report, path = written_page
     driver.get(path.as_uri())
     return OpenedPage(driver=driver, report=report, path=path)

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from stt_ft.report.figures import FIGURES
-from stt_ft.report.verdict import show_value, verdict_of
+from stt_ft.evaluation.figures import FIGURES
+from stt_ft.evaluation.verdict import show_value, verdict_of
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +22,7 @@ def test_drawn_figures_are_those_of_the_report(page):
     assert len(drawn) == 22
     for name, text in drawn.items():
         model, slice_name, figure = name.split(".")
-        assert text == show_value(page.report["figures"][model][slice_name][figure]["value"], FIGURES[figure].unit)
+        assert text == show_value(page.report.figures[model][slice_name][figure].value, FIGURES[figure].unit)
     assert verdict_of(page.report).claim in page.run("return document.querySelector('h1').textContent")
 
 
@@ -116,4 +116,4 @@ def test_every_control_has_a_name(page):
 def test_page_says_the_same_data_as_the_report(page):
     data = json.loads(page.run("return document.getElementById('data').textContent"))
     cut_off = [clip["models"]["base"]["cutOff"] is not None for clip in data["clips"] if "numbers" in clip["slices"]]
-    assert sum(cut_off) / len(cut_off) == pytest.approx(page.report["figures"]["base"]["numbers"]["false_cut_offs"]["value"])
+    assert sum(cut_off) / len(cut_off) == pytest.approx(page.report.figures["base"]["numbers"]["false_cut_offs"].value)

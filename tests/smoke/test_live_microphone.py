@@ -16,7 +16,7 @@ from null_sink import null_sink, pulse_programs
 import stt_ft
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer
-from stt_ft.metrics.word_errors import word_errors
+from stt_ft.metrics.transcripts import word_errors
 from stt_ft.model.transcriber import Transcriber
 
 __all__ = ["null_sink"]

@@ -5,7 +5,7 @@ import pytest
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.manifest import Dataset
-from stt_ft.metrics.word_errors import scoring_form, word_errors
+from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.model.transcriber import Transcriber
 from stt_ft.simulation.casting import HELDOUT_CAST
 from stt_ft.simulation.takes import TakePlan, write_takes

@@ -19,7 +19,7 @@ from stt_ft.audio.files import change_speed, read_audio, resample, write_wav
 from stt_ft.audio.levels import speech_span_s
 from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, frame_at
-from stt_ft.metrics.word_errors import scoring_form
+from stt_ft.metrics.transcripts import scoring_form
 from stt_ft.simulation.casting import HELDOUT_CAST, perform
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps, sounding
 from stt_ft.text.prompts import ordinary_prompt
@@ -124,7 +124,7 @@ def test_coded_sound_is_read_in_time(tmp_path: Path, synthesizer, suffix: str, r
 
 
 def test_a_pages_sound_lies_under_its_words(tmp_path: Path, synthesizer):
-    from stt_ft.report.page_sound import PageSounds
+    from stt_ft.pages.offline_page import PageSounds
 
     speech = speech_of(synthesizer).samples
     (tmp_path / "page.mp3").write_bytes(base64.b64decode(PageSounds(tmp_path).source(tmp_path / "a.wav", speech).partition(",")[2]))
@@ -140,7 +140,7 @@ def test_the_span_of_speech_is_that_of_people(numbers):
 def test_silero_hears_people_begin_and_end_in_time(numbers):
     pytest.importorskip("silero_vad")
     from stt_ft.audio.silero_vad import CHUNK_S, SileroVad
-    from stt_ft.metrics.silence import silent_for_s
+    from stt_ft.metrics.endpointing import silent_for_s
 
     padded = [np.pad(number.samples, (0, SAMPLE_RATE_HZ)) for number in numbers]
     starts_s, ends_s = [], []

@@ -21,7 +21,7 @@ from stt_ft.audio.channel import add_noise, phone_line
 from stt_ft.audio.files import change_speed, read_audio, resample, write_wav
 from stt_ft.audio.synthesis import SpokenWord, Synthesizer, Utterance, insert_silence
 from stt_ft.core.timing import SAMPLE_RATE_HZ
-from stt_ft.report.page_sound import PageSounds
+from stt_ft.pages.offline_page import PageSounds
 from stt_ft.simulation.casting import HELDOUT_CAST
 from stt_ft.simulation.glued import SOUNDING_DB, sounding
 from stt_ft.text.digit_words import ENGLISH_DIGITS

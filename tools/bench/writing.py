@@ -39,7 +39,7 @@ from stt_ft.core.errors import SttFtError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.metrics.intervals import wilson
-from stt_ft.metrics.word_errors import scoring_form, word_errors
+from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
 from stt_ft.simulation.takes import TakePlan, write_takes

@@ -9,7 +9,7 @@ from stt_ft.audio.files import resample
 from stt_ft.audio.silero_vad import CHUNK_S, CHUNK_SAMPLES, SileroVad
 from stt_ft.audio.synthesis import Synthesizer
 from stt_ft.core.errors import MissingExtra
-from stt_ft.metrics.silence import SILENCE_RULES_S, silent_for_s, turn_rows
+from stt_ft.metrics.endpointing import SILENCE_RULES_S, silent_for_s, turn_rows
 
 
 @pytest.fixture(scope="module")

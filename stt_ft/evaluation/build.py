@@ -1,0 +1,175 @@
+"""From scores to the report: figures by model and slice, differences, curves, parts, calibration. frames.jsonl is all it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stt_ft.evaluation.figures import (
+    FIGURES,
+    NUMBER_SLICES,
+    SLICES,
+    build_channels,
+    build_groups,
+    figures_by_slice,
+    measured,
+    resampling_of,
+    sliced,
+)
+from stt_ft.evaluation.report import (
+    Calibration,
+    DigitErrors,
+    LabelFit,
+    LabelHypotheses,
+    MeasuredSplit,
+    Measurement,
+    Measurements,
+    Report,
+    Resampled,
+    System,
+    TrainingCourse,
+)
+from stt_ft.evaluation.scores import ClipScore, Scores
+from stt_ft.evaluation.systems import TURN_FIGURES, curves_by_slice, heads_by_slice
+from stt_ft.metrics.intervals import Resampling, estimate, paired_difference, ratio
+from stt_ft.metrics.pause_heads import best_hypothesis, calibration_error, drift_nats, fit_hypotheses, reliability
+
+_MAX_SUBSTITUTIONS = 20
+
+
+def build_report(
+    scores: Scores,
+    *,
+    model: str,
+    baseline: str | None = None,
+    systems: Mapping[str, System] | None = None,
+    dataset: MeasuredSplit | None = None,
+    provenance: dict[str, Any] | None = None,
+    training: TrainingCourse | None = None,
+) -> Report:
+    """Return the report on one or two models.
+
+    Args:
+        scores: of the same clips for every model; the clips through channels and other systems' frames may be among them.
+        model: name of the model that is judged.
+        baseline: name of the model that it is compared with.
+        systems: other ways to end the turn, by name; their figures stand beside the models'.
+        dataset: what the clips are.
+        provenance: how the evaluation was made.
+        training: the losses of the run that the model came from.
+
+    Raises:
+        ValueError: the models were not measured on the same clips.
+    """
+    rule, systems = scores.rule, systems or {}
+    names = [model] if baseline is None else [baseline, model]
+    clips = scores.by_model([*names, *(system.model for system in systems.values())])
+    models = {name: clips[name] for name in names}
+    ours, theirs = clips[model], None if baseline is None else clips[baseline]
+    drawn = {slice_name: resampling_of(members) for slice_name, members in sliced(ours).items()}
+    system_scores = {name: [replace(score, rule=system.rule) for score in clips[system.model]] for name, system in systems.items()}
+    return Report(
+        model=model,
+        baseline=baseline,
+        rule=rule,
+        num_clips={name: sum(keep(score.frames) for score in ours) for name, keep in SLICES.items()},
+        intervals={slice_name: _resampled(one) for slice_name, one in drawn.items()},
+        figures={
+            **{name: figures_by_slice(members, FIGURES, drawn) for name, members in models.items()},
+            **{name: figures_by_slice(members, TURN_FIGURES, drawn) for name, members in system_scores.items()},
+        },
+        systems=dict(systems),
+        differences={} if theirs is None else _differences_by_slice(ours, theirs, drawn),
+        curves={name: curves_by_slice(members, rule) for name, members in models.items()},
+        heads={name: heads_by_slice(members, rule) for name, members in models.items()},
+        groups=[*build_groups(models), *build_channels(models, {one: scores.by_model(names, one) for one in scores.channels})],
+        calibration={name: _calibration_by_slice(members, drawn) for name, members in models.items()},
+        drift_nats={} if theirs is None else _drift_by_slice(ours, theirs, drawn),
+        label_hypotheses={name: _label_hypotheses(members) for name, members in models.items()},
+        digit_errors={name: _digit_errors_by_slice(members) for name, members in models.items()},
+        substitutions={name: _substitutions(members) for name, members in models.items()},
+        dataset=dataset,
+        provenance=provenance,
+        training=training,
+    )
+
+
+def _resampled(resampling: Resampling) -> Resampled:
+    return Resampled(by="clip" if resampling.num_speakers is None else "speaker", num_speakers=resampling.num_speakers)
+
+
+def _differences_by_slice(
+    ours: Sequence[ClipScore], theirs: Sequence[ClipScore], drawn: Mapping[str, Resampling]
+) -> dict[str, Measurements]:
+    slices = sliced(theirs)
+    return {
+        slice_name: measured(
+            {
+                name: paired_difference(figure.of(members), figure.of(slices[slice_name]), drawn[slice_name])
+                for name, figure in FIGURES.items()
+                if slice_name in figure.slices
+            }
+        )
+        for slice_name, members in sliced(ours).items()
+    }
+
+
+def _calibration_by_slice(scores: Sequence[ClipScore], drawn: Mapping[str, Resampling]) -> dict[str, Calibration]:
+    calibration = {}
+    for slice_name, members in sliced(scores).items():
+        errors = [score.squared_errors for score in members]
+        if not sum(map(len, errors)):
+            continue
+        bins = reliability(np.concatenate([score.probs for score in members]), np.concatenate([score.truth for score in members]))
+        brier = estimate(ratio([one.sum() for one in errors], [len(one) for one in errors]), drawn[slice_name])
+        calibration[slice_name] = Calibration(brier=Measurement.model_validate(brier), calibration_error=calibration_error(bins), bins=bins)
+    return calibration
+
+
+def _drift_by_slice(ours: Sequence[ClipScore], theirs: Sequence[ClipScore], drawn: Mapping[str, Resampling]) -> Measurements:
+    """Return slice -> how far the rule's head moved from the baseline's, in nats a frame."""
+    base, drift = sliced(theirs), {}
+    for slice_name, members in sliced(ours).items():
+        pairs = [(before.probs, after.probs) for after, before in zip(members, base[slice_name], strict=True)]
+        nats = [drift_nats(before[: len(after)], after[: len(before)]) for before, after in pairs]
+        drift[slice_name] = estimate(ratio([one.sum() for one in nats], [len(one) for one in nats]), drawn[slice_name])
+    return measured(drift)
+
+
+def _label_hypotheses(scores: Sequence[ClipScore]) -> LabelHypotheses | None:
+    """Return the fit of every clock and head, and the best; None for frames that do not know their text lag, or have no heads."""
+    evidence = [one for score in scores if (one := score.evidence) is not None]
+    if not evidence or evidence[0].pause.shape[1] == 0:
+        return None
+    fits = fit_hypotheses(evidence)
+    clock, classes = best_hypothesis(fits)
+    return LabelHypotheses.model_validate({"clock": clock, "classes": classes, "fits": [LabelFit.model_validate(fit) for fit in fits]})
+
+
+def _digit_errors_by_slice(scores: Sequence[ClipScore]) -> dict[str, DigitErrors]:
+    return {name: _digit_errors(members) for name, members in sliced(scores).items() if name in NUMBER_SLICES}
+
+
+def _digit_errors(scores: Sequence[ClipScore]) -> DigitErrors:
+    digits = [score.digits for score in scores]
+    operations = ("substituted", "dropped", "inserted", "doubled", "swapped")
+    tenths = [min(10 * at // one.edits.num_reference, 9) for one in digits for at in one.edits.error_positions if one.edits.num_reference]
+    leading = [one.keeps_leading_zeros for one in digits if one.reference.startswith("0")]
+    return DigitErrors(
+        num_digits=sum(one.edits.num_reference for one in digits),
+        **{name: sum(getattr(one.edits, name) for one in digits) for name in operations},
+        numbers_with_leading_zeros=len(leading),
+        leading_zeros_kept=sum(leading),
+        errors_by_tenth_of_number=[tenths.count(tenth) for tenth in range(10)],
+    )
+
+
+def _substitutions(scores: Sequence[ClipScore]) -> list[tuple[str, str, int]]:
+    """Return (reference, transcript, times) of the words most often taken for others."""
+    times = Counter(pair for score in scores for pair in score.words.replaced)
+    ranked = sorted(times.items(), key=lambda item: (-item[1], item[0]))
+    return [(said, heard, count) for (said, heard), count in ranked[:_MAX_SUBSTITUTIONS]]

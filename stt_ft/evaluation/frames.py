@@ -1,0 +1,184 @@
+"""frames.jsonl: all that a model said of a clip, frame by frame. Every figure of a report is computed from this file and nothing else.
+
+One line a clip and model (times in seconds of the clip; row t of `pause` is what the server would have sent after hearing frame t):
+
+    {"model": "tuned", "clip": "audio/x.wav", "frame_s": 0.08, "text_tokens": [3, …], "words": [["order", 0.58, 0.94, 1.12], …],
+     "pause": [[p0, p1, p2, p3], …], "reference": [["order", 0.44, 0.71], …], "number_spans": [[2.1, 5.9]], "speech_end_s": 5.9,
+     "duration_s": 7.5, "kind": "number", "speaker": "en-gb+m2"}
+
+A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". More keys are there when there is something to
+say: `speaker`, `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": real people's digits, glued into
+numbers) when the manifest knows them; `channel` ("phone", "noise 10 dB") that the clip was heard through; `text_lag_s` of the model; and
+`classes`, the heads' probabilities of the classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines
+(model "silero") have no tokens and no words; its rows say 1 once there have been 0.5, 1 and 2 seconds of silence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stt_ft.core.atomic import write_text
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Word
+from stt_ft.core.timing import FRAME_S
+from stt_ft.metrics.digit_strings import number_runs
+from stt_ft.metrics.endpointing import Turn
+from stt_ft.model.words import HeardWord
+
+KINDS = ("number", "ordinary")
+MANNERS = ("natural", "hesitant")
+VOICES = ("people",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFrames:
+    """What one model said of one clip.
+
+    Attributes:
+        text_tokens: one a frame; none from a voice activity detector.
+        pause: the heads' pause probabilities [T, H], rounded to five decimals as on disk.
+        reference: what was said; never empty.
+        speaker: who speaks, None where nobody knows.
+        manner: how the number was dictated, one of `MANNERS`; None where nobody knows.
+        voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
+        channel: what the clip came through ("phone", "noise 10 dB"); None for the recording itself.
+        classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
+    """
+
+    model: str
+    clip: str
+    kind: str
+    text_tokens: tuple[int, ...]
+    words: tuple[HeardWord, ...]
+    pause: np.ndarray
+    reference: tuple[Word, ...]
+    duration_s: float
+    speaker: str | None = None
+    manner: str | None = None
+    voices: str | None = None
+    channel: str | None = None
+    text_lag_s: float | None = None
+    classes: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.manner not in (None, *MANNERS):
+            raise ValueError(f"manner must be one of {', '.join(MANNERS)}, got {self.manner!r}")
+        if self.voices not in (None, *VOICES):
+            raise ValueError(f"voices must be {' or '.join(VOICES)}, got {self.voices!r}")
+        if not self.reference:
+            raise ValueError("the reference has no words")
+        if self.pause.ndim != 2 or not np.isfinite(self.pause).all():
+            raise ValueError(f"pause must be rows of finite probabilities, got shape {self.pause.shape}")
+        if self.text_tokens and len(self.text_tokens) != len(self.pause):
+            raise ValueError(f"{len(self.text_tokens)} text tokens and {len(self.pause)} pause rows: one of each belongs to a frame")
+
+    @cached_property
+    def turn(self) -> Turn:
+        """The clip as an agent hears it."""
+        starts_s = [word.start_s for word in self.reference]
+        return Turn(
+            pause_probs=self.pause,
+            first_word_start_s=min(starts_s),
+            last_word_start_s=max(starts_s),
+            last_word_end_s=self.speech_end_s,
+            first_text_s=min((word.appeared_s for word in self.words), default=None),
+        )
+
+    @property
+    def speech_end_s(self) -> float:
+        return max(word.end_s for word in self.reference)
+
+    @property
+    def reference_texts(self) -> list[str]:
+        return [word.text for word in self.reference]
+
+    @property
+    def word_texts(self) -> list[str]:
+        return [word.text for word in self.words]
+
+    @property
+    def number_spans(self) -> list[tuple[float, float]]:
+        """Where the reference says a number of three digits or more, in seconds."""
+        return [(self.reference[start].start_s, self.reference[stop - 1].end_s) for start, stop in number_runs(self.reference_texts)]
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "model": self.model,
+            "clip": self.clip,
+            "frame_s": FRAME_S,
+            "text_tokens": list(self.text_tokens),
+            "words": [[*timed_text(word), round(word.appeared_s, 4)] for word in self.words],
+            "pause": np.round(self.pause.astype(np.float64), 5).tolist(),
+            "reference": [timed_text(word) for word in self.reference],
+            "number_spans": [[round(start_s, 4), round(end_s, 4)] for start_s, end_s in self.number_spans],
+            "speech_end_s": round(self.speech_end_s, 4),
+            "duration_s": round(self.duration_s, 4),
+            "kind": self.kind,
+        }
+        optional: dict[str, Any] = {name: getattr(self, name) for name in ("speaker", "manner", "voices", "channel", "text_lag_s")}
+        if self.classes is not None:
+            optional["classes"] = np.round(self.classes.astype(np.float64), 4).tolist()
+        return {**value, **{key: one for key, one in optional.items() if one is not None}}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ClipFrames:
+        """Read one line; raises `ValueError`, `KeyError` or `TypeError` when it is not one."""
+        if value["frame_s"] != FRAME_S:
+            raise ValueError(f"frame_s must be {FRAME_S}, got {value['frame_s']}")
+        return cls(
+            model=value["model"],
+            clip=value["clip"],
+            kind=value["kind"],
+            text_tokens=tuple(int(token) for token in value["text_tokens"]),
+            words=tuple(HeardWord(text=t, start_s=s, end_s=e, appeared_s=a) for t, s, e, a in value["words"]),
+            pause=np.array(value["pause"], dtype=np.float64).reshape(len(value["pause"]), -1),
+            reference=tuple(Word(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
+            duration_s=float(value["duration_s"]),
+            speaker=value.get("speaker"),
+            manner=value.get("manner"),
+            voices=value.get("voices"),
+            channel=value.get("channel"),
+            text_lag_s=value.get("text_lag_s"),
+            classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
+        )
+
+
+def timed_text(word: Word) -> list[Any]:
+    """Return [text, start, end] of a word, as frames.jsonl and the report page have it."""
+    return [word.text, round(word.start_s, 4), round(word.end_s, 4)]
+
+
+def kind_of(reference: Iterable[str], stated: Any = None) -> str:
+    """Return a clip's kind: as the manifest states it, else "number" when three digits or more are said in a row."""
+    if stated in KINDS:
+        return str(stated)
+    return "number" if number_runs(list(reference)) else "ordinary"
+
+
+def write_frames(path: Path, frames: Iterable[ClipFrames]) -> None:
+    """Write `frames` to `path`, whole or not at all."""
+    write_text(path, "".join(json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for clip in frames))
+
+
+def read_frames(path: Path) -> list[ClipFrames]:
+    """Read all of `path`; raises `DatasetError` by file and line."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; `stt-ft evaluate` writes it")
+    frames = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            frames.append(ClipFrames.from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path}, line {number}: not a line of frames ({type(error).__name__}: {error})") from None
+    if not frames:
+        raise DatasetError(f"{path}: holds no frames")
+    return frames

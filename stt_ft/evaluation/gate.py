@@ -1,0 +1,146 @@
+"""A gate that a report passes or does not: limits on its figures, absolute and against the baseline. In CI it guards the pause heads."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from stt_ft.core.config import load_config, nearest
+from stt_ft.core.errors import CheckFailed
+from stt_ft.evaluation.figures import FIGURES, OPTIONAL_SLICES, SLICES
+from stt_ft.evaluation.report import Measurement, Report
+from stt_ft.evaluation.verdict import show_interval, show_value
+
+DEFAULT_GATE = Path(str(resources.files("stt_ft.evaluation") / "gate.yaml"))
+
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
+    """A kind of limit: where it puts the bound, given the baseline's figure and the number in the gate, and which side of it is right."""
+
+    bound: Callable[[float, float], float]
+    sign: str
+    needs_baseline: bool
+
+    def holds(self, value: float, bound: float) -> bool:
+        return value <= bound + _SLACK if self.sign == "<=" else value >= bound - _SLACK
+
+
+_LIMITS = {
+    "max": _Limit(bound=lambda _, limit: limit, sign="<=", needs_baseline=False),
+    "min": _Limit(bound=lambda _, limit: limit, sign=">=", needs_baseline=False),
+    "max_rise": _Limit(bound=lambda theirs, limit: theirs + limit, sign="<=", needs_baseline=True),
+    "max_drop": _Limit(bound=lambda theirs, limit: theirs - limit, sign=">=", needs_baseline=True),
+    "max_ratio": _Limit(bound=lambda theirs, limit: theirs * limit, sign="<=", needs_baseline=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """What a report must keep to."""
+
+    checks: dict[str, dict[str, float]]
+    """SLICE.FIGURE -> limits: max, min, max_rise, max_drop, max_ratio."""
+
+    def __post_init__(self) -> None:
+        mistakes = []
+        for name, limits in self.checks.items():
+            slice_name, _, figure = name.partition(".")
+            if slice_name not in SLICES or figure not in FIGURES or slice_name not in FIGURES[figure].slices:
+                known = [f"{one}.{name}" for name, spec in FIGURES.items() for one in spec.slices]
+                mistakes.append(f"checks.{name}: no such figure{nearest(name, known)}")
+            mistakes += [f"checks.{name}.{limit}: no such limit{nearest(limit, _LIMITS)}" for limit in limits if limit not in _LIMITS]
+            if not limits:
+                mistakes.append(f"checks.{name}: no limit; give one or more of {', '.join(_LIMITS)}")
+        if mistakes:
+            raise ValueError(*mistakes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """One limit on one figure: `outcome` is "passed", "failed" or "skipped" (an optional slice without clips); `line` says it in words."""
+
+    name: str
+    outcome: str
+    line: str
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome == "failed"
+
+
+def load_gate(path: str | Path | None = None) -> GateConfig:
+    """Read a gate's file (the shipped one, when none is named); raises `ConfigError` with all its mistakes."""
+    return load_config(GateConfig, DEFAULT_GATE if path is None else path)
+
+
+def check_report(report: Report, gate: GateConfig, *, strict: bool = False) -> list[CheckResult]:
+    """Hold `report` to every limit of `gate`, in order; raises `CheckFailed` when a limit needs a baseline that the report lacks.
+
+    `strict` asks that the bad end of the 95 % interval keeps the limit too: of the figure's own interval or, for a limit against the
+    baseline, of the paired interval of the difference, put on top of the baseline's figure.
+    """
+    results = []
+    for name, limits in gate.checks.items():
+        slice_name, _, figure = name.partition(".")
+        for limit_name, limit in limits.items():
+            results.append(_check(report, slice_name, figure, limit_name, limit, strict=strict))
+    return results
+
+
+def _check(report: Report, slice_name: str, figure: str, limit_name: str, limit: float, *, strict: bool) -> CheckResult:
+    kind, name = _LIMITS[limit_name], f"{slice_name}.{figure} {limit_name}"
+    if slice_name in OPTIONAL_SLICES and not report.num_clips.get(slice_name):
+        return CheckResult(name=name, outcome="skipped", line=f"{name}: no {slice_name} clips")
+    if kind.needs_baseline and report.baseline is None:
+        raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")
+    found = [report.figure(model, slice_name, figure) for model in (report.models if kind.needs_baseline else [report.model])]
+    figures = [one for one in found if one is not None]
+    if len(figures) < len(found):
+        return CheckResult(name=name, outcome="failed", line=f"{name}: the report has no such figure ({slice_name}: no clips)")
+    ours, theirs = figures[-1], figures[0].value if kind.needs_baseline else 0.0
+    if ours.value is None or theirs is None:
+        return CheckResult(name=name, outcome="failed", line=f"{name}: too many turns never end for this figure to exist")
+    unit, bound = FIGURES[figure].unit, kind.bound(theirs, limit)
+    beside = f" (baseline {show_value(theirs, unit)})" if kind.needs_baseline else ""
+    held = kind.holds(ours.value, bound)
+    shown = f"{slice_name}.{figure}: {show_value(ours.value, unit)} {show_interval(ours, unit)}"
+    line = f"{shown} {kind.sign if held else f'is not {kind.sign}'} {show_value(bound, unit)}{beside}"
+    if held and strict:
+        end = _bad_end(kind, ours, report.difference(slice_name, figure) if kind.needs_baseline else None, theirs)
+        held = end is not None and kind.holds(end, bound)
+        if not held:
+            reach = "has no end" if end is None else f"reaches {show_value(end, unit)}"
+            line += f", but its interval {reach} (--strict)"
+    return CheckResult(name=name, outcome="passed" if held else "failed", line=line)
+
+
+def _bad_end(kind: _Limit, ours: Measurement, difference: Measurement | None, theirs: float) -> float | None:
+    """Return the end of the interval that is nearest to breaking the limit, or beyond it; None where it is infinite.
+
+    Against the baseline it is the interval of the difference, put on top of `theirs`, the baseline's figure.
+    """
+    low, high = (ours.low, ours.high) if difference is None else (difference.low, difference.high)
+    end = high if kind.sign == "<=" else low
+    return end if difference is None or end is None else theirs + end
+
+
+def junit_xml(results: list[CheckResult]) -> str:
+    """Return the results as a JUnit test suite, one case a limit."""
+    counts = {outcome: str(sum(result.outcome == outcome for result in results)) for outcome in ("failed", "skipped")}
+    suite = ET.Element("testsuite", name="stt-ft gate", tests=str(len(results)), failures=counts["failed"], skipped=counts["skipped"])
+    for result in results:
+        case = ET.SubElement(suite, "testcase", classname="stt-ft.gate", name=result.name)
+        if result.failed:
+            ET.SubElement(case, "failure", message=result.line).text = result.line
+        elif result.outcome == "skipped":
+            ET.SubElement(case, "skipped", message=result.line)
+        else:
+            ET.SubElement(case, "system-out").text = result.line
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"

@@ -1,0 +1,310 @@
+"""report.json: what an evaluation found, as types, and how it is written and read. Its JSON schema is report.schema.json beside this file.
+
+    report.figures["tuned"]["numbers"]["false_cut_offs"].value == 0.033
+
+Shares and rates are between 0 and 1, times in seconds. What is infinite is null: a latency whose quantile falls on turns that never ended.
+A figure that a slice does not have (no clips, no digits) is left out, and so is a slice without clips.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from stt_ft.core.atomic import write_json
+from stt_ft.core.errors import DatasetError
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.metrics.pause_heads import ReliabilityBin
+
+SCHEMA_VERSION = 3
+"""Of report.json. It grows when a figure changes its meaning or its place, not when one is added.
+2: the word delay counts digits written in glyphs too.
+3: a turn begins with its first word, and what passes inside the last one is a cut-off; `numbers` are those that are neither hesitant nor
+in people's voices; parts and digit errors are told by slice; intervals resample speakers."""
+
+SCHEMA_FILE = Path(str(resources.files("stt_ft.evaluation") / "report.schema.json"))
+
+REPORT_NAME, PAGE_NAME, FRAMES_NAME = "report.json", "report.html", "frames.jsonl"
+
+CLOCK_TITLES = {"sound": "where it is spoken", "text": "a text lag later", "written": "where the model writes it"}
+
+LOSSES = ("text_loss", "pause_loss")
+
+_MAX_POINTS = 240
+"""Points of a curve of losses: more than the page has pixels for."""
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Finite = Annotated[float | None, BeforeValidator(_finite)]
+"""A number; None where it is infinite or there is none."""
+
+
+class Part(BaseModel):
+    """A part of report.json, made from keywords, from JSON, or from an object with the same attributes."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True, use_attribute_docstrings=True)
+
+
+class Measurement(Part):
+    """A figure over the clips of a slice and its 95 % interval, in the figure's own unit."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+    num_clips: int
+
+
+Measurements = dict[str, Measurement]
+"""Figure (a key of `figures.FIGURES`) -> what was measured."""
+
+
+class Resampled(Part):
+    """What the intervals of a slice resample: speakers and then their clips, or clips where fewer than five speakers are known."""
+
+    by: Literal["speaker", "clip"]
+    num_speakers: int | None
+
+
+class Point(Part):
+    """What a threshold and a hold give over the turns of a slice (`endpointing.OperatingPoint`)."""
+
+    threshold: float
+    hold_frames: int
+    cut_off_rate: float
+    missed_rate: float
+    latency_p50_s: Finite
+    latency_p90_s: Finite
+    latency_p95_s: Finite
+
+
+class Curve(Part):
+    """Latency against cut-offs, for the head of the rule in use."""
+
+    frontier: list[Point]
+    """The points that no other beats, from most cut-offs to fewest."""
+    thresholds: list[Point]
+    """Each threshold with the hold of the rule in use."""
+    latency_within: dict[str, Point | None]
+    """Rate of cut-offs -> the fastest point within it."""
+    area_s: float
+    """`endpointing.area_under`: a mean latency."""
+
+
+class HeadLine(Part):
+    """What the rule gives with another head in the place of its own."""
+
+    head: int
+    horizon_s: float | None
+    at_rule: Point
+    latency_within: dict[str, Point | None]
+    area_s: float
+
+
+class Choice(Part):
+    """The clips that the setting of a system was chosen on, and what it gives there."""
+
+    split: str
+    num_clips: int
+    cut_off_rate: float
+    missed_rate: float
+    latency_p50_s: Finite
+
+
+class System(Part):
+    """One more way to end the turn: whose frames, and by which rule."""
+
+    label: str
+    model: str
+    rule: EndpointRule
+    chosen_on: Choice | None = None
+    """Where the rule comes from; null for one that is fixed."""
+
+
+class Group(Part):
+    """A part of a slice: by what it is one ("length", "speaker" …), which one, and model -> figures."""
+
+    slice: str
+    by: str
+    part: str
+    num_clips: int
+    figures: dict[str, Measurements]
+
+
+class Calibration(Part):
+    """Whether the probabilities of the rule's head come true."""
+
+    brier: Measurement
+    calibration_error: float
+    bins: list[ReliabilityBin]
+
+
+class LabelFit(Part):
+    """The share of the labels' uncertainty that a head explains when words begin by a clock (`pause_heads.HypothesisFit`)."""
+
+    clock: str
+    head: int
+    binary_explained: Finite
+    count_explained: Finite
+
+
+class LabelHypotheses(Part):
+    """Which labels a model's heads seem to have been taught."""
+
+    clock: Literal["sound", "text", "written"] | None
+    classes: Literal["binary", "count"] | None
+    fits: list[LabelFit]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the classes 1 and up were kept (`--all_classes`)."""
+        return any(fit.count_explained is not None for fit in self.fits)
+
+    @property
+    def sentence(self) -> str:
+        """What the heads keep to, in words."""
+        if self.clock is None:
+            return "none of these labels"
+        ends = {None: "", "count": "; the other classes count words", "binary": "; the other classes do not count words"}
+        return f"a word begins {CLOCK_TITLES[self.clock]}{ends[self.classes]}"
+
+
+class DigitErrors(Part):
+    """What became of the digits of a slice's numbers, the fate of leading zeros, and in which tenth of its number each error falls."""
+
+    num_digits: int
+    substituted: int
+    dropped: int
+    inserted: int
+    doubled: int
+    swapped: int
+    numbers_with_leading_zeros: int
+    leading_zeros_kept: int
+    errors_by_tenth_of_number: list[int]
+
+
+TrainingRow = dict[str, int | float | None]
+"""A line of a run's metrics: its step, losses, and other figures."""
+
+
+class TrainingCourse(Part):
+    """The losses of the run that the model came from, and every validation of it."""
+
+    run: str
+    train: list[TrainingRow]
+    """The mean losses of equal parts of the run."""
+    dev: list[TrainingRow]
+
+    @classmethod
+    def of(cls, run_dir: str, train_rows: Sequence[Mapping[str, Any]], dev_rows: Sequence[Mapping[str, Any]]) -> TrainingCourse:
+        """Thin the rows of a run; a loss that was not finite (null) is passed over."""
+        size, thinned = -(-len(train_rows) // _MAX_POINTS) or 1, []
+        for first in range(0, len(train_rows), size):
+            part = train_rows[first : first + size]
+            losses = {name: [row[name] for row in part if row.get(name) is not None] for name in LOSSES}
+            means = {name: sum(values) / len(values) for name, values in losses.items() if values}
+            thinned.append({"step": part[-1]["step"], **means})
+        return cls(run=run_dir, train=thinned, dev=[dict(row) for row in dev_rows])
+
+
+class MeasuredSplit(Part):
+    """The clips that were measured: of which dataset and split."""
+
+    name: str
+    split: str
+
+
+class Report(Part):
+    """report.json. A slice is "numbers", "hesitant", "people", "ordinary" or "all"."""
+
+    schema_version: Literal[3] = SCHEMA_VERSION
+    model: str
+    """Name of the model that is judged; `baseline` is that of the model it is compared with."""
+    baseline: str | None
+    rule: EndpointRule
+    """When an agent ends the turn."""
+    num_clips: dict[str, int]
+    """Slice -> how many clips."""
+    intervals: dict[str, Resampled]
+    """Slice -> what its intervals resample."""
+    figures: dict[str, dict[str, Measurements]]
+    """Model or system -> slice -> figures."""
+    systems: dict[str, System]
+    """Other ways to end the turn, whose figures stand beside the models'."""
+    differences: dict[str, Measurements]
+    """Slice -> the model's figures less the baseline's."""
+    curves: dict[str, dict[str, Curve]]
+    """Model -> slice -> latency against cut-offs."""
+    heads: dict[str, dict[str, list[HeadLine]]]
+    """Model -> slice -> a line a head."""
+    groups: list[Group]
+    """Parts of slices, and the clips through each channel."""
+    calibration: dict[str, dict[str, Calibration]]
+    """Model -> slice -> calibration."""
+    drift_nats: Measurements
+    """Slice -> how far the rule's head moved from the baseline's, in nats a frame."""
+    label_hypotheses: dict[str, LabelHypotheses | None]
+    """Model -> what its heads seem to have been taught; null where the frames do not know their text lag."""
+    digit_errors: dict[str, dict[str, DigitErrors]]
+    """Model -> slice of numbers -> what became of the digits."""
+    substitutions: dict[str, list[tuple[str, str, int]]]
+    """Model -> [reference, transcript, times] of the words most often taken for others."""
+    dataset: MeasuredSplit | None = None
+    provenance: dict[str, Any] | None = None
+    """Options, versions, and the SHA-256 of manifest and weights."""
+    training: TrainingCourse | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """The models, baseline first; `figures` holds other systems beside them."""
+        return [name for name in (self.baseline, self.model) if name is not None]
+
+    def figure(self, name: str, slice_name: str, figure: str) -> Measurement | None:
+        """Return a figure of a model or system, None where it has none."""
+        return self.figures[name].get(slice_name, {}).get(figure)
+
+    def difference(self, slice_name: str, figure: str) -> Measurement | None:
+        """Return how the model's figure differs from the baseline's, None where nothing was compared."""
+        return self.differences.get(slice_name, {}).get(figure)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value of report.json: what was not told of its making is left out."""
+        untold = {key for key in ("dataset", "provenance", "training") if getattr(self, key) is None}
+        return self.model_dump(mode="json", exclude=untold)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of report.json, which `SCHEMA_FILE` holds."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Report.model_json_schema()}
+
+
+def write_report(directory: Path, report: Report) -> None:
+    """Write `report` as report.json of an evaluation directory."""
+    write_json(directory / REPORT_NAME, report.to_json())
+
+
+def read_report(directory: Path) -> Report:
+    """Read report.json of an evaluation directory; raises `DatasetError` when there is none, or one of another version or form."""
+    path = directory / REPORT_NAME
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; `stt-ft evaluate MODEL_DIR DATASET --out {directory}` writes it") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not JSON: {error}") from None
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise DatasetError(f"{path}: schema_version {version}, where this version of stt-ft reads {SCHEMA_VERSION}; evaluate again")
+    try:
+        return Report.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DatasetError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; evaluate again") from None

@@ -1,0 +1,144 @@
+"""What one model did with one clip, judged by a rule and by every metric: the step between frames and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from stt_ft.core.timing import frame_at
+from stt_ft.evaluation.frames import ClipFrames
+from stt_ft.metrics.digit_strings import DigitScore, score_digits
+from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
+from stt_ft.metrics.pause_heads import HeadEvidence, pause_is_coming, squared_errors
+from stt_ft.metrics.transcripts import EditCounts, character_errors, is_written_as_sentence, num_early_stops, scoring_form, word_errors
+from stt_ft.targets.pause_targets import HORIZONS_S
+from stt_ft.text.digit_words import digits_of_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScore:
+    """One clip under one model, its turn ended by `rule`. Each metric is computed when it is first asked for, and then kept."""
+
+    frames: ClipFrames
+    rule: EndpointRule
+
+    @cached_property
+    def turn(self) -> TurnVerdict:
+        """What an agent would have done; raises `ValueError` when the heads lack the rule's."""
+        return judge_turn(self.frames.turn, self.rule)
+
+    @cached_property
+    def words(self) -> EditCounts:
+        """Word errors in scoring form; `raw_words` are those of the transcript as it is written."""
+        return word_errors(*self._scoring_forms)
+
+    @cached_property
+    def raw_words(self) -> EditCounts:
+        return word_errors(self.frames.reference_texts, self.frames.word_texts)
+
+    @cached_property
+    def characters(self) -> EditCounts:
+        """Character errors in scoring form."""
+        return character_errors(*self._scoring_forms)
+
+    @cached_property
+    def digits(self) -> DigitScore:
+        return score_digits(self.frames.reference_texts, self.frames.word_texts)
+
+    @cached_property
+    def word_delays_s(self) -> tuple[float, ...]:
+        """For each word that agrees with the reference, in its order, the time from the end of its sound to its appearance.
+
+        A number in glyphs agrees digit by digit, each digit appearing with the whole.
+        """
+        said = [(unit, word) for word in self.frames.reference for unit in _units(word.text)]
+        heard = [(unit, word) for word in self.frames.words for unit in _units(word.text)]
+        matched = word_errors([unit for unit, _ in said], [unit for unit, _ in heard]).matched
+        return tuple(heard[right][1].appeared_s - said[left][1].end_s for left, right in matched)
+
+    @cached_property
+    def is_sentence(self) -> bool:
+        """Whether the transcript begins with a capital and ends with a full stop or its like."""
+        return is_written_as_sentence(self.frames.word_texts)
+
+    @cached_property
+    def num_early_stops(self) -> int:
+        """Full stops and their like that appeared before the sound of the last word had ended."""
+        return num_early_stops([(word.text, word.appeared_s) for word in self.frames.words], self.frames.speech_end_s)
+
+    @property
+    def probs(self) -> np.ndarray:
+        """The pause probabilities of the rule's head [T], the ignored first rows left out."""
+        return self.frames.pause[self.rule.ignore_frames :, self.rule.head]
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """For the same rows, whether no word begins within the head's horizon, by the clock of the sound [T]."""
+        starts_s, horizon_s = [word.start_s for word in self.frames.reference], HORIZONS_S[min(self.rule.head, len(HORIZONS_S) - 1)]
+        return pause_is_coming(starts_s, len(self.frames.pause), horizon_s)[self.rule.ignore_frames :]
+
+    @cached_property
+    def squared_errors(self) -> np.ndarray:
+        """The terms of the Brier score of the rule's head [T]."""
+        return squared_errors(self.probs, self.truth)
+
+    @property
+    def evidence(self) -> HeadEvidence | None:
+        """What the heads said and where words began by each clock; None for frames that do not know their text lag."""
+        frames, lag_s = self.frames, self.frames.text_lag_s
+        if lag_s is None:
+            return None
+        spoken_s, written_s = sorted(word.start_s for word in frames.reference), sorted(word.start_s for word in frames.words)
+        return HeadEvidence(
+            pause=frames.pause,
+            word_classes=frames.classes,
+            onset_frames={
+                "sound": [frame_at(start_s) for start_s in spoken_s],
+                "text": [frame_at(start_s + lag_s) for start_s in spoken_s],
+                "written": [frame_at(start_s + lag_s) for start_s in written_s],  # a heard word starts at its first token, less the lag
+            },
+        )
+
+    @cached_property
+    def _scoring_forms(self) -> tuple[list[str], list[str]]:
+        return scoring_form(self.frames.reference_texts), scoring_form(self.frames.word_texts)
+
+
+def _units(text: str) -> Sequence[str]:
+    """Return what a word has to agree in: its digits, in words or in glyphs, or its scoring form; nothing for a lone dash."""
+    return digits_of_words([text]) or [form for form in [" ".join(scoring_form([text]))] if form]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of all frames of an evaluation: one a clip, model and channel, each judged once, by one rule."""
+
+    rule: EndpointRule
+    scores: tuple[ClipScore, ...]
+
+    @classmethod
+    def of(cls, frames: Iterable[ClipFrames], rule: EndpointRule | None = None) -> Scores:
+        """Judge `frames` by `rule`, Kyutai's unless another is given."""
+        rule = rule or EndpointRule()
+        return cls(rule=rule, scores=tuple(ClipScore(frames=one, rule=rule) for one in frames))
+
+    @property
+    def channels(self) -> list[str]:
+        """The channels that clips were heard through beside the recordings themselves."""
+        return list(dict.fromkeys(one.frames.channel for one in self.scores if one.frames.channel is not None))
+
+    def by_model(self, names: Iterable[str], channel: str | None = None) -> dict[str, list[ClipScore]]:
+        """Return model -> the scores of its clips as they came through `channel`, the same clips in the same order for every model.
+
+        Raises:
+            ValueError: the models were not measured on the same clips, or on none.
+        """
+        found = {name: [one for one in self.scores if (one.frames.model, one.frames.channel) == (name, channel)] for name in names}
+        first, clips = next(iter(found)), [one.frames.clip for one in next(iter(found.values()))]
+        for name, members in found.items():
+            if [one.frames.clip for one in members] != clips or not clips:
+                raise ValueError(f"{name} was not measured on the same clips as {first}")
+        return found

@@ -1,0 +1,124 @@
+"""Ways to end the turn: a model at every threshold and hold, with every head, at the setting that is best for it; and silence alone.
+
+A model's best threshold and hold are chosen on the dev split and only measured on the clips of the report: chosen on those, they would
+flatter it. Silero VAD is taken with the timers that agents ship.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from stt_ft.evaluation.figures import sliced
+from stt_ft.evaluation.frames import ClipFrames
+from stt_ft.evaluation.report import Choice, Curve, HeadLine, Point, System
+from stt_ft.evaluation.scores import ClipScore
+from stt_ft.metrics.endpointing import (
+    SILENCE_RULES_S,
+    EndpointRule,
+    OperatingPoint,
+    Turn,
+    area_under,
+    best_point,
+    frontier,
+    latency_within,
+    sweep,
+)
+from stt_ft.targets.pause_targets import HORIZONS_S
+
+CUT_OFF_BUDGETS = (0.01, 0.05, 0.10)
+"""Cut-off rates at which the best latency is told."""
+
+CUT_OFF_BUDGET = 0.05
+"""The rate of cut-offs within which the fastest setting is chosen."""
+
+SILERO = "silero"
+"""What frames.jsonl calls Silero VAD."""
+
+TURN_FIGURES = ("false_cut_offs", "cut_offs_inside_last_word", "missed_ends", "latency_p50_s", "latency_p90_s", "latency_p95_s")
+"""The figures of a system: they need no transcript."""
+
+
+def tuned_systems(dev_frames: Sequence[ClipFrames], rule: EndpointRule, split: str) -> dict[str, System]:
+    """Return for each model of `dev_frames` the system with the best threshold and hold on those clips, by name."""
+    systems = {}
+    for model in dict.fromkeys(one.model for one in dev_frames):
+        turns = [one.turn for one in dev_frames if one.model == model]
+        try:
+            point = best_point(sweep(turns, rule), CUT_OFF_BUDGET)
+        except ValueError:  # this model ends no turns at any setting: there is no best one
+            continue
+        best = replace(rule, threshold=point.threshold, hold_frames=point.hold_frames)
+        systems[f"{model}_set_on_{split}"] = System(
+            label=f"{model}, above {best.threshold:g} for {frames_text(best.hold_frames)} (set on {split})",
+            model=model,
+            rule=best,
+            chosen_on=Choice(split=split, num_clips=len(turns), **asdict(point)),
+        )
+    return systems
+
+
+def silence_systems() -> dict[str, System]:
+    """Return Silero VAD with each of its timers, by name; head k of its frames is timer k."""
+    return {
+        f"silero_{rule_s:g}s": System(
+            label=f"Silero VAD, {rule_s:g} s of silence",
+            model=SILERO,
+            rule=EndpointRule(head=head, threshold=0.5, hold_frames=1, ignore_frames=0),
+        )
+        for head, rule_s in enumerate(SILENCE_RULES_S)
+    }
+
+
+def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Curve]:
+    """Return slice -> latency against cut-offs over every threshold and hold, for the head in use."""
+    curves = {}
+    for slice_name, members in sliced(scores).items():
+        points = sweep([score.frames.turn for score in members], rule)
+        curves[slice_name] = Curve(
+            frontier=[Point.model_validate(point) for point in frontier(points)],
+            thresholds=[Point.model_validate(point) for point in points if point.hold_frames == rule.hold_frames],
+            latency_within=_within_budgets(points),
+            area_s=area_under(points),
+        )
+    return curves
+
+
+def heads_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, list[HeadLine]]:
+    """Return slice -> a line a head: what the rule gives with that head in place of its own."""
+    return {slice_name: _head_lines([score.frames.turn for score in members], rule) for slice_name, members in sliced(scores).items()}
+
+
+def _head_lines(turns: Sequence[Turn], rule: EndpointRule) -> list[HeadLine]:
+    lines = []
+    for head in range(turns[0].pause_probs.shape[1]):
+        one = replace(rule, head=head)
+        points = sweep(turns, one)
+        lines.append(
+            HeadLine(
+                head=head,
+                horizon_s=HORIZONS_S[head] if head < len(HORIZONS_S) else None,
+                at_rule=Point.model_validate(sweep(turns, one, thresholds=(one.threshold,), holds=(one.hold_frames,))[0]),
+                latency_within=_within_budgets(points),
+                area_s=area_under(points),
+            )
+        )
+    return lines
+
+
+def _within_budgets(points: Sequence[OperatingPoint]) -> dict[str, Point | None]:
+    found = {f"{budget:g}": latency_within(points, budget) for budget in CUT_OFF_BUDGETS}
+    return {budget: None if point is None else Point.model_validate(point) for budget, point in found.items()}
+
+
+def frames_text(count: int) -> str:
+    """Return "1 frame", "2 frames" …"""
+    return f"{count} frame{'' if count == 1 else 's'}"
+
+
+def rule_text(rule: EndpointRule) -> str:
+    """Say a rule in full: its name, where it has one, head, threshold, and what else it asks for."""
+    name = "" if rule.name is None else f"{rule.name}: "
+    smoothing = f", averaged with a half-life of {rule.half_life_s:g} s" if rule.half_life_s else ""
+    text = " once a word is written" if rule.after_text else ""
+    return f"{name}head {rule.head}{smoothing} above {rule.threshold:g} for {frames_text(rule.hold_frames)}{text}"

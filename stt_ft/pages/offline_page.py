@@ -1,0 +1,90 @@
+"""Pages of clips: one file that opens offline, sound and all. It is put together from static/, where nothing loads anything."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import numpy as np
+import soundfile
+from markupsafe import Markup
+
+from stt_ft.core.timing import SAMPLE_RATE_HZ
+
+STATIC_FILES = resources.files("stt_ft.pages") / "static"
+
+PEAKS_PER_S = 100
+"""Points a second of a drawn outline: one a pixel when nine seconds fill a wide screen."""
+
+EMBED_LIMIT_BYTES = 32_000_000
+"""Sound beyond this is linked by relative path instead of carried in the page."""
+
+
+def render_page(template: str, *, scripts: Sequence[str], data: Any, audio: Sequence[str], **values: Any) -> str:
+    """Return the HTML of a page.
+
+    Args:
+        template: file of static/ that extends base.html.j2.
+        scripts: files of static/ that run after clip_cards.js, which every page has.
+        data: what the scripts read, as JSON.
+        audio: source of each clip's sound, in the order of the clips in `data`.
+        values: what the template shows.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_static_file), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(
+        data=_script_json(data),
+        audio=audio,
+        style=Markup(_static_file("page.css")),
+        script=Markup("\n".join(_static_file(name) for name in ("clip_cards.js", *scripts))),
+        **values,
+    )
+
+
+def _script_json(value: Any) -> Markup:
+    """Return `value` as JSON that may stand inside a script element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _static_file(name: str) -> str:
+    return (STATIC_FILES / name).read_text(encoding="utf-8")
+
+
+class PageSounds:
+    """Gives each clip of a page the source of its sound, carried in the page as long as that stays small."""
+
+    def __init__(self, page_dir: Path) -> None:
+        self._page_dir = page_dir
+        self._num_bytes = 0
+
+    def source(self, path: Path, samples: np.ndarray) -> str:
+        """Return a data URI of `samples`, or the sound file's address as the page sees it."""
+        if self._num_bytes >= EMBED_LIMIT_BYTES:
+            return quote(Path(os.path.relpath(path, self._page_dir)).as_posix())
+        source = _data_uri(samples)
+        self._num_bytes += len(source)
+        return source
+
+
+def outline(samples: np.ndarray) -> list[int]:
+    """Return the loudest sample of each hundredth of a second, in hundredths of the clip's loudest."""
+    step = SAMPLE_RATE_HZ // PEAKS_PER_S
+    padded = np.pad(np.abs(samples), (0, -len(samples) % step)).reshape(-1, step).max(axis=1)
+    return np.round(100 * padded / max(float(padded.max()), 1e-6)).astype(int).tolist()
+
+
+def _data_uri(samples: np.ndarray) -> str:
+    """Return the sound as an MP3 data URI: every browser plays it, and libsndfile's carries no delay."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(samples, -1, 1), SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9)
+    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

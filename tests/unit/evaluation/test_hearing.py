@@ -1,0 +1,115 @@
+"""Listening through the real model room, on a model of random weights."""
+
+import numpy as np
+import pytest
+import torch
+from random_models import make_random_base
+
+from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.evaluation.frames import read_frames
+from stt_ft.evaluation.hearing import codes_of, model_frames, reference_words
+from stt_ft.evaluation.report import read_report
+from stt_ft.model.checkpoint_dir import open_model
+from stt_ft.model.mimi_codec import MimiCodec, codec_hash
+from stt_ft.model.streaming import stream_codes
+from stt_ft.model.stt_lm import load_lm
+from stt_ft.model.token_store import TokenStore, audio_key
+from stt_ft.stages.evaluate import evaluate
+from stt_ft.stages.gate import gate
+
+
+@pytest.fixture(scope="module")
+def random_models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return [str(make_random_base(root / str(seed), seed=seed).directory) for seed in (0, 1)]
+
+
+@pytest.fixture
+def data(dataset, frames):
+    """Three numbers and two sentences, annotated."""
+    few = [frames[2 * index] for index in (0, 1, 2, 12, 13)]
+    dataset.write_clips("heldout", [Clip(path=one.clip, duration_s=one.duration_s, extra={"speaker": one.speaker}) for one in few])
+    for one in few:
+        words = tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in one.reference)
+        dataset.write_sidecar(Clip(path=one.clip, duration_s=one.duration_s), Sidecar(alignments=words))
+    return dataset
+
+
+def test_frames_are_the_streams_of_the_model(data, random_models):
+    model, clips = open_model(random_models[0]), data.clips("heldout")
+    codes = codes_of(model, data, clips, batch_size=3, device=torch.device("cpu"))
+    frames = model_frames("tuned", model, clips, reference_words(data, clips), codes, batch_size=2, device=torch.device("cpu"))
+    lm = load_lm(model, device="cpu", dtype=torch.float32)
+    for one, clip, clip_codes in zip(frames, clips, codes, strict=True):
+        stream = stream_codes(lm, [clip_codes])[0]
+        assert (one.clip, one.speaker, one.kind) == (clip.path, clip.extra["speaker"], "number" if "number" in clip.path else "ordinary")
+        assert np.allclose(one.pause, stream.pause_probs, atol=1e-4)
+        assert one.text_tokens == tuple(stream.text_tokens)
+        assert len(one.pause) > clip.duration_s * 12.5
+
+
+def test_codes_of_encode_are_used_and_the_missing_are_made(data, random_models):
+    model, clips = open_model(random_models[0]), data.clips("heldout")
+    expected = codes_of(model, data, clips, batch_size=8, device=torch.device("cpu"))
+    marked = np.zeros((4, 5), dtype=np.int16)
+    TokenStore.open(data.directory, codec_hash(model)).add({audio_key(data.audio_path(clips[1])): marked})
+    codes = codes_of(model, data, clips, batch_size=8, device=torch.device("cpu"))
+    assert np.array_equal(codes[1], marked)
+    assert all(np.array_equal(codes[index], expected[index]) for index in (0, 2, 3, 4))
+    assert expected[0].shape[1] > MimiCodec.load(model).num_suffix_frames
+
+
+@pytest.mark.parametrize(
+    ("alignments", "reason"),
+    [((), "has no words; run `stt-ft annotate"), ((Word(text="1296803", start_s=0.1, end_s=3.0),), "'1296803' as one word")],
+)
+def test_a_clip_that_cannot_be_judged_is_named(data, alignments, reason):
+    clip = data.clips("heldout")[3]
+    data.write_sidecar(clip, Sidecar(alignments=alignments))
+    with pytest.raises(DatasetError, match=reason) as error:
+        reference_words(data, data.clips("heldout"))
+    assert clip.path in str(error.value)
+
+
+def test_evaluate_leaves_three_files_and_a_table(tmp_path, data, random_models, capsys):
+    out = tmp_path / "out"
+    evaluate(random_models[1], str(data.directory), out=str(out), baseline=random_models[0], silero=False, device="cpu")
+    report = read_report(out)
+    assert report.num_clips == {"numbers": 3, "hesitant": 0, "people": 0, "ordinary": 2, "all": 5}
+    assert {one.model for one in read_frames(out / "frames.jsonl")} == {"base", "tuned"}
+    assert report.provenance["options"]["baseline"] == random_models[0]
+    assert set(report.provenance["inputs"]) == {"manifest", "base", "tuned"}
+    assert (out / "report.html").stat().st_size > 50_000
+    assert "False cut-offs" in capsys.readouterr().out
+    with pytest.raises(CheckFailed, match="limits broken"):
+        gate(str(out))
+
+
+def test_evaluating_again_writes_the_same_bytes(tmp_path, data, random_models):
+    for out in ("one", "two"):
+        evaluate(random_models[0], str(data.directory), out=str(tmp_path / out), device="cpu")
+    for name in ("frames.jsonl", "report.json", "report.html"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"threshold": 60.0}, "--threshold must lie between 0 and 1, got 60.0"),
+        ({"head": 4}, "--head 4: .* has 4 pause heads"),
+        ({"batch_size": 0}, "--batch_size must be positive"),
+        ({"device": "tpu"}, "device 'tpu'"),
+    ],
+)
+def test_flags_that_make_no_sense_leave_nothing_behind(tmp_path, data, random_models, flags, reason):
+    with pytest.raises(ConfigError, match=reason):
+        evaluate(random_models[0], str(data.directory), out=str(tmp_path / "out"), **{"device": "cpu", **flags})
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_split_is_named(tmp_path, random_models):
+    empty = Dataset(tmp_path / "empty")
+    empty.write_clips("heldout", [])
+    with pytest.raises(DatasetError, match=r"heldout\.jsonl: no clips to evaluate"):
+        evaluate(random_models[0], str(empty.directory), out=str(tmp_path / "out"))

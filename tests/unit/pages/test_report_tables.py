@@ -1,0 +1,62 @@
+"""What the page tells beside the headline: every text is the report's."""
+
+import re
+
+import numpy as np
+import pytest
+from sample_frames import report_on, told_otherwise
+
+from stt_ft.evaluation.figures import FIGURES
+from stt_ft.evaluation.frames import ClipFrames
+from stt_ft.evaluation.scores import Scores
+from stt_ft.evaluation.systems import silence_systems, tuned_systems
+from stt_ft.evaluation.verdict import resampled, show_value
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.pages.report_page import digit_tables, head_rows, hypothesis_tables, write_report_page
+
+
+@pytest.fixture
+def report(frames):
+    for one in frames:
+        object.__setattr__(one, "text_lag_s", 0.5)
+    silence = []
+    for one in (one for one in frames if one.model == "tuned"):
+        known_s = (np.arange(len(one.pause)) + 1) * 0.08
+        rows = np.stack([known_s >= one.speech_end_s + rule_s for rule_s in (0.5, 1.0, 2.0)], axis=1).astype(float)
+        silence.append(ClipFrames.from_json({**one.to_json(), "model": "silero", "words": [], "text_tokens": [], "pause": rows.tolist()}))
+    systems = {**tuned_systems(frames, EndpointRule(), "dev"), **silence_systems()}
+    return report_on([*frames, *silence], systems=systems)
+
+
+def test_ways_to_end_the_turn_are_drawn_as_the_report_has_them(tmp_path, frames, dataset, report):
+    write_report_page(tmp_path / "report.html", report, Scores.of(frames), dataset=dataset.directory)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    drawn = dict(re.findall(r'data-turn="([^"]+)"[^>]*>([^<]+)<', html))
+    assert {name.rsplit(".", 2)[0] for name in drawn} == set(report.figures) == {"base", "tuned", *report.systems}
+    for name, text in drawn.items():
+        system, slice_name, figure = name.rsplit(".", 2)
+        assert text == show_value(report.figures[system][slice_name][figure].value, FIGURES[figure].unit)
+    assert html.count('class="diamond"') == 3
+
+
+def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
+    assert 0.5 <= report.figures["silero_0.5s"]["all"]["latency_p50_s"].value < 0.58
+    assert report.figures["silero_0.5s"]["all"]["false_cut_offs"].value == 0
+
+
+def test_heads_digits_and_hypotheses_are_told_for_both_models(report):
+    assert [row["head"] for row in head_rows(report, "numbers")] == [0, 1, 2, 3]
+    assert all(len(row["cells"]) == 8 for row in head_rows(report, "numbers"))
+    (digits,) = digit_tables(report)
+    assert digits["rows"][4][1][0].startswith(str(report.digit_errors["base"]["numbers"].swapped))
+    assert [table["model"] for table in hypothesis_tables(report)] == ["base", "tuned"]
+    assert all(sum(row["is_best"] for row in table["rows"]) == 1 for table in hypothesis_tables(report))
+
+
+def test_what_intervals_resample_is_said_slice_by_slice(report):
+    assert resampled(report) == "Intervals resample clips: fewer than 5 speakers known"
+    report = told_otherwise(report, {"intervals.numbers": {"by": "speaker", "num_speakers": 6}})
+    assert resampled(report) == (
+        "Intervals resample 6 speakers, then their clips (dictated numbers); "
+        "clips: fewer than 5 speakers known (ordinary sentences, all clips)"
+    )
