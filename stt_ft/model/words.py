@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stt_ft.core import timing
+from stt_ft.core.manifest import Word
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -25,7 +26,7 @@ MARKS = ".,;:?!"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamWord:
+class HeardWord(Word):
     """A word that the model wrote. Times are in seconds of the clip (without the silence prefix).
 
     Attributes:
@@ -36,9 +37,6 @@ class StreamWord:
         appeared_s: when it was known whole: the server sends a word with the first padding after it.
     """
 
-    text: str
-    start_s: float
-    end_s: float
     appeared_s: float
 
 
@@ -48,14 +46,14 @@ def words_from_tokens(
     *,
     text_lag_s: float,
     prefix_s: float = 0.0,
-    padding_id: int = 3,
-    end_padding_id: int = 0,
-) -> list[StreamWord]:
+    padding_id: int,
+    end_padding_id: int,
+) -> list[HeardWord]:
     """Return the words of a text stream `tokens` [T].
 
     A word begins with a piece that bears sentencepiece's mark and takes in all pieces up to the next, so the texts joined by spaces are
-    what the tokenizer makes of all tokens at once. So a comma or full stop belongs to the word before it, which
-    appears with it however late it comes; before the first word it is a word by itself.
+    what the tokenizer makes of all tokens at once. A comma or full stop therefore belongs to the word before it, which appears with it
+    however late it comes; before the first word it is a word by itself.
     """
     silent = {padding_id, end_padding_id}
     frames_of_words: list[list[int]] = []
@@ -66,7 +64,7 @@ def words_from_tokens(
             frames_of_words.append([])
         frames_of_words[-1].append(frame)
     offset_s = text_lag_s + prefix_s
-    words: list[StreamWord] = []
+    words: list[HeardWord] = []
     for frames in reversed(frames_of_words):
         text = tokenizer.decode([int(tokens[frame]) for frame in frames]).strip()
         if not text:
@@ -74,7 +72,7 @@ def words_from_tokens(
         start_s = max(0.0, timing.frame_start_s(frames[0]) + timing.FRAME_S / 2 - offset_s)
         next_start_s = words[-1].start_s if words else math.inf
         words.append(
-            StreamWord(
+            HeardWord(
                 text=text,
                 start_s=start_s,
                 end_s=min(start_s + SHORTEST_WORD_S + LETTER_S * len(text.rstrip(MARKS)), next_start_s),

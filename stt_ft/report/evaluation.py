@@ -19,8 +19,8 @@ from stt_ft.core.progress import say
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
+from stt_ft.model.codes import codec_hash
 from stt_ft.model.device import pick_device
-from stt_ft.model.mimi_codec import codec_hash
 from stt_ft.report.frames import ClipFrames, read_frames, write_frames
 from stt_ft.report.listening import codes_through, listen, references_of
 from stt_ft.report.page import write_page

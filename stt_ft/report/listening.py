@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
 
 from stt_ft.audio.channel import Channel
-from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
-from stt_ft.core.timing import frame_start_s
+from stt_ft.core.recipe import Copy
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.codes import codes_of
 from stt_ft.model.device import inference_dtype
-from stt_ft.model.mimi_codec import MimiCodec, codec_hash
 from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.token_store import TokenStore, audio_key
-from stt_ft.model.words import words_from_tokens
 from stt_ft.report.frames import MANNERS, VOICES, ClipFrames, HeardWord, SpokenWord, kind_of
-
-Item = TypeVar("Item")
 
 
 def references_of(data: Dataset, clips: Sequence[Clip]) -> list[tuple[SpokenWord, ...]]:
@@ -90,13 +84,8 @@ def codes_through(
     channels: Sequence[Channel | None], model: ModelDir, data: Dataset, clips: Sequence[Clip], *, batch_size: int, device: torch.device
 ) -> list[np.ndarray]:
     """Return the codes of every clip [n_q, T] through every channel, one channel after the other; None is the recording itself."""
-    codes = []
-    for channel in channels:
-        if channel is None:
-            codes += codes_of(model, data, clips, batch_size=batch_size, device=device)
-        else:
-            codes += twin_codes(model, data, clips, channel, batch_size=batch_size, device=device)
-    return codes
+    versions = [Copy(channel=None if channel is None else channel.flag) for channel in channels]
+    return [codes for one in versions for codes in codes_of(model, data, clips, one, batch_size=batch_size, device=device)]
 
 
 class _Hearing:
@@ -104,18 +93,10 @@ class _Hearing:
 
     def __init__(self, name: str, model: ModelDir, all_classes: bool) -> None:
         self._name, self._model, self._all_classes = name, model, all_classes
-        self._tokenizer = model.load_tokenizer()
 
     def frames(self, channel: Channel | None, clip: Clip, reference: tuple[SpokenWord, ...], stream: ClipStream) -> ClipFrames:
         model, first_row = self._model, self._model.num_prefix_frames
-        words = words_from_tokens(
-            stream.text_tokens,
-            self._tokenizer,
-            text_lag_s=model.text_lag_s,
-            prefix_s=frame_start_s(first_row),
-            padding_id=model.padding_id,
-            end_padding_id=model.end_padding_id,
-        )
+        words = model.words_of(stream.text_tokens)
         return ClipFrames(
             model=self._name,
             clip=clip.path,
@@ -132,33 +113,3 @@ class _Hearing:
             text_lag_s=model.text_lag_s,
             classes=stream.head_probs[first_row:, :, 1:] if self._all_classes else None,
         )
-
-
-def codes_of(model: ModelDir, data: Dataset, clips: Sequence[Clip], *, batch_size: int, device: torch.device) -> list[np.ndarray]:
-    """Return the codes of every clip [n_q, T]: those that `encode` kept, and the others from the codec now, like lengths together."""
-    store = TokenStore.open(data.directory, codec_hash(model))
-    keys = [audio_key(data.audio_path(clip)) for clip in clips]
-    clip_of_key = dict(zip(keys, clips, strict=True))
-    missing = sorted(store.missing(keys), key=lambda key: clip_of_key[key].duration_s)
-    codes = {key: store.get(key) for key in keys if key not in set(missing)}
-    if missing:
-        codec = MimiCodec.load(model, device)
-        for batch in track(_batches(missing, batch_size), "encoding"):
-            codes |= zip(batch, codec.encode([read_audio(data.audio_path(clip_of_key[key])) for key in batch]), strict=True)
-    return [codes[key] for key in keys]
-
-
-def twin_codes(
-    model: ModelDir, data: Dataset, clips: Sequence[Clip], channel: Channel, *, batch_size: int, device: torch.device
-) -> list[np.ndarray]:
-    """Return the codes of every clip's twin through `channel` [n_q, T], made now and kept nowhere."""
-    codec, codes = MimiCodec.load(model, device), {}
-    order = sorted(range(len(clips)), key=lambda index: clips[index].duration_s)
-    for batch in track(_batches(order, batch_size), f"encoding, {channel.name}"):
-        sounds = [channel.carry(read_audio(data.audio_path(clips[index])), clips[index].path) for index in batch]
-        codes |= zip(batch, codec.encode(sounds), strict=True)
-    return [codes[index] for index in range(len(clips))]
-
-
-def _batches(items: Sequence[Item], batch_size: int) -> list[Sequence[Item]]:
-    return [items[first : first + batch_size] for first in range(0, len(items), batch_size)]

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from stt_ft.core.progress import emit_json
-from stt_ft.model.live import LiveFrame
+from stt_ft.model.transcriber import LiveFrame
 from stt_ft.targets.pause_targets import HORIZONS_S
 
 BAR_CELLS = 30

@@ -3,15 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from stt_ft.model.live import LiveFrame
-from stt_ft.model.words import StreamWord
+from stt_ft.model.transcriber import LiveFrame
+from stt_ft.model.words import HeardWord
 from stt_ft.report.live_view import bar, live_view, pause_lines
 
 FRAME = LiveFrame(
     heard_s=1.04,
     text_token=3,
     pause_probs=np.array([0.9, 0.2, 0.61, 0.0], np.float32),
-    words=(StreamWord(text="order", start_s=0.4, end_s=0.56, appeared_s=1.04),),
+    words=(HeardWord(text="order", start_s=0.4, end_s=0.56, appeared_s=1.04),),
 )
 
 
