@@ -24,8 +24,7 @@ from moshi.models.lm import LMModel
 
 from stt_ft.core.atomic import atomic_directory
 from stt_ft.model.checkpoint_dir import NOT_FOR_THE_LM
-from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec
-from stt_ft.model.tensor_names import candle_name
+from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, candle_name
 
 CORPUS = "zero one two three four five six seven eight nine oh double order number is my phone location code the it please check yes hello"
 SIZES: dict[str, dict[str, Any]] = {

@@ -53,7 +53,7 @@ def record(workdir: Path, name: str, plans: list[TakePlan | GluedPlan], seed: in
 def cut_offs_in_words(directory: Path, dataset: Dataset) -> dict[str, Any]:
     """Return the cut-offs in natural numbers when the model is made to write them in words: teacher-forced, with its own commas."""
     model = open_model(directory)
-    lm, tokenizer, encoder = load_lm(model), model.load_tokenizer(), Encoder(directory, "cpu")
+    lm, tokenizer, encoder = load_lm(model), model.tokenizer, Encoder(directory, "cpu")
     speakers, is_cut_off = [], []
     for clip in dataset.clips("heldout"):
         if clip.extra.get("manner") != Manner.NATURAL.value or "voices" in clip.extra:

@@ -31,7 +31,7 @@ from stt_ft.core.timing import SAMPLES_PER_FRAME
 from stt_ft.export.candle import export_candle
 from stt_ft.export.server_config import delay_in_tokens
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.mimi_codec import MimiCodec, suffix_frames
+from stt_ft.model.codes import MimiCodec
 from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
 
@@ -48,7 +48,7 @@ class Told:
 
 def expected_words(model: ModelDir, stream: ClipStream) -> list[tuple[str, float]]:
     """Return the words that the server makes of our tokens (`State::step_tokens` of moshi-core's asr.rs), and when it says they start."""
-    tokenizer, delay = model.load_tokenizer(), delay_in_tokens(model.text_lag_s)
+    tokenizer, delay = model.tokenizer, delay_in_tokens(model.text_lag_s)
     words, pieces, start_s = [], [], 0.0
     for step, token in enumerate(stream.text_tokens.tolist(), start=1):
         if step < delay:
@@ -141,7 +141,7 @@ def main() -> None:
     played = np.zeros(codes.shape[1] * SAMPLES_PER_FRAME, dtype=np.float32)
     start = model.num_prefix_frames * SAMPLES_PER_FRAME
     played[start : start + len(samples)] = samples
-    print(f"{arguments.wav}: {codes.shape[1]} frames, {suffix_frames(model)} of them silence at the end")
+    print(f"{arguments.wav}: {codes.shape[1]} frames, {model.num_tail_frames()} of them silence at the end")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "export"
         export_candle(model, directory)

@@ -39,6 +39,11 @@ class Channel:
     phone: bool = False
     snr_db: float | None = None
 
+    @property
+    def flag(self) -> str:
+        """What `channels_named` knows it by: phone, 20dB."""
+        return self.name if self.snr_db is None else f"{self.snr_db:g}dB"
+
     def carry(self, samples: np.ndarray, key: str) -> np.ndarray:
         """Return what comes out when `samples` at 24 kHz go in; `key` (a clip's name) decides the noise."""
         if self.snr_db is not None:

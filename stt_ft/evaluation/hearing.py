@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
+from stt_ft.core.recipe import Copy
 from stt_ft.core.timing import frame_start_s, num_samples
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
@@ -28,23 +29,16 @@ from stt_ft.evaluation.systems import SILERO, silence_systems, tuned_systems
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.metrics.endpointing import EndpointRule, silent_for_s, turn_rows
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
+from stt_ft.model.codes import codec_hash, codes_of
 from stt_ft.model.device import inference_dtype, pick_device
-from stt_ft.model.mimi_codec import MimiCodec, codec_hash
-from stt_ft.model.streaming import ClipStream, stream_codes
+from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.token_store import TokenStore, audio_key
-from stt_ft.model.words import words_from_tokens
-
-if TYPE_CHECKING:
-    from sentencepiece import SentencePieceProcessor
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
 """What a report calls the baseline, the model that is judged beside it, and one that is judged alone: it may be a base itself."""
 
 _CLIPS_AT_A_TIME = 32
 """Clips that Silero VAD hears side by side."""
-
-Item = TypeVar("Item")
 
 
 def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
@@ -131,10 +125,11 @@ class Evaluation:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
         references, frames = reference_words(self.data, clips), []
         channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
+        versions = [Copy(channel=None if channel is None else channel.flag) for channel in channels]
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning leaves it alone, so the models as a rule hear the same
         for name, model in self.models.items():
             codec = codec_hash(model)
-            codes[codec] = codes.get(codec) or [one for channel in channels for one in codes_of(model, self.data, clips, channel, **how)]
+            codes[codec] = codes.get(codec) or [one for version in versions for one in codes_of(model, self.data, clips, version, **how)]
             frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
         if with_silence and silero_vad.is_installed():
             frames += silero_frames(self.data, [one for one in frames if one.model == self.judged and one.channel is None])
@@ -218,76 +213,29 @@ def model_frames(
         all_classes: keep the heads' other classes too.
         batch_size: clips listened to side by side.
     """
-    lm, tokenizer = load_lm(model, device=device, dtype=inference_dtype(device)), model.load_tokenizer()
+    lm = load_lm(model, device=device, dtype=inference_dtype(device))
     streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
     heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
+    first_row = model.num_prefix_frames
     return [
-        _clip_frames(name, model, tokenizer, stream, clip, reference, channel, all_classes=all_classes)
+        ClipFrames(
+            model=name,
+            clip=clip.path,
+            kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
+            text_tokens=tuple(int(token) for token in stream.text_tokens[first_row:]),
+            words=tuple(model.words_of(stream.text_tokens)),
+            pause=stream.pause_probs[first_row:],
+            reference=reference,
+            duration_s=clip.duration_s,
+            speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
+            manner=clip.extra.get("manner"),
+            voices=clip.extra.get("voices"),
+            channel=None if channel is None else channel.name,
+            text_lag_s=model.text_lag_s,
+            classes=stream.head_probs[first_row:, :, 1:] if all_classes else None,
+        )
         for (channel, clip, reference), stream in zip(heard, streams, strict=True)
     ]
-
-
-def _clip_frames(
-    name: str,
-    model: ModelDir,
-    tokenizer: SentencePieceProcessor,
-    stream: ClipStream,
-    clip: Clip,
-    reference: tuple[Word, ...],
-    channel: Channel | None,
-    *,
-    all_classes: bool,
-) -> ClipFrames:
-    """Return the line of frames.jsonl of what a model streamed."""
-    first_row = model.num_prefix_frames
-    words = words_from_tokens(
-        stream.text_tokens,
-        tokenizer,
-        text_lag_s=model.text_lag_s,
-        prefix_s=frame_start_s(first_row),
-        padding_id=model.padding_id,
-        end_padding_id=model.end_padding_id,
-    )
-    return ClipFrames(
-        model=name,
-        clip=clip.path,
-        kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
-        text_tokens=tuple(int(token) for token in stream.text_tokens[first_row:]),
-        words=tuple(words),
-        pause=stream.pause_probs[first_row:],
-        reference=reference,
-        duration_s=clip.duration_s,
-        speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
-        manner=clip.extra.get("manner"),
-        voices=clip.extra.get("voices"),
-        channel=None if channel is None else channel.name,
-        text_lag_s=model.text_lag_s,
-        classes=stream.head_probs[first_row:, :, 1:] if all_classes else None,
-    )
-
-
-def codes_of(
-    model: ModelDir, data: Dataset, clips: Sequence[Clip], channel: Channel | None = None, *, batch_size: int, device: torch.device
-) -> list[np.ndarray]:
-    """Return the codes of every clip [n_q, T], like lengths encoded together.
-
-    Without a channel those that `encode` kept are taken, and the others made; through a `channel` all are made. None are kept.
-    """
-    paths, codes = {clip.path: data.audio_path(clip) for clip in clips}, {}
-    if channel is None:
-        store = TokenStore.open(data.directory, codec_hash(model))
-        keys = {clip.path: audio_key(paths[clip.path]) for clip in clips}
-        absent = set(store.missing(list(keys.values())))
-        codes = {path: store.get(key) for path, key in keys.items() if key not in absent}
-    missing = sorted((clip for clip in clips if clip.path not in codes), key=lambda clip: clip.duration_s)
-    if missing:
-        codec = MimiCodec.load(model, device)
-        for batch in track(_batches(missing, batch_size), "encoding" if channel is None else f"encoding, {channel.name}"):
-            sounds = [read_audio(paths[clip.path]) for clip in batch]
-            if channel is not None:
-                sounds = [channel.carry(sound, clip.path) for sound, clip in zip(sounds, batch, strict=True)]
-            codes |= zip([clip.path for clip in batch], codec.encode(sounds), strict=True)
-    return [codes[clip.path] for clip in clips]
 
 
 def silero_frames(data: Dataset, heard: Sequence[ClipFrames]) -> list[ClipFrames]:
@@ -298,7 +246,8 @@ def silero_frames(data: Dataset, heard: Sequence[ClipFrames]) -> list[ClipFrames
         AudioError: a clip's sound is missing or unreadable.
     """
     vad, frames = silero_vad.SileroVad.load(), []
-    for batch in track(_batches(heard, _CLIPS_AT_A_TIME), "Silero VAD listens"):
+    batches = [heard[first : first + _CLIPS_AT_A_TIME] for first in range(0, len(heard), _CLIPS_AT_A_TIME)]
+    for batch in track(batches, "Silero VAD listens"):
         sounds = []
         for one in batch:
             sound = read_audio(data.directory / one.clip)
@@ -307,7 +256,3 @@ def silero_frames(data: Dataset, heard: Sequence[ClipFrames]) -> list[ClipFrames
             rows = turn_rows(silent_for_s(probs, silero_vad.CHUNK_S), silero_vad.CHUNK_S, len(one.pause))
             frames.append(replace(one, model=SILERO, text_tokens=(), words=(), pause=rows, text_lag_s=None, classes=None))
     return frames
-
-
-def _batches(items: Sequence[Item], batch_size: int) -> list[Sequence[Item]]:
-    return [items[first : first + batch_size] for first in range(0, len(items), batch_size)]

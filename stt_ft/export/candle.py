@@ -9,10 +9,9 @@ from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckpointError
 from stt_ft.export.server_config import gate_width, server_toml
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
-from stt_ft.model.merge import write_config_and_companions
+from stt_ft.model.merge import as_buffer, write_config_and_companions
 from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, read_header
-from stt_ft.model.tensor_names import candle_name
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, candle_name, read_header
 
 FIXED = {
     "norm": "rms_norm_f32", "gating": "silu", "positional_embedding": "rope", "causal": True, "layer_scale": None, "kv_repeat": 1,
@@ -45,7 +44,7 @@ def write_candle_named(header: SafetensorsHeader, path: Path) -> None:
     specs = {name: header.tensors[source] for name, source in source_of.items()}
     with SafetensorsWriter(path, specs, {"format": "pt", **header.metadata}) as writer:
         for name, source in source_of.items():
-            writer.write(name, header.read_bytes(source))
+            writer.write(name, as_buffer(header.tensor(source)))
 
 
 def checked_header(model: ModelDir) -> SafetensorsHeader:
@@ -64,8 +63,6 @@ def _check_supported(model: ModelDir) -> None:
     """Refuse a model that the engines' speech-to-text code has no place for, naming every reason."""
     config = model.config
     reasons = [f"{key} is {config[key]!r} where it takes {value!r}" for key, value in FIXED.items() if config.get(key, value) != value]
-    if model.dep_q:
-        reasons.append(f"dep_q is {model.dep_q}: its speech-to-text model has no depformer")
     if any(config.get("delays", [])):
         reasons.append("delays are not all 0")
     if config.get("conditioners"):

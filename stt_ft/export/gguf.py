@@ -18,8 +18,7 @@ from stt_ft.export.server_config import server_toml
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.merge import read_float32, write_config_and_companions
 from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, read_header
-from stt_ft.model.tensor_names import candle_name
+from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, candle_name, read_header
 
 GGUF_NAME = "model.q8_0.gguf"
 """Name of the language model's file."""

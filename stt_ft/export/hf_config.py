@@ -89,7 +89,7 @@ def processor_of(model: ModelDir) -> Any:
     from transformers import KyutaiSpeechToTextFeatureExtractor, KyutaiSpeechToTextProcessor, PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import MoshiConverter
 
-    pieces = model.load_tokenizer()
+    pieces = model.tokenizer
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=MoshiConverter(str(model.tokenizer_path)).converted(),
         model_input_names=["input_ids", "attention_mask"],

@@ -23,8 +23,7 @@ from stt_ft.export.hf_config import generation_config, processor_of, stt_config
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.merge import FORMAT_NAMES, as_buffer, read_float32
 from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, read_header
-from stt_ft.model.tensor_names import candle_name
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name, read_header
 
 WEIGHTS_NAME, HEADS_NAME = "model.safetensors", "extra_heads.safetensors"
 

@@ -16,10 +16,9 @@ from stt_ft.core.errors import CheckpointError
 from stt_ft.export.candle import checked_header, write_candle_named
 from stt_ft.export.server_config import feedforward_dim
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
-from stt_ft.model.merge import write_config_and_companions
+from stt_ft.model.merge import as_buffer, write_config_and_companions
 from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, read_header
-from stt_ft.model.tensor_names import candle_name
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name, read_header
 
 DEPFORMER_KEYS = {
     "depformer_dim": 1024, "depformer_num_heads": 16, "depformer_num_layers": 6, "depformer_dim_feedforward": 4224,
@@ -62,5 +61,5 @@ def _write_weights(header: SafetensorsHeader, path: Path) -> list[str]:
     }
     with SafetensorsWriter(path, specs, {"format": "mlx", **{k: v for k, v in header.metadata.items() if k != "format"}}) as writer:
         for name in header.tensors:
-            writer.write(mlx_name(name), header.read_bytes(name))
+            writer.write(mlx_name(name), as_buffer(header.tensor(name)))
     return list(specs)

@@ -10,16 +10,21 @@ Opening one checks that the files belong together and loads no weights.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stt_ft.core.errors import CheckpointError
 from stt_ft.core.recipe import DEFAULT_BASE
-from stt_ft.core.timing import num_frames_covering
+from stt_ft.core.timing import frame_start_s, num_frames_covering
 from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
+from stt_ft.model.words import HeardWord, words_from_tokens
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -35,6 +40,9 @@ NOT_FOR_THE_LM = (
     "model_id",
 )  # fmt: skip
 """Keys of config.json that upstream takes out before it builds the language model (`CheckpointInfo.from_hf_repo`)."""
+
+TAIL_S = 2.5
+"""Silence after a clip and the text lag, in seconds: the last words get written in it, and the heads learn in it that the turn is over."""
 
 REQUIRED_SIZES = ("dim", "num_heads", "num_layers", "n_q", "card", "text_card", "context")
 """Keys of config.json without which nothing can be built; all are counts."""
@@ -82,11 +90,6 @@ class ModelDir:
         return int(self.config["n_q"])
 
     @property
-    def dep_q(self) -> int:
-        """Codebooks the model speaks: 0 for a pure speech-to-text model."""
-        return int(self.config.get("dep_q", 0))
-
-    @property
     def num_heads(self) -> int:
         """Number of extra (pause) heads."""
         return int(self.config.get("extra_heads_num_heads", 0))
@@ -98,10 +101,12 @@ class ModelDir:
 
     @property
     def padding_id(self) -> int:
+        """Text token of a frame in which no word is written."""
         return int(self.config.get("existing_text_padding_id", 3))
 
     @property
     def end_padding_id(self) -> int:
+        """Text token of the last frame without a word before one begins."""
         return int(self.config.get("existing_text_end_padding_id", 0))
 
     @property
@@ -109,14 +114,35 @@ class ModelDir:
         """The part of the config from which upstream builds its `LMModel`."""
         return {key: value for key, value in self.config.items() if key not in NOT_FOR_THE_LM}
 
-    def load_tokenizer(self) -> SentencePieceProcessor:
-        """Load the sentencepiece model; raises `CheckpointError` when it cannot be read."""
+    @functools.cached_property
+    def tokenizer(self) -> SentencePieceProcessor:
+        """The sentencepiece model, loaded when first asked for; raises `CheckpointError` when it cannot be read."""
         from sentencepiece import SentencePieceProcessor
 
         try:
             return SentencePieceProcessor(str(self.tokenizer_path))  # pyright: ignore[reportCallIssue]
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{self.tokenizer_path}: not a sentencepiece model: {error}") from None
+
+    def num_tail_frames(self, tail_s: float = TAIL_S) -> int:
+        """Return the whole frames of silence that follow a clip: the text lag and `tail_s` seconds more."""
+        return num_frames_covering(self.text_lag_s + tail_s)
+
+    def words_of(self, tokens: Sequence[int] | np.ndarray, *, num_before: int | None = None) -> list[HeardWord]:
+        """Return the words of a text stream `tokens` [T], with times in seconds of the clip.
+
+        Args:
+            tokens: what the model wrote, one token a frame.
+            num_before: tokens before the clip's first frame, negative where `tokens` begins inside the clip; by default the silence prefix.
+        """
+        return words_from_tokens(
+            tokens,
+            self.tokenizer,
+            text_lag_s=self.text_lag_s,
+            prefix_s=frame_start_s(self.num_prefix_frames if num_before is None else num_before),
+            padding_id=self.padding_id,
+            end_padding_id=self.end_padding_id,
+        )
 
     def lm_header(self) -> SafetensorsHeader:
         """Read the table of contents of the language model's file."""
@@ -217,6 +243,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     stt_config = config.get("stt_config")
     if not isinstance(stt_config, dict) or not isinstance(stt_config.get("audio_delay_seconds"), (int, float)):
         faults.append("stt_config.audio_delay_seconds is missing: this is no speech-to-text model")
+    if config.get("dep_q"):
+        faults.append(f"dep_q is {config['dep_q']!r}: the model speaks; only models that listen (dep_q 0) are used")
     if config.get("lora"):
         faults.append("lora is true: this is the config of an adapter, not of a whole model; merge it first")
     if faults:
@@ -232,7 +260,7 @@ def _check_config_has_heads(name: str, config: dict[str, Any]) -> None:
     if not config.get("extra_heads_num_heads"):
         raise CheckpointError(
             f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
-            "or a recipe with pause.targets: off"
+            "or a recipe with loss.pause_targets: off"
         )
 
 

@@ -24,9 +24,6 @@ from torch.nn import functional as F
 from stt_ft.core.errors import CheckpointError
 from stt_ft.model.safetensors_file import read_header
 
-ALL_LINEARS = ("*",)
-"""Target patterns that match every linear layer."""
-
 
 class AdaptedLinear(LoRALinear):
     """A linear layer with an adapter. A `LoRALinear`, so that upstream's attention and gating know it; with dropout, and a switch."""
@@ -70,23 +67,16 @@ def add_lora(
     *,
     rank: int,
     scaling: float,
-    targets: Sequence[str] = ALL_LINEARS,
     except_for: Sequence[str] = (),
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> list[str]:
-    """Give the linear layers whose names match a glob pattern of `targets`, and none of `except_for`, adapters that change nothing yet.
+    """Give all linear layers, but those whose names match a glob pattern of `except_for`, adapters that change nothing yet.
 
     Returns:
-        The names of the layers adapted; raises `CheckpointError` when a pattern of `targets` matches none.
+        The names of the layers adapted.
     """
-    names = linear_names(lm)
-    for pattern in targets:
-        if not fnmatch.filter(names, pattern):
-            raise CheckpointError(
-                f"lora.targets: {pattern!r} matches no linear layer; there are {', '.join(names[:4])} … ({len(names)} in all)"
-            )
-    chosen = [name for name in names if _matches(name, targets) and not _matches(name, except_for)]
+    chosen = [name for name in linear_names(lm) if not any(fnmatch.fnmatchcase(name, pattern) for pattern in except_for)]
     for name in chosen:
         linear = lm.get_submodule(name)
         assert isinstance(linear, nn.Linear), f"{name} has an adapter already"
@@ -94,10 +84,6 @@ def add_lora(
         adapted.reset(generator)
         _replace(lm, name, adapted.train(lm.training))
     return chosen
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _replace(lm: LMModel, name: str, module: nn.Module) -> None:

@@ -6,7 +6,6 @@ Several adapters `i` with weights `w_i` give `W + sum of w_i * (W_i - W)`, where
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,15 +22,12 @@ from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
 from stt_ft.model.device import pick_dtype
 from stt_ft.model.lora import adapter_rank, adapter_scaling
 from stt_ft.model.output_dir import check_output, check_sums, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, read_header
-from stt_ft.model.tensor_names import pytorch_name
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, pytorch_name, read_header
 
 FORMAT_NAMES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 """Names of number types in a safetensors header."""
 
 TORCH_TYPES = {name: dtype for dtype, name in FORMAT_NAMES.items()} | {"F64": torch.float64}
-
-_PROJECTION = re.compile(r"(?P<prefix>.*\.self_attn\.)(?P<side>in|out)_proj[_.]weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +79,6 @@ class MergePlan:
     base: ModelDir
     header: SafetensorsHeader
     adapters: tuple[Adapter, ...]
-    modules_of: dict[str, list[str]]
     specs: dict[str, TensorSpec]
     metadata: dict[str, str]
 
@@ -99,8 +94,7 @@ def read_float32(header: SafetensorsHeader, name: str) -> torch.Tensor:
     spec = header.tensors[name]
     if spec.dtype not in TORCH_TYPES:
         raise CheckpointError(f"{header.path}: tensor {name} is {spec.dtype}; expected one of {', '.join(TORCH_TYPES)}")
-    flat = torch.frombuffer(header.read_bytes(name), dtype=TORCH_TYPES[spec.dtype]) if spec.num_bytes else torch.empty(0)
-    return flat.view(spec.shape).float()
+    return header.tensor(name).float()
 
 
 def as_buffer(tensor: torch.Tensor) -> Any:
@@ -117,9 +111,8 @@ def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfl
     number_type = FORMAT_NAMES[pick_dtype(dtype)]
     header = base.lm_header()
     base_sha256 = file_sha256(base.lm_weights)
-    modules_of = {name: _modules_of(name, adapters) for name in header.tensors}
     for adapter in adapters:
-        _check_adapter(adapter, base, base_sha256, modules_of, header)
+        _check_adapter(adapter, base, base_sha256, header)
     specs = {
         name: TensorSpec(dtype=number_type if spec.dtype in TORCH_TYPES else spec.dtype, shape=spec.shape)
         for name, spec in header.tensors.items()
@@ -132,24 +125,15 @@ def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfl
         "dtype": dtype,
         "stt_ft": stt_ft.__version__,
     }
-    return MergePlan(base=base, header=header, adapters=tuple(adapters), modules_of=modules_of, specs=specs, metadata=metadata)
+    return MergePlan(base=base, header=header, adapters=tuple(adapters), specs=specs, metadata=metadata)
 
 
-def _modules_of(name: str, adapters: Sequence[Adapter]) -> list[str]:
-    """Return the modules, in upstream's PyTorch naming, whose weights tensor `name` of the base holds.
-
-    It is one, but for the attention projections of a depformer, which Candle's names stack: one per codebook.
-    """
-    stacked = _PROJECTION.fullmatch(name)
-    if stacked is None:
-        return [pytorch_name(name).removesuffix(".weight")]
-    parts = [f"{stacked['prefix']}{stacked['side']}_projs.0"]
-    while any(adapter.names_of(module := f"{stacked['prefix']}{stacked['side']}_projs.{len(parts)}") for adapter in adapters):
-        parts.append(module)
-    return parts
+def _module_of(name: str) -> str:
+    """Return the module, in upstream's PyTorch naming, whose weight tensor `name` of the base is."""
+    return pytorch_name(name).removesuffix(".weight")
 
 
-def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, modules_of: dict[str, list[str]], header: SafetensorsHeader) -> None:
+def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, header: SafetensorsHeader) -> None:
     path = adapter.header.path
     trained_on = adapter.header.metadata.get("base_sha256")
     if trained_on is not None and trained_on != base_sha256:
@@ -158,11 +142,9 @@ def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, modules_o
             f"{path}: trained on another base ({trained_name}, {trained_on[:12]}…) than {base.name} ({base_sha256[:12]}…); give --base"
         )
     used: set[str] = set()
-    for name, modules in modules_of.items():
-        shape = header.tensors[name].shape
-        for module in modules:
-            used |= set(adapter.names_of(module))
-            _check_shapes(adapter, module, (shape[0] // len(modules), *shape[1:]))
+    for name, spec in header.tensors.items():
+        used |= set(adapter.names_of(_module_of(name)))
+        _check_shapes(adapter, _module_of(name), spec.shape)
     unknown = sorted(set(adapter.header.tensors) - used)
     if unknown:
         raise CheckpointError(f"{path}: holds {len(unknown)} tensors that {base.name} has no place for, such as {unknown[0]}")
@@ -205,18 +187,15 @@ def write_merged_weights(plan: MergePlan, path: Path) -> None:
     with SafetensorsWriter(path, plan.specs, plan.metadata) as writer, torch.no_grad():
         for name, spec in plan.specs.items():
             if spec.dtype not in TORCH_TYPES:
-                writer.write(name, plan.header.read_bytes(name))
+                writer.write(name, as_buffer(plan.header.tensor(name)))
                 continue
-            weight = read_float32(plan.header, name)
-            modules = plan.modules_of[name]
-            parts = [_merge_module(part, module, plan.adapters) for part, module in zip(weight.chunk(len(modules)), modules, strict=True)]
-            merged = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(TORCH_TYPES[spec.dtype])
+            merged = _merged(read_float32(plan.header, name), _module_of(name), plan.adapters).to(TORCH_TYPES[spec.dtype])
             if not bool(merged.isfinite().all()):
                 raise CheckpointError(f"{plan.base.name}: tensor {name} is not finite once merged; base, adapter or --dtype is at fault")
             writer.write(name, as_buffer(merged))
 
 
-def _merge_module(weight: torch.Tensor, module: str, adapters: Sequence[Adapter]) -> torch.Tensor:
+def _merged(weight: torch.Tensor, module: str, adapters: Sequence[Adapter]) -> torch.Tensor:
     """Return the merged weight of one module in float32."""
     touching = [adapter for adapter in adapters if adapter.names_of(module)]
     if len(touching) == 1 and touching[0].weight == 1.0:

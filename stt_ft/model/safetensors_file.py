@@ -1,24 +1,32 @@
-"""Safetensors files tensor by tensor: a header read with suspicion, and a writer that never holds more than one tensor.
+"""Weights on disk: safetensors files read and written tensor by tensor, and the two names of one weight.
 
-The `safetensors` package loads whole files and trusts the caller to know what is in them. Merging needs neither the memory nor the trust.
-Format: https://huggingface.co/docs/safetensors (8 bytes of header length, a JSON header, the tensors' bytes one after the other).
+Reading is `safetensors.safe_open`, which maps the file and checks its table of contents against its length. The writer is our own, since
+the package writes only what is in memory all at once. Format: https://huggingface.co/docs/safetensors (8 bytes of header length, a JSON
+header, the tensors' bytes one after the other).
+
+PyTorch and Candle name attention projections differently. Upstream's PyTorch module says `self_attn.in_projs.0.weight` and
+`self_attn.out_projs.0.weight`; its published checkpoints and the Rust engine say `self_attn.in_proj_weight` and
+`self_attn.out_proj.weight`. Everything else is named alike. Source: `StreamingMultiheadAttention._load_hook` of moshi 0.2.13.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from safetensors import SafetensorError, safe_open
 
 from stt_ft.core.errors import CheckpointError
 
-MAX_HEADER_BYTES = 100_000_000
-"""A header longer than this is no header (the `safetensors` package sets the same limit)."""
+if TYPE_CHECKING:
+    import torch
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """Bytes of one number, by the format's name of its type."""
@@ -42,23 +50,29 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SafetensorsHeader:
-    """The table of contents of a safetensors file, checked against the file's length."""
+    """The checked table of contents of a safetensors file, in the file's order."""
 
     path: Path
     tensors: dict[str, TensorSpec]
-    offsets: dict[str, int]
     metadata: dict[str, str] = field(default_factory=dict)
 
-    def read_bytes(self, name: str) -> bytearray:
-        """Return the bytes of tensor `name`; raises `CheckpointError` when there is no such tensor or the file ends too soon."""
-        if name not in self.tensors:
-            raise CheckpointError(f"{self.path}: no tensor named {name}")
-        buffer = bytearray(self.tensors[name].num_bytes)
-        with self.path.open("rb") as file:
-            file.seek(self.offsets[name])
-            if file.readinto(buffer) != len(buffer):
-                raise CheckpointError(f"{self.path}: the file ends inside tensor {name}; fetch it again")
-        return buffer
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return tensor `name` in the type it is stored in; raises `CheckpointError` when it is not there or the file has changed.
+
+        The file is mapped anew for every tensor: no more of it is in memory than the tensors in use.
+        """
+        return self._read(name, "pt")
+
+    def array(self, name: str) -> Any:
+        """Return tensor `name`, of a type that NumPy knows, as an array; raises as `tensor` does."""
+        return self._read(name, "np")
+
+    def _read(self, name: str, framework: str) -> Any:
+        try:
+            with safe_open(self.path, framework) as file:
+                return file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{self.path}: tensor {name} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def read_header(path: Path) -> SafetensorsHeader:
@@ -68,48 +82,21 @@ def read_header(path: Path) -> SafetensorsHeader:
         CheckpointError: the file is missing, truncated, or not a safetensors file.
     """
     try:
-        file_bytes = path.stat().st_size
+        with safe_open(path, "np"):
+            pass  # checks the header, and that the tensors fill the file without gap or overlap
         with path.open("rb") as file:
-            start = file.read(8)
-            header_bytes = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, file_bytes - 8):
-                raise CheckpointError(f"{path}: not a whole safetensors file (header of {header_bytes} bytes, file of {file_bytes})")
-            header = json.loads(file.read(header_bytes))
+            header = json.loads(file.read(*struct.unpack("<Q", file.read(8))))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its safetensors header cannot be read: {error}") from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: its safetensors header is not a JSON object")
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())[:200]
+        raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); fetch the file again") from None
     metadata = header.pop("__metadata__", None) or {}
-    tensors, offsets = _read_entries(path, header, data_start=8 + header_bytes, file_bytes=file_bytes)
-    return SafetensorsHeader(path=path, tensors=tensors, offsets=offsets, metadata=metadata)
-
-
-def _read_entries(path: Path, header: dict[str, Any], *, data_start: int, file_bytes: int) -> tuple[dict[str, TensorSpec], dict[str, int]]:
-    """Check every entry against its neighbours: the tensors must fill the file without gap or overlap."""
-    tensors: dict[str, TensorSpec] = {}
-    spans: dict[str, tuple[int, int]] = {}
-    for name, entry in header.items():
-        try:
-            dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-            spec = TensorSpec(dtype=dtype, shape=shape)
-            sound = all(isinstance(size, int) and size >= 0 for size in (*shape, begin, end)) and end - begin == spec.num_bytes
-        except (KeyError, TypeError, ValueError):
-            sound = False
-        if not sound:
-            raise CheckpointError(f"{path}: tensor {name} is described as {json.dumps(entry)[:100]}, which cannot be; fetch the file again")
-        tensors[name], spans[name] = spec, (begin, end)
-    position = 0
-    for name in sorted(tensors, key=lambda name: spans[name]):
-        if spans[name][0] != position:
-            raise CheckpointError(
-                f"{path}: tensor {name} begins at byte {spans[name][0]} where {position} was expected; fetch the file again"
-            )
-        position = spans[name][1]
-    if data_start + position != file_bytes:
-        raise CheckpointError(f"{path}: {file_bytes} bytes long where its header asks for {data_start + position}; fetch the file again")
-    return tensors, {name: data_start + begin for name, (begin, _) in spans.items()}
+    tensors = {name: TensorSpec(dtype=entry["dtype"], shape=tuple(entry["shape"])) for name, entry in header.items()}
+    for name, spec in tensors.items():
+        if spec.dtype not in ITEM_BYTES:
+            raise CheckpointError(f"{path}: tensor {name} is {spec.dtype}; expected one of {', '.join(ITEM_BYTES)}")
+    return SafetensorsHeader(path=path, tensors=tensors, metadata=metadata)
 
 
 class SafetensorsWriter:
@@ -147,3 +134,27 @@ class SafetensorsWriter:
         assert self._file is not None
         self._file.close()
         assert kind is not None or not self._pending, f"tensors never written: {self._pending[:3]}"
+
+
+_PYTORCH_TO_CANDLE = (
+    (re.compile(r"\.self_attn\.in_projs\.0\.weight$"), ".self_attn.in_proj_weight"),
+    (re.compile(r"\.self_attn\.out_projs\.0\.weight$"), ".self_attn.out_proj.weight"),
+)
+_CANDLE_TO_PYTORCH = (
+    (re.compile(r"\.self_attn\.in_proj(_|\.)weight$"), ".self_attn.in_projs.0.weight"),
+    (re.compile(r"\.self_attn\.out_proj\.weight$"), ".self_attn.out_projs.0.weight"),
+)
+
+
+def candle_name(name: str) -> str:
+    """Return the Candle name of a main-transformer weight, whichever name is given."""
+    for pattern, replacement in _PYTORCH_TO_CANDLE:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def pytorch_name(name: str) -> str:
+    """Return the PyTorch name of a main-transformer weight, whichever name is given."""
+    for pattern, replacement in _CANDLE_TO_PYTORCH:
+        name = pattern.sub(replacement, name)
+    return name

@@ -1,23 +1,93 @@
-"""A model with all it needs to listen: codec, language model and tokenizer, loaded once."""
+"""A model with all it needs to listen, codec and language model, loaded once: to whole sounds, or to sound as it comes.
+
+Live sound is heard one frame of 80 ms at a time, as the server does for one caller. Row `t` is what is known when frame `t` has been
+heard, as in `model.streaming`; the same sound gives the same rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from moshi.models.lm import LMModel
-from sentencepiece import SentencePieceProcessor
 
-from stt_ft.core.timing import frame_start_s
+from stt_ft.core import timing
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.device import inference_dtype, pick_device
-from stt_ft.model.live import LiveListener
-from stt_ft.model.mimi_codec import MimiCodec
+from stt_ft.model.codes import MimiCodec
+from stt_ft.model.device import compile_only_on_gpu, inference_dtype, pick_device
 from stt_ft.model.streaming import stream_codes
-from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.words import HeardWord, words_from_tokens
+from stt_ft.model.stt_lm import head_logits, load_lm
+from stt_ft.model.words import HeardWord
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveFrame:
+    """What the model says once a frame has been heard.
+
+    Attributes:
+        heard_s: when that is, in seconds from the start of the sound.
+        pause_probs: probability of a pause of every head [H].
+        words: words that became whole with this frame.
+    """
+
+    heard_s: float
+    text_token: int
+    pause_probs: npt.NDArray[np.float32]
+    words: tuple[HeardWord, ...]
+
+
+class LiveListener:
+    """One caller. Use it as a context: the silence prefix is heard on entering."""
+
+    def __init__(self, model: ModelDir, codec: MimiCodec, lm: LMModel) -> None:
+        self._model, self._codec, self._lm = model, codec, lm
+        self._stack = contextlib.ExitStack()
+        self._inputs = lm._get_initial_token().clone()  # [1, 1 + n_q, 1]
+        self._row = -model.num_prefix_frames
+        self._unfinished: list[int] = []  # tokens since the last whole word
+
+    def __enter__(self) -> LiveListener:
+        self._stack.enter_context(self._lm.streaming(1))
+        self._encode = self._stack.enter_context(self._codec.streaming())
+        for _ in range(self._model.num_prefix_frames):
+            self.hear(np.zeros(timing.SAMPLES_PER_FRAME, np.float32))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    @torch.inference_mode()
+    def hear(self, samples: npt.NDArray[np.float32]) -> LiveFrame:
+        """Hear one frame of mono sound at 24 kHz [1920]."""
+        codes = self._encode(samples)
+        with compile_only_on_gpu(self._lm.device):
+            hidden, text_logits = self._lm.forward_text(self._inputs)
+        token = int(text_logits[0, 0, 0].float().argmax())
+        self._inputs[0, 0, 0] = token
+        self._inputs[0, 1:, 0] = torch.from_numpy(codes.astype(np.int64))
+        probs = head_logits(self._lm, hidden)[0, 0].float().softmax(dim=-1)[:, 0].cpu().numpy()
+        frame = LiveFrame(heard_s=timing.frame_heard_s(self._row), text_token=token, pause_probs=probs, words=self._take(token))
+        self._row += 1
+        return frame
+
+    def finish(self) -> Iterator[LiveFrame]:
+        """Hear the silence in which the last words get written."""
+        for _ in range(self._model.num_tail_frames()):
+            yield self.hear(np.zeros(timing.SAMPLES_PER_FRAME, np.float32))
+
+    def _take(self, token: int) -> tuple[HeardWord, ...]:
+        """Keep `token`, and return the words that it shows to be whole: a padding after text."""
+        self._unfinished.append(token)
+        if token not in (self._model.padding_id, self._model.end_padding_id):
+            return ()
+        words = self._model.words_of(self._unfinished, num_before=len(self._unfinished) - 1 - self._row)
+        self._unfinished.clear()
+        return tuple(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,34 +109,22 @@ class Transcriber:
     model: ModelDir
     codec: MimiCodec
     lm: LMModel
-    tokenizer: SentencePieceProcessor
 
     @classmethod
     def open(cls, model_dir: str, *, device: str = "auto", require_extra_heads: bool = False) -> Transcriber:
         """Load `model_dir`; raises `CheckpointError` or `ConfigError` by name."""
         model, target = open_model(model_dir, require_extra_heads=require_extra_heads), pick_device(device)
-        return cls(
-            model=model,
-            codec=MimiCodec.load(model, target),
-            lm=load_lm(model, device=target, dtype=inference_dtype(target)),
-            tokenizer=model.load_tokenizer(),
-        )
+        lm = load_lm(model, device=target, dtype=inference_dtype(target))
+        return cls(model=model, codec=MimiCodec.load(model, target), lm=lm)
 
     def transcribe(self, sounds: Sequence[npt.NDArray[np.float32]]) -> list[Transcript]:
         """Return what is said in sounds of mono samples at 24 kHz, heard side by side."""
-        first_row, transcripts = self.codec.num_prefix_frames, []
-        for stream in stream_codes(self.lm, self.codec.encode(sounds), batch_size=max(len(sounds), 1)):
-            words = words_from_tokens(
-                stream.text_tokens,
-                self.tokenizer,
-                text_lag_s=self.model.text_lag_s,
-                prefix_s=frame_start_s(first_row),
-                padding_id=self.model.padding_id,
-                end_padding_id=self.model.end_padding_id,
-            )
-            transcripts.append(Transcript(words=tuple(words), pause_probs=stream.pause_probs[first_row:]))
-        return transcripts
+        streams = stream_codes(self.lm, self.codec.encode(sounds), batch_size=max(len(sounds), 1))
+        return [
+            Transcript(words=tuple(self.model.words_of(stream.text_tokens)), pause_probs=stream.pause_probs[self.model.num_prefix_frames :])
+            for stream in streams
+        ]
 
     def live(self) -> LiveListener:
         """Return a listener for one stream of sound."""
-        return LiveListener(self.model, self.codec, self.lm, self.tokenizer)
+        return LiveListener(self.model, self.codec, self.lm)

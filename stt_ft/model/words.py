@@ -46,14 +46,14 @@ def words_from_tokens(
     *,
     text_lag_s: float,
     prefix_s: float = 0.0,
-    padding_id: int = 3,
-    end_padding_id: int = 0,
+    padding_id: int,
+    end_padding_id: int,
 ) -> list[HeardWord]:
     """Return the words of a text stream `tokens` [T].
 
     A word begins with a piece that bears sentencepiece's mark and takes in all pieces up to the next, so the texts joined by spaces are
-    what the tokenizer makes of all tokens at once. So a comma or full stop belongs to the word before it, which
-    appears with it however late it comes; before the first word it is a word by itself.
+    what the tokenizer makes of all tokens at once. A comma or full stop therefore belongs to the word before it, which appears with it
+    however late it comes; before the first word it is a word by itself.
     """
     silent = {padding_id, end_padding_id}
     frames_of_words: list[list[int]] = []

@@ -62,7 +62,7 @@ def _stream_of(base: str) -> Stream:
     from stt_ft.model.checkpoint_dir import open_model
 
     model = open_model(base, require_extra_heads=False)
-    tokenizer = model.load_tokenizer()
+    tokenizer = model.tokenizer
     return Stream(
         encode=lambda text: tokenizer.encode(text),
         text_lag_s=model.text_lag_s,

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Copy
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from stt_ft.core.manifest import Clip, Dataset
 
 
 def encode(
@@ -35,30 +29,25 @@ def encode(
     """
     from stt_ft.core.errors import ConfigError
     from stt_ft.core.manifest import Dataset
-    from stt_ft.core.progress import say, track
+    from stt_ft.core.progress import say
     from stt_ft.model.checkpoint_dir import open_model
+    from stt_ft.model.codes import TokenStore, encoded, keys_of
     from stt_ft.model.device import pick_device
-    from stt_ft.model.mimi_codec import MimiCodec, codec_hash
-    from stt_ft.model.token_store import TokenStore, audio_key, copy_key
 
     if batch_size <= 0:
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
     copies = _copies(speeds or (), channels or ())
     data = Dataset.open(dataset)
     model = open_model(base, require_extra_heads=False)
-    store = TokenStore.open(data.directory, codec_hash(model))
-    clips = data.clips()
-    keys = {clip.path: audio_key(data.audio_path(clip)) for clip in clips}
-    heard = {keys[clip.path]: (clip, Copy()) for clip in clips}
-    if copies:
-        heard |= {copy_key(keys[clip.path], copy.name): (clip, copy) for clip in data.clips("train") for copy in copies}
-    missing = sorted(store.missing(heard), key=lambda key: heard[key][0].duration_s / heard[key][1].speed)
-    if missing:
-        codec = MimiCodec.load(model, pick_device(device))
-        batches = [missing[first : first + batch_size] for first in range(0, len(missing), batch_size)]
-        for batch in track(batches, "encoding batches"):
-            store.add(dict(zip(batch, codec.encode([_sound(data, *heard[key]) for key in batch]), strict=True)))
-    say(f"{data.directory}: {len(missing)} clips encoded, {len(heard) - len(missing)} were there; codes in {store.directory}")
+    store = TokenStore.of(data, model)
+    sounds = dict(zip(keys_of(data, data.clips()), ((clip, Copy()) for clip in data.clips()), strict=True))
+    for copy in copies:
+        clips = data.clips("train")
+        sounds |= zip(keys_of(data, clips, copy), ((clip, copy) for clip in clips), strict=True)
+    missing = {key: sounds[key] for key in store.missing(sounds)}
+    for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
+        store.add(codes)
+    say(f"{data.directory}: {len(missing)} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
 
 
 def _copies(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Copy, ...]:
@@ -74,12 +63,3 @@ def _copies(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Copy, ...
         raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
     asked = AugmentRecipe(speeds=(1.0, *speeds), channels=tuple(channels)).copies
     return tuple(copy for copy in asked if copy.name)
-
-
-def _sound(data: Dataset, clip: Clip, copy: Copy) -> np.ndarray:
-    """Return a clip's sound as the copy has it."""
-    from stt_ft.audio.channel import channels_named
-    from stt_ft.audio.files import change_speed, read_audio
-
-    samples = change_speed(read_audio(data.audio_path(clip)), copy.speed)
-    return samples if copy.channel is None else channels_named([copy.channel])[0].carry(samples, clip.path)

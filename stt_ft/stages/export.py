@@ -65,15 +65,13 @@ def export(
 
 def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
     """Return codec codes by clip: of the first clips of a split, or made up where there is no dataset."""
-    import torch
-
     from stt_ft.core.manifest import Dataset
-    from stt_ft.evaluation.hearing import codes_of
     from stt_ft.export.verify import random_clips
+    from stt_ft.model.codes import codes_of
 
     if dataset is None:
         return random_clips(model, num_clips)
     data = Dataset.open(dataset)
     clips = data.clips(split)[:num_clips]
-    codes = codes_of(model, data, clips, batch_size=num_clips, device=torch.device("cpu"))
+    codes = codes_of(model, data, clips, batch_size=num_clips, device="cpu")
     return dict(zip((clip.path for clip in clips), codes, strict=True))

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.text import Text
 
-    from stt_ft.model.live import LiveFrame
-    from stt_ft.model.transcriber import Transcriber, Transcript
+    from stt_ft.model.transcriber import LiveFrame, Transcriber, Transcript
 
 BAR_CELLS = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

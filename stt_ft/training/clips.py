@@ -16,8 +16,7 @@ from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
 from stt_ft.core.recipe import BatchRecipe, Copy
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.mimi_codec import codec_hash
-from stt_ft.model.token_store import TokenStore, audio_key, copy_key
+from stt_ft.model.codes import TokenStore, keys_of
 from stt_ft.targets.interleave import TextStream, TokenWord, build_text_stream
 from stt_ft.text.written_style import WrittenStyle
 
@@ -75,9 +74,8 @@ def load_clips(
             too long; named by id.
     """
     clips = data.measured_clips(split)
-    store = TokenStore.open(data.directory, codec_hash(model))
-    keys = [audio_key(data.audio_path(clip)) for clip in clips]
-    heard = [(clip, copy_key(key, copy.name), copy) for copy in copies for clip, key in zip(clips, keys, strict=True)]
+    store = TokenStore.of(data, model)
+    heard = [(clip, key, copy) for copy in copies for clip, key in zip(clips, keys_of(data, clips, copy), strict=True)]
     missing = set(store.missing(key for _, key, _ in heard))
     if missing:
         first, which = next((clip.path, f" at {copy.name}" if copy.name else "") for clip, key, copy in heard if key in missing)
@@ -85,7 +83,7 @@ def load_clips(
             f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{which}); "
             f"run `stt-ft encode {data.directory} --base {model.name}{_copy_flags(copies)}`"
         )
-    tokenizer = model.load_tokenizer()
+    tokenizer = model.tokenizer
     loaded, faults = [], []
     for clip, key, copy in heard:
         try:
@@ -140,7 +138,7 @@ def _load_clip(
         )
     prefix_s = timing.frame_start_s(model.num_prefix_frames)
     num_recorded = model.num_prefix_frames + timing.num_frames_covering(clip.duration_s)
-    num_frames = min(codes.shape[1], num_recorded + timing.num_frames_covering(model.text_lag_s + recipe.tail_s))
+    num_frames = min(codes.shape[1], num_recorded + model.num_tail_frames(recipe.tail_s))
     order = sorted(range(len(words)), key=lambda index: words[index].start_s)
     runs = number_runs([words[index].text for index in order])
     spoken = SpokenClip(

@@ -14,7 +14,7 @@ from stt_ft.metrics.endpointing import AREA_WAIT_S, EndpointRule, Turn, area_und
 from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.streaming import ClipStream
-from stt_ft.model.words import HeardWord, words_from_tokens
+from stt_ft.model.words import HeardWord
 from stt_ft.training.clips import SpokenClip
 
 if TYPE_CHECKING:
@@ -85,14 +85,7 @@ class Listener:
         return scoring_form([word.text for word in self._words(stream)])
 
     def _words(self, stream: ClipStream) -> list[HeardWord]:
-        return words_from_tokens(
-            stream.text_tokens,
-            self.tokenizer,
-            text_lag_s=self.model.text_lag_s,
-            prefix_s=timing.frame_start_s(self.model.num_prefix_frames),
-            padding_id=self.model.padding_id,
-            end_padding_id=self.model.end_padding_id,
-        )
+        return self.model.words_of(stream.text_tokens)
 
 
 def combined(figures: dict[str, float]) -> float:

@@ -13,7 +13,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.stt_lm import SttOutput, forward
 from stt_ft.training.batches import Batch
 from stt_ft.training.distillation import BaseMemory, DriftWeights, drift, replayed_frames
-from stt_ft.training.loss import LossWeights, has_audio_loss, loss_weights, stream_layout, stream_loss
+from stt_ft.training.loss import LossWeights, loss_weights, stream_layout, stream_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,7 @@ class Objective:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms, "loss" (all together) first."""
-        spoken, held = (
-            ("audio_loss",) if has_audio_loss(self.model, self.recipe.loss) else (),
-            ("text_kl", "pause_kl") if self.memory is not None else (),
-        )
-        return ("loss", "text_loss", "pause_loss", *spoken, *held)
+        return ("loss", "text_loss", "pause_loss", *(("text_kl", "pause_kl") if self.memory is not None else ()))
 
     def weigh(self, batches: Sequence[Batch]) -> StepWeights:
         """Return the weights of the batches that make one optimizer step; to be called before they go to the device."""
@@ -48,9 +44,9 @@ class Objective:
     def terms(self, lm: LMModel, batch: Batch, weights: StepWeights) -> dict[str, torch.Tensor]:
         """Return each term of one forward pass over `batch`, which lies on the CPU, as its share of the step; "loss" has gradients."""
         moved = batch.to(lm.device)
-        output = forward(lm, moved.inputs, with_audio=has_audio_loss(self.model, self.recipe.loss))
+        output = forward(lm, moved.inputs)
         terms = stream_loss(output, moved, self.recipe.loss, weights.loss, **stream_layout(self.model))
-        named = {"loss": terms.total, "text_loss": terms.text, "pause_loss": terms.pause, "audio_loss": terms.audio}
+        named = {"loss": terms.total, "text_loss": terms.text, "pause_loss": terms.pause}
         if self.memory is not None:
             named |= self._drift(lm, batch, moved, output, weights.drift, named["loss"])
         return named

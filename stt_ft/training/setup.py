@@ -109,7 +109,7 @@ class TrainingInputs:
 
         With `labels.style: base` the base chooses, once a run: labels.json in its directory keeps the choice.
         """
-        writer, world = LabelWriter(model=self.model, tokenizer=self.model.load_tokenizer()), stepper.world
+        writer, world = LabelWriter(model=self.model, tokenizer=self.model.tokenizer), stepper.world
         if self.recipe.labels.style == "plain":
             return self.train_clips, self.dev_clips, writer
         path = run.directory / "labels.json"
@@ -156,11 +156,6 @@ def prepare(recipe: Recipe) -> TrainingInputs:
     model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
     if recipe.loss.pause_targets != "off" and model.num_heads != 4:
         raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
-    if model.dep_q not in (0, model.n_q):
-        two = f"hears {model.n_q} codebooks of two streams, of which it speaks {model.dep_q}"
-        raise ConfigError(
-            f"{model.name}: {two}; recordings hold one, so only speech-to-text models (dep_q 0) and models of one stream learn"
-        )
     if recipe.replay.holds and not recipe.lora.enable:
         raise ConfigError("replay.text_weight and replay.pause_weight need lora.enable: without adapters to switch off, the base is gone")
     data = Dataset.open(recipe.dataset)

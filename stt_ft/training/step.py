@@ -50,7 +50,7 @@ class Stepper:
 
     def __post_init__(self) -> None:
         passes = Passes(self.lm, self.objective)
-        some_unused = self.recipe.loss.pause_targets == "off" or self.objective.model.dep_q > 0
+        some_unused = self.recipe.loss.pause_targets == "off"
         self._passes = data_parallel(passes, some_unused=some_unused) if self.world.size > 1 and not self.is_sharded else passes
 
     def do(self, step: int, batches: Sequence[Batch]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from stt_ft.core.recipe import LoraRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.model.lora import add_lora
-from stt_ft.model.quantized import pack_frozen
 
 HEADS = "extra_heads.*"
 """Names of the pause heads, as a glob pattern."""
@@ -27,13 +26,10 @@ def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, n
             lm,
             rank=recipe.rank,
             scaling=recipe.scaling,
-            targets=(*recipe.targets, HEADS) if recipe.heads == "lora" else recipe.targets,
             except_for=() if recipe.heads == "lora" else (HEADS,),
             dropout=recipe.dropout,
             generator=generator,
         )
-        if recipe.base_dtype in ("nf4", "int8"):
-            pack_frozen(lm, recipe.base_dtype)
     whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
     if recipe.heads == "full":
         whole += list(lm.extra_heads)

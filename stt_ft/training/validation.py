@@ -19,7 +19,7 @@ from stt_ft.model.stt_lm import forward
 from stt_ft.training.batches import collate, make_stream
 from stt_ft.training.clips import SpokenClip
 from stt_ft.training.heard import Listener
-from stt_ft.training.loss import has_audio_loss, loss_weights, stream_layout, stream_loss
+from stt_ft.training.loss import loss_weights, stream_layout, stream_loss
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -59,7 +59,7 @@ class Validator:
         weights = loss_weights(batches, recipe.loss, **layout)
         sums = {"loss": 0.0, "text_loss": 0.0, "pause_loss": 0.0}
         for batch in (batch.to(lm.device) for batch in batches):
-            output = forward(lm, batch.inputs, with_audio=has_audio_loss(self.model, recipe.loss))
+            output = forward(lm, batch.inputs)
             terms = stream_loss(output, batch, recipe.loss, weights, **layout)
             for name, term in (("loss", terms.total), ("text_loss", terms.text), ("pause_loss", terms.pause)):
                 sums[name] += term.item()

@@ -25,8 +25,7 @@ RANK, SCALING = 4, 1.5
 RECIPES = {
     "all linears, heads in full": {},
     "all linears, heads by adapter": {"heads": "lora"},
-    "attention alone, heads frozen": {"targets": ("transformer.*self_attn*",), "heads": "frozen"},
-    "embeddings in full": {"ft_embed": True},
+    "all linears, heads frozen": {"heads": "frozen"},
 }
 
 

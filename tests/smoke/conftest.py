@@ -1,3 +1,3 @@
-from random_models import encoded_dataset, random_base, speaking_base
+from random_models import encoded_dataset, random_base
 
-__all__ = ["encoded_dataset", "random_base", "speaking_base"]
+__all__ = ["encoded_dataset", "random_base"]

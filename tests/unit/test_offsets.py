@@ -55,7 +55,7 @@ def delay_samples(sent: np.ndarray, heard: np.ndarray) -> int:
 def test_a_click_is_in_the_frame_that_holds_it_and_in_none_before(tiny_model, synthesizer):
     import torch
 
-    from stt_ft.model.mimi_codec import MimiCodec
+    from stt_ft.model.codes import MimiCodec
 
     mimi = MimiCodec.load(tiny_model)._mimi
     samples = speech_of(synthesizer).samples[: 20 * SAMPLES_PER_FRAME]
@@ -73,7 +73,7 @@ def test_a_click_is_in_the_frame_that_holds_it_and_in_none_before(tiny_model, sy
 
 
 def test_a_frame_is_known_to_the_row_after_it_and_to_none_before(tiny_model, synthesizer):
-    from stt_ft.model.mimi_codec import MimiCodec
+    from stt_ft.model.codes import MimiCodec
     from stt_ft.model.streaming import stream_codes
     from stt_ft.model.stt_lm import load_lm
 

@@ -53,8 +53,7 @@ def make_adapter(base: Path, directory: Path) -> None:
     """Write a random adapter of rank 128 for every linear layer, as training leaves one."""
     from stt_ft.core.provenance import file_sha256
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec
-    from stt_ft.model.tensor_names import pytorch_name
+    from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, pytorch_name
 
     model = open_model(base)
     shapes = {}
@@ -108,8 +107,7 @@ def largest_errors(base: Path, adapter: Path, merged: list[Path]) -> list[float]
     left of rounding either of them spans hundreds of those.
     """
     from stt_ft.model.merge import read_float32
-    from stt_ft.model.safetensors_file import read_header
-    from stt_ft.model.tensor_names import pytorch_name
+    from stt_ft.model.safetensors_file import pytorch_name, read_header
 
     weights, updates = read_header(base), read_header(adapter)
     headers = [read_header(path) for path in merged]

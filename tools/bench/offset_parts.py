@@ -19,7 +19,7 @@ from stt_ft.audio.silero_vad import CHUNK_S, SileroVad, is_installed
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, frame_at, frame_heard_s
 from stt_ft.metrics.endpointing import SPEECH_THRESHOLD, silent_for_s, turn_rows
 from stt_ft.model.checkpoint_dir import open_model
-from stt_ft.model.mimi_codec import MimiCodec
+from stt_ft.model.codes import MimiCodec
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.transcriber import Transcriber
@@ -210,12 +210,13 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
         "text stream: tokens against moshi-finetune's", "none", "none", offsets_s, "its recorded outputs, all tokens after the lag"
     )
     model = open_model("tiny")
-    tokenizer, lag_s = model.load_tokenizer(), model.text_lag_s
+    tokenizer, lag_s = model.tokenizer, model.text_lag_s
+    ids = {"padding_id": model.padding_id, "end_padding_id": model.end_padding_id}
     rng = np.random.default_rng(sounds.seed)
     for lag in (lag_s, 2.5):
         words = [TokenWord(tokens=tuple(tokenizer.encode("one")), start_s=2 * i + rng.uniform(0, 1), end_s=2 * i + 1.5) for i in range(500)]
         stream = build_text_stream(words, num_frames=13_000, text_lag_s=lag)
-        back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag)
+        back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag, **ids)
         told_s = [heard.start_s - word.start_s for heard, word in zip(back, words, strict=True)]
         yield Offsets.of(
             f"word onset on the stream and back, lag {lag:g} s", "random times", "none", told_s, "the frame is all that is known"
@@ -226,7 +227,7 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
             if take.kind == kind:
                 words = [TokenWord(tokens=tuple(tokenizer.encode(w.text)), start_s=w.start_s, end_s=w.end_s) for w in take.words]
                 stream = build_text_stream(words, num_frames=len(take.samples) // SAMPLES_PER_FRAME + 60, text_lag_s=lag_s)
-                back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag_s)
+                back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag_s, **ids)
                 starts_s += [heard.start_s - word.start_s for heard, word in zip(back, take.words, strict=True)]
                 ends_s += [heard.end_s - word.end_s for heard, word in zip(back, take.words, strict=True)]
         yield Offsets.of(f"true words on the stream and back, begin ({kind})", SIMULATED, "none", starts_s)

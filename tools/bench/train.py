@@ -31,8 +31,8 @@ import torch
 from stt_ft.core import timing
 from stt_ft.core.recipe import BatchRecipe, LoraRecipe, OptimRecipe, Recipe, ScheduleRecipe
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
+from stt_ft.model.codes import MimiCodec
 from stt_ft.model.device import pick_device
-from stt_ft.model.mimi_codec import MimiCodec
 from stt_ft.targets.interleave import TokenWord
 from stt_ft.training.batches import Batch, TrainingBatches, collate, make_stream
 from stt_ft.training.clips import SpokenClip

@@ -8,13 +8,12 @@ from random_models import make_random_base
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.evaluation.frames import read_frames
-from stt_ft.evaluation.hearing import codes_of, model_frames, reference_words
+from stt_ft.evaluation.hearing import model_frames, reference_words
 from stt_ft.evaluation.report import read_report
 from stt_ft.model.checkpoint_dir import open_model
-from stt_ft.model.mimi_codec import MimiCodec, codec_hash
+from stt_ft.model.codes import codes_of
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.token_store import TokenStore, audio_key
 from stt_ft.stages.evaluate import evaluate
 from stt_ft.stages.gate import gate
 
@@ -47,17 +46,6 @@ def test_frames_are_the_streams_of_the_model(data, random_models):
         assert np.allclose(one.pause, stream.pause_probs, atol=1e-4)
         assert one.text_tokens == tuple(stream.text_tokens)
         assert len(one.pause) > clip.duration_s * 12.5
-
-
-def test_codes_of_encode_are_used_and_the_missing_are_made(data, random_models):
-    model, clips = open_model(random_models[0]), data.clips("heldout")
-    expected = codes_of(model, data, clips, batch_size=8, device=torch.device("cpu"))
-    marked = np.zeros((4, 5), dtype=np.int16)
-    TokenStore.open(data.directory, codec_hash(model)).add({audio_key(data.audio_path(clips[1])): marked})
-    codes = codes_of(model, data, clips, batch_size=8, device=torch.device("cpu"))
-    assert np.array_equal(codes[1], marked)
-    assert all(np.array_equal(codes[index], expected[index]) for index in (0, 2, 3, 4))
-    assert expected[0].shape[1] > MimiCodec.load(model).num_suffix_frames
 
 
 @pytest.mark.parametrize(

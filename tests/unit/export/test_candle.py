@@ -10,8 +10,8 @@ import torch
 from stt_ft.core.errors import CheckpointError
 from stt_ft.export.candle import export_candle
 from stt_ft.model.checkpoint_dir import open_model
+from stt_ft.model.safetensors_file import pytorch_name
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.tensor_names import pytorch_name
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_a_tensor_left_over_is_named(random_base, tmp_path):
         export_candle(model, tmp_path / "out")
 
 
-def test_what_the_engine_cannot_build_is_refused_with_every_reason(speaking_base, tmp_path):
-    model = dataclasses.replace(speaking_base, config={**speaking_base.config, "norm": "layer_norm"})
-    with pytest.raises(CheckpointError, match=r"norm is 'layer_norm'.*dep_q is 3"):
+def test_what_the_engine_cannot_build_is_refused_with_every_reason(random_base, tmp_path):
+    model = dataclasses.replace(random_base, config={**random_base.config, "norm": "layer_norm", "delays": [0, 0, 1, 1, 1]})
+    with pytest.raises(CheckpointError, match=r"norm is 'layer_norm'.*delays are not all 0"):
         export_candle(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -23,7 +23,7 @@ from stt_ft.export.candle_engine import CargoMissing, build_probe, run_on_codes,
 from stt_ft.export.formats import write_format
 from stt_ft.export.verify import Engine, engine_of, heard_by_pytorch, verify_export
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.mimi_codec import MimiCodec
+from stt_ft.model.codes import MimiCodec
 
 NUM_CLIPS = 20
 
@@ -175,7 +175,7 @@ def test_transformers_hears_sound_and_writes_text(tiny_model, tmp_path):
         tokens = model.generate(**inputs)
     ours = MimiCodec.load(tiny_model).encode([samples])[0]
     assert (codes[:, :30] == ours[:, :30]).mean() > 0.95
-    pieces = tiny_model.load_tokenizer()
+    pieces = tiny_model.tokenizer
     assert processor.batch_decode(tokens, skip_special_tokens=True)[0].strip() == pieces.decode(
         [int(token) for token in tokens[0] if token not in (0, 3, model.config.bos_token_id)]
     )

@@ -25,10 +25,10 @@ def _change_config(directory: Path, **changes) -> None:
 def test_a_directory_opens_with_its_facts(random_base):
     model = open_model(random_base.directory)
     assert (model.text_lag_s, model.silence_prefix_s, model.num_prefix_frames) == (0.5, 0.0, 0)
-    assert (model.n_q, model.dep_q, model.num_heads, model.context) == (4, 0, 4, 250)
+    assert (model.n_q, model.num_heads, model.context) == (4, 4, 250)
     assert "mimi_name" not in model.lm_kwargs
     assert model.lm_kwargs["dim"] == 64
-    assert model.load_tokenizer().decode(model.load_tokenizer().encode("order number one")) == "order number one"
+    assert model.tokenizer.decode(model.tokenizer.encode("order number one")) == "order number one"
 
 
 def test_a_model_without_pause_heads_is_refused_by_name_unless_none_are_asked_for(tmp_path):
@@ -51,6 +51,7 @@ def test_heads_promised_by_the_config_but_absent_from_the_weights_are_named(tmp_
         ({"dim": None, "card": "many"}, "dim must be a positive count, got None; card must be a positive count, got 'many'"),
         ({"stt_config": None}, "no speech-to-text model"),
         ({"lora": True}, "config of an adapter"),
+        ({"dep_q": 3}, "dep_q is 3: the model speaks; only models that listen"),
         ({"mimi_name": "../mimi.safetensors"}, "leads out of the directory"),
         ({"tokenizer_name": "gone.model"}, r"gone\.model: no such file"),
         ({"text_card": 95}, r"text_emb\.weight has shape \[97, 64\], config\.json says \[96, 64\]"),
@@ -80,7 +81,7 @@ def test_truncated_weights_are_found_without_loading_them(directory):
 def test_a_broken_tokenizer_is_named(directory):
     (directory / "tokenizer.model").write_bytes(b"no model")
     with pytest.raises(CheckpointError, match=r"tokenizer\.model: not a sentencepiece model"):
-        open_model(directory).load_tokenizer()
+        open_model(directory).tokenizer.encode("one")
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "a/b/c", "nowhere"])

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from random_models import SCALING, make_adapter, make_random_base
+from random_models import SCALING, make_adapter
 
 from stt_ft.core.errors import CheckpointError, SttFtError
 from stt_ft.core.provenance import file_sha256
 from stt_ft.model import merge as merging
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
+from stt_ft.model.safetensors_file import pytorch_name
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.tensor_names import pytorch_name
 from stt_ft.stages.merge import merge
 
 
@@ -99,25 +99,6 @@ def test_the_last_checkpoints_of_a_run_are_averaged(random_base, tmp_path):
     with pytest.raises(SttFtError, match="give one of the two"):
         merge(str(run), out=str(tmp_path / "other"), last=2, adapter=["x:0.5"])
     assert not (tmp_path / "other").exists()
-
-
-def test_a_depformer_whose_projections_are_stacked_is_merged_part_by_part(speaking_base, tmp_path):
-    stacked = shutil.copytree(speaking_base.directory, tmp_path / "stacked")
-    weights = safetensors.torch.load_file(stacked / "model.safetensors")
-    for side in ("in_proj", "out_proj"):
-        prefix = "depformer.layers.0.self_attn."
-        parts = [weights.pop(f"{prefix}{side}s.{index}.weight") for index in range(3)]
-        weights[f"{prefix}{side}_weight" if side == "in_proj" else f"{prefix}{side}.weight"] = torch.cat(parts)
-    safetensors.torch.save_file(weights, stacked / "model.safetensors")
-    base = open_model(stacked)
-    adapter = make_adapter(base, tmp_path / "lora.safetensors")
-    merge_adapter(base, [Adapter.open(adapter)], tmp_path / "merged", dtype="float32")
-    merged = load_lm(open_model(tmp_path / "merged")).state_dict()
-    adapted = load_lm(base, lora_weights=adapter)
-    for index in range(3):
-        for side in ("in", "out"):
-            name = f"depformer.layers.0.self_attn.{side}_projs.{index}"
-            torch.testing.assert_close(merged[f"{name}.weight"], adapted.get_submodule(name).merge_weight())
 
 
 def test_pytorch_names_of_a_base_are_kept(random_base, tmp_path):
@@ -223,10 +204,3 @@ def test_two_merges_write_the_same_bytes(random_base, adapter_path, tmp_path):
     for name in ("one", "two"):
         merge_adapter(random_base, [Adapter.open(adapter_path)], tmp_path / name)
     assert (tmp_path / "one" / "model.safetensors").read_bytes() == (tmp_path / "two" / "model.safetensors").read_bytes()
-
-
-def test_a_speaking_base_merges_too(tmp_path):
-    base = make_random_base(tmp_path / "speaking", dep_q=2)
-    adapter = make_adapter(base, tmp_path / "lora.safetensors")
-    merge_adapter(base, [Adapter.open(adapter)], tmp_path / "merged")
-    assert open_model(tmp_path / "merged").dep_q == 2

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stt_ft.core.errors import CheckpointError
-from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, read_header
+from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, candle_name, pytorch_name, read_header
 
 SHAPES = st.lists(st.integers(0, 5), min_size=0, max_size=3)
 
@@ -31,7 +31,7 @@ def test_the_safetensors_package_reads_what_the_writer_wrote(tmp_path_factory, s
     assert all(np.array_equal(loaded[name], tensor) for name, tensor in tensors.items())
     header = read_header(path)
     assert header.metadata == {"made": "here"}
-    assert all(header.read_bytes(name) == tensor.tobytes() for name, tensor in tensors.items())
+    assert all(header.array(name).tobytes() == tensor.tobytes() for name, tensor in tensors.items())
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 def test_reads_what_the_safetensors_package_wrote(path):
     header = read_header(path)
     assert header.tensors == {"a": TensorSpec(dtype="F32", shape=(3, 4)), "b": TensorSpec(dtype="I16", shape=(5,))}
-    assert np.frombuffer(header.read_bytes("b"), np.int16).tolist() == [1] * 5
+    assert header.array("b").tolist() == [1] * 5
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 40, -1])
@@ -62,24 +62,38 @@ def _with_header(path: Path, header: object, *, length: int | None = None) -> No
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (b"not json at all", "header cannot be read"),
-        ([1, 2], "not a JSON object"),
-        ({"a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 47]}}, "tensor a"),
-        ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}}, "tensor a"),
-        ({"a": {"dtype": "Q7", "shape": [1], "data_offsets": [0, 4]}}, "tensor a"),
-        ({"a": {"dtype": "F32", "shape": [2**62], "data_offsets": [0, 2**64]}}, "asks for"),
-        ({"a": 7}, "tensor a"),
+        (b"not json at all", "invalid JSON in header"),
+        ([1, 2], "invalid JSON in header"),
+        ({"a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 47]}}, "invalid shape, data type, or offset"),
+        ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}}, "-1"),
+        ({"a": {"dtype": "Q7", "shape": [1], "data_offsets": [0, 4]}}, "Q7"),
+        ({"a": {"dtype": "F32", "shape": [2**62], "data_offsets": [0, 2**64]}}, "fetch the file again"),
+        ({"a": 7}, "invalid type: integer `7`"),
         (
             {"a": {"dtype": "U8", "shape": [40], "data_offsets": [0, 40]}, "b": {"dtype": "U8", "shape": [40], "data_offsets": [18, 58]}},
-            "b",
+            "offset for tensor `b`",
         ),
-        ({"a": {"dtype": "U8", "shape": [50], "data_offsets": [0, 50]}}, "asks for"),
+        ({"a": {"dtype": "U8", "shape": [50], "data_offsets": [0, 50]}}, "fetch the file again"),
     ],
 )
 def test_a_header_that_cannot_be_is_refused(path, header, reason):
     _with_header(path, header)
-    with pytest.raises(CheckpointError, match=reason):
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: not a whole .*{reason}") as refusal:
         read_header(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_type_of_number_that_nothing_here_knows_is_refused(path):
+    _with_header(path, {"a": {"dtype": "F8_E4M3", "shape": [58], "data_offsets": [0, 58]}})
+    with pytest.raises(CheckpointError, match="tensor a is F8_E4M3"):
+        read_header(path)
+
+
+def test_a_file_that_shrank_after_it_was_opened_is_refused(path):
+    header = read_header(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: tensor a cannot be read"):
+        header.tensor("a")
 
 
 def test_an_oversized_header_is_refused_without_reading_it(path):
@@ -91,3 +105,25 @@ def test_an_oversized_header_is_refused_without_reading_it(path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"gone\.safetensors: no such file"):
         read_header(tmp_path / "gone.safetensors")
+
+
+PAIRS = [
+    ("transformer.layers.3.self_attn.in_projs.0.weight", "transformer.layers.3.self_attn.in_proj_weight"),
+    ("transformer.layers.3.self_attn.out_projs.0.weight", "transformer.layers.3.self_attn.out_proj.weight"),
+    ("extra_heads.2.weight", "extra_heads.2.weight"),
+    ("transformer.layers.0.gating.linear_in.weight", "transformer.layers.0.gating.linear_in.weight"),
+]
+
+
+@pytest.mark.parametrize(("pytorch", "candle"), PAIRS)
+def test_each_name_is_found_from_either(pytorch, candle):
+    assert candle_name(pytorch) == candle_name(candle) == candle
+    assert pytorch_name(candle) == pytorch_name(pytorch) == pytorch
+
+
+def test_every_tensor_of_the_model_has_its_own_name(random_base):
+    from stt_ft.model.stt_lm import load_lm
+
+    names = list(load_lm(random_base).state_dict())
+    assert sorted(pytorch_name(name) for name in random_base.lm_header().tensors) == sorted(names)
+    assert len({candle_name(name) for name in names}) == len(names)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from stt_ft.model.live import LiveFrame
+from stt_ft.model.transcriber import LiveFrame
 from stt_ft.model.words import HeardWord
 from stt_ft.stages.transcribe import bar, live_view, pause_lines
 

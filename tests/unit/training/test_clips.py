@@ -21,7 +21,7 @@ def data(random_base, tmp_path):
 
 
 def test_clips_carry_tokens_times_and_which_words_dictate_a_number(data, random_base):
-    tokenizer = random_base.load_tokenizer()
+    tokenizer = random_base.tokenizer
     for clip, loaded in zip(data.clips("train"), load_clips(data, "train", random_base, BatchRecipe()), strict=True):
         alignments = data.read_sidecar(clip).alignments
         assert [tokenizer.decode(list(word.tokens)) for word in loaded.words] == [word.text for word in alignments]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from random_models import make_random_base, write_dataset
+from random_models import write_dataset
 
 from stt_ft.core.config import dump_config
 from stt_ft.core.errors import ConfigError, DatasetError, MissingExtra, SttFtError
@@ -211,7 +211,6 @@ def test_a_loss_that_is_no_number_stops_the_run_with_the_clips(recipe, monkeypat
 @pytest.mark.parametrize("changes", [{"lora": LoraRecipe(enable=False)}, {"lora": LoraRecipe(rank=2, ft_embed=True, heads="lora")}])
 def test_other_choices_of_weights_train_and_merge(recipe, changes, tmp_path):
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.stages.merge import merge
 
     run = run_train(dataclasses.replace(recipe, schedule=ScheduleRecipe(max_steps=2, warmup_steps=0), **changes))
     merge(str(run.directory), out=str(tmp_path / "merged"))
@@ -240,22 +239,6 @@ def test_replayed_clips_hold_the_model_to_the_base(recipe, encoded_dataset, tmp_
         assert rows[0]["text_kl"] == pytest.approx(0.0, abs=1e-6)  # a fresh adapter is the base
         ends[weight] = rows[-1]["text_kl"], rows[-1]["pause_kl"]
     assert all(held < loose / 2 for held, loose in zip(ends[30.0], ends[1e-6], strict=True))
-
-
-def test_a_model_that_speaks_learns_its_codes_too(recipe, tmp_path):
-    base, data = make_random_base(tmp_path / "speaks", dep_q=4), write_dataset(tmp_path / "data", {"train": 4, "dev": 2})
-    assert base.n_q == 4
-    encode(str(data.directory), base=str(base.directory), device="cpu")
-    evaluation = EvalRecipe(every_steps=12, listen=False)
-    run = run_train(dataclasses.replace(recipe, dataset=str(data.directory), base=str(base.directory), evaluation=evaluation))
-    rows = _rows(run, "train")
-    assert rows[-1]["audio_loss"] < rows[0]["audio_loss"]
-    merge(str(run.directory), out=str(tmp_path / "merged"), dtype="float32")
-
-
-def test_a_model_of_two_streams_is_refused(recipe, speaking_base):
-    with pytest.raises(ConfigError, match="hears 4 codebooks of two streams, of which it speaks 3"):
-        run_train(dataclasses.replace(recipe, base=str(speaking_base.directory)))
 
 
 def test_replay_of_a_kind_that_is_not_there_is_refused(recipe):

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from random_models import random_codes
 
-from stt_ft.core.recipe import LossRecipe, Recipe
+from stt_ft.core.recipe import LossRecipe
 from stt_ft.model.stt_lm import SttOutput, forward, load_lm
 from stt_ft.training.batches import IGNORE, Stream, collate
-from stt_ft.training.loss import loss_weights, pause_loss, pause_weights, stream_layout, stream_loss, token_weights
-from stt_ft.training.objective import Objective
+from stt_ft.training.loss import loss_weights, pause_loss, pause_weights, stream_loss, token_weights
 
 RECIPE = LossRecipe(word_weight=1.0, pad_weight=0.3, end_padding_weight=0.7, pause_targets="binary", pause_weight=0.5)
 
@@ -152,42 +149,3 @@ def test_without_pause_targets_a_model_without_heads_can_be_trained(random_base)
     terms = stream_loss(forward(load_lm(random_base), batch.inputs), batch, recipe, loss_weights([batch], recipe))
     assert terms.pause.item() == 0
     assert terms.total.item() == terms.text.item()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("delays", [[0, 0, 0, 0], [0, 0, 1, 2]])
-def test_the_audio_loss_of_a_model_that_speaks_is_the_weighted_mean_written_out_by_hand(speaking_base, delays):
-    model = dataclasses.replace(speaking_base, config={**speaking_base.config, "delays": [*delays, 0]})
-    lm = load_lm(speaking_base)
-    lm.delays = [*delays, 0]
-    batch = collate([_stream(model, 20, 0), _stream(model, 13, 1)])
-    recipe, layout = dataclasses.replace(RECIPE, audio_weight=0.5, first_codebook_weight=3.0), stream_layout(model)
-    output = forward(lm, batch.inputs, with_audio=True)
-    terms = stream_loss(output, batch, recipe, loss_weights([batch], recipe, **layout), **layout)
-    log_probs = _log_softmax(output.audio_logits.double().numpy())
-    total = weight = 0.0
-    for row, length in enumerate((20, 13)):
-        for book, delay in enumerate(delays[1:]):
-            for frame in range(min(length, 20 - delay)):  # in a delayed codebook the last frames of the batch are never reached
-                importance = 3.0 if book == 0 else 1.0
-                total -= importance * log_probs[row, book, frame, batch.codes[row, 1 + book, frame]]
-                weight += importance
-    assert terms.audio.item() == pytest.approx(total / weight, rel=1e-5)
-    assert terms.total.item() == pytest.approx((terms.text + 0.5 * terms.pause + 0.5 * terms.audio).item())
-
-
-def test_gradients_of_the_audio_loss_are_finite_where_a_delayed_codebook_has_no_logits(speaking_base):
-    model = dataclasses.replace(speaking_base, config={**speaking_base.config, "delays": [0, 0, 1, 2, 0]})
-    lm = load_lm(speaking_base)
-    lm.delays = [0, 0, 1, 2, 0]
-    batch, layout = collate([_stream(model, 20, 0), _stream(model, 13, 1)]), stream_layout(model)
-    terms = stream_loss(forward(lm, batch.inputs, with_audio=True), batch, RECIPE, loss_weights([batch], RECIPE, **layout), **layout)
-    terms.audio.backward()
-    gradients = [parameter.grad for name, parameter in lm.named_parameters() if "depformer" in name and parameter.grad is not None]
-    assert gradients
-    assert all(gradient.isfinite().all() for gradient in gradients)
-    assert any(gradient.abs().sum() > 0 for gradient in gradients)
-
-
-def test_a_speech_to_text_model_has_no_audio_loss(random_base):
-    assert Objective(recipe=Recipe(dataset="-", run_dir="-"), model=random_base).names == ("loss", "text_loss", "pause_loss")

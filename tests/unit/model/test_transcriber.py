@@ -32,9 +32,9 @@ def test_a_prefix_of_silence_is_heard_before_the_sound_and_not_counted(transcrib
     config = {**random_base.config, "stt_config": {**random_base.config["stt_config"], "audio_silence_prefix_seconds": 0.4}}
     fields = {name: getattr(random_base, name) for name in ModelDir.__dataclass_fields__}
     model = ModelDir(**{**fields, "config": config})
-    from stt_ft.model.mimi_codec import MimiCodec
+    from stt_ft.model.codes import MimiCodec
 
-    padded = Transcriber(model=model, codec=MimiCodec.load(model), lm=transcriber.lm, tokenizer=transcriber.tokenizer)
+    padded = Transcriber(model=model, codec=MimiCodec.load(model), lm=transcriber.lm)
     sound = np.random.default_rng(1).normal(0, 0.2, 12 * SAMPLES_PER_FRAME).astype(np.float32)
     whole, frames = padded.transcribe([sound])[0], live_rows(padded, sound)
     assert frames[0].heard_s == pytest.approx(0.08)

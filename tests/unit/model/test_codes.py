@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from random_models import write_dataset
+
+from stt_ft.audio.channel import channels_named
+from stt_ft.audio.files import change_speed, read_audio
+from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
+from stt_ft.core.recipe import Copy
+from stt_ft.core.timing import SAMPLES_PER_FRAME
+from stt_ft.model import codes as codes_module
+from stt_ft.model.codes import MimiCodec, TokenStore, audio_key, codec_hash, codes_of, keys_of
+from stt_ft.stages.encode import encode
+
+HASH = "ab" * 32
+
+
+def _sound(num_samples: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    loudness = np.abs(np.sin(np.arange(num_samples) / 3000))
+    return (rng.standard_normal(num_samples) * loudness * 0.2).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def codec(random_base):
+    return MimiCodec.load(random_base)
+
+
+def _assert_same(one: np.ndarray, other: np.ndarray) -> None:
+    assert one.shape == other.shape
+    assert np.array_equal(one, other)
+
+
+def test_clips_encoded_together_have_the_codes_of_each_alone(codec):
+    clips = [_sound(length, seed) for seed, length in enumerate((24_000, 51_234, 7, 70_000))]
+    for together, clip in zip(codec.encode(clips), clips, strict=True):
+        _assert_same(together, codec.encode([clip])[0])
+
+
+def test_the_tiny_models_codec_gives_a_clip_the_same_codes_in_any_company(tiny_model):
+    tiny_codec = MimiCodec.load(tiny_model)
+    clips = [_sound(length, seed) for seed, length in enumerate((24_000, 51_234, 70_000))]
+    for together, clip in zip(tiny_codec.encode(clips), clips, strict=True):
+        _assert_same(together, tiny_codec.encode([clip])[0])
+
+
+def test_what_is_padded_behind_a_clip_changes_none_of_its_codes(codec):
+    clip = _sound(40_000, 5)
+    longer = np.concatenate([clip, np.zeros(-len(clip) % SAMPLES_PER_FRAME, np.float32), _sound(60_000, 6)])
+    alone, together = codec.encode([clip])[0], codec.encode([longer])[0]
+    num_frames = -(-len(clip) // SAMPLES_PER_FRAME)
+    assert (alone[:, :num_frames] != together[:, :num_frames]).mean() < 0.01  # kernels round by shape; near ties fall either way
+
+
+def test_codes_are_those_of_upstreams_codec_fed_frame_by_frame(codec, random_base):
+    import torch
+    from moshi.models import loaders
+
+    clip = _sound(20 * SAMPLES_PER_FRAME, 3)
+    mimi = loaders.get_mimi(random_base.mimi_weights, random_base.mimi_config, num_codebooks=random_base.n_q)
+    with torch.no_grad(), mimi.streaming(1):
+        frames = [mimi.encode(torch.from_numpy(part)[None, None]) for part in clip.reshape(20, SAMPLES_PER_FRAME)]
+    streamed = torch.cat(frames, dim=-1)[0].numpy()
+    _assert_same(codec.encode([clip])[0][:, :20], streamed.astype(np.int16))
+
+
+def test_a_clip_is_filled_to_whole_frames_and_followed_by_the_lag_and_two_and_a_half_seconds(codec):
+    codes = codec.encode([_sound(SAMPLES_PER_FRAME * 10 + 1, 0)])[0]
+    assert codes.dtype == np.int16
+    assert codes.shape == (4, 11 + 38)  # 0.5 s + 2.5 s are 37.5 frames
+
+
+def test_a_silence_prefix_shifts_a_clip_by_whole_frames(random_base, codec):
+    stt_config = {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 1.0}
+    prefixed = dataclasses.replace(random_base, config={**random_base.config, "stt_config": stt_config})
+    late = MimiCodec.load(prefixed)
+    assert prefixed.num_prefix_frames == 13
+    clip = _sound(30_000, 1)
+    silence_first = np.concatenate([np.zeros(13 * SAMPLES_PER_FRAME, np.float32), clip])
+    _assert_same(late.encode([clip])[0], codec.encode([silence_first])[0])
+    assert codec_hash(prefixed) != codec_hash(random_base)
+
+
+def test_a_codec_of_another_size_than_the_model_takes_is_refused(random_base):
+    with pytest.raises(CheckpointError, match="64 codes"):
+        MimiCodec.load(dataclasses.replace(random_base, config={**random_base.config, "card": 63}))
+
+
+def test_weights_that_are_not_the_codecs_are_refused(random_base):
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        MimiCodec.load(dataclasses.replace(random_base, mimi_weights=random_base.lm_weights))
+
+
+def _random_codes(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 64, (4, 5 + seed)).astype(np.int16)
+
+
+def test_codes_come_back_from_any_shard_after_reopening(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    assert store.missing(["a", "b", "a"]) == ["a", "b"]
+    store.add({"a": _random_codes(1), "b": _random_codes(2)})
+    store.add({"c": _random_codes(3)})
+    again = TokenStore.open(tmp_path, HASH)
+    assert again.missing(["c", "d", "a"]) == ["d"]
+    for seed, key in enumerate("abc", start=1):
+        assert np.array_equal(again.get(key), _random_codes(seed))
+        assert again.get(key).dtype == np.int16
+
+
+def test_codes_of_one_codec_are_not_found_under_another(tmp_path):
+    TokenStore.open(tmp_path, HASH).add({"a": _random_codes(1)})
+    assert TokenStore.open(tmp_path, "cd" * 32).missing(["a"]) == ["a"]
+
+
+def test_a_shard_left_by_a_killed_run_is_not_overwritten(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    store.add({"a": _random_codes(1)})
+    (store.directory / "index.json").unlink()  # killed between the shard and its index
+    again = TokenStore.open(tmp_path, HASH)
+    assert again.missing(["a"]) == ["a"]
+    again.add({"b": _random_codes(2)})
+    assert sorted(path.name for path in store.directory.glob("*.safetensors")) == ["00000.safetensors", "00001.safetensors"]
+
+
+def test_a_clip_without_codes_is_an_error_with_the_way_out(tmp_path):
+    with pytest.raises(DatasetError, match="stt-ft encode"):
+        TokenStore.open(tmp_path, HASH).get("a")
+
+
+def test_a_broken_index_is_named(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    store.add({"a": _random_codes(1)})
+    (store.directory / "index.json").write_text('["a"]')
+    with pytest.raises(DatasetError, match=r"index\.json"):
+        TokenStore.open(tmp_path, HASH)
+
+
+def test_the_key_follows_the_bytes_and_not_the_name(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    (tmp_path / "b.wav").write_bytes(b"sound")
+    (tmp_path / "c.wav").write_bytes(b"Sound")
+    keys = [audio_key(tmp_path / f"{name}.wav") for name in "abc"]
+    assert keys[0] == keys[1] != keys[2]
+    with pytest.raises(AudioError, match=r"gone\.wav"):
+        audio_key(tmp_path / "gone.wav")
+
+
+def test_kept_codes_are_read_and_the_missing_are_made_and_kept(random_base, tmp_path):
+    data = write_dataset(tmp_path / "orders", {"train": 5})
+    clips, codec = data.clips(), MimiCodec.load(random_base)
+    expected = [codec.encode([read_audio(data.audio_path(clip))])[0] for clip in clips]
+    marked = np.zeros((4, 5), dtype=np.int16)
+    TokenStore.of(data, random_base).add({keys_of(data, clips)[1]: marked})
+    codes = codes_of(random_base, data, clips, batch_size=8, device="cpu")
+    assert np.array_equal(codes[1], marked)
+    assert all(np.array_equal(codes[index], expected[index]) for index in (0, 2, 3, 4))
+    assert TokenStore.of(data, random_base).missing(keys_of(data, clips)) == []
+
+
+def test_codes_through_a_channel_and_at_a_speed_are_those_of_encode(random_base, tmp_path):
+    data = write_dataset(tmp_path / "orders", {"train": 5})
+    clips, codec = data.clips(), MimiCodec.load(random_base)
+    sounds = [read_audio(data.audio_path(clip)) for clip in clips]
+    carried = [channels_named(["phone"])[0].carry(sound, clip.path) for sound, clip in zip(sounds, clips, strict=True)]
+    phone = codes_of(random_base, data, clips, Copy(channel="phone"), batch_size=2, device="cpu")
+    fast = codes_of(random_base, data, clips, Copy(speed=1.1), batch_size=2, device="cpu")
+    assert all(map(np.array_equal, phone, codec.encode(carried)))
+    assert all(map(np.array_equal, fast, codec.encode([change_speed(sound, 1.1) for sound in sounds])))
+    encode(str(data.directory), base=str(random_base.directory), channels=["phone"], speeds=[1.1], device="cpu")
+    assert len(list((data.directory / "tokens").rglob("*.safetensors"))) == 3 + 3 + 1  # nothing was encoded twice
+
+
+def test_a_dataset_that_cannot_be_written_to_is_encoded_all_the_same(random_base, tmp_path, monkeypatch):
+    data = write_dataset(tmp_path / "orders", {"train": 5})
+    monkeypatch.setattr(codes_module.os, "access", lambda path, mode: False)
+    assert len(codes_of(random_base, data, data.clips(), batch_size=2, device="cpu")) == 5
+    assert not (data.directory / "tokens").exists()
