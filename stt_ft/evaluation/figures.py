@@ -13,8 +13,9 @@ from statistics import median
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Group, Measurement, Measurements
 from stt_ft.evaluation.scores import ClipScore
-from stt_ft.metrics.digit_strings import number_runs
+from stt_ft.metrics.digit_strings import DigitEdits, number_runs
 from stt_ft.metrics.intervals import Estimate, Resampling, Statistic, estimate, pooled_quantile, quantile, ratio
+from stt_ft.metrics.transcripts import EditCounts
 
 SLICES: dict[str, Callable[[ClipFrames], bool]] = {
     "numbers": lambda frames: frames.kind == "number" and frames.manner != "hesitant" and frames.voices != "people",
@@ -40,99 +41,69 @@ NUMBER_SLICES = ("numbers", "hesitant", "people")
 """Slices of dictated numbers: whatever is told of one is told of each."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figure:
     """How a figure is computed and read.
 
     Attributes:
         unit: "share" (of clips), "rate" (errors per unit of reference), "s" or "score" (a number without unit).
-        better: "lower" or "higher".
         of: the scores of a slice -> its statistic over clip indices.
         slices: where it makes sense.
+        better: "lower" or "higher".
     """
 
     label: str
     unit: str
-    better: str
     of: Callable[[Sequence[ClipScore]], Statistic]
     slices: tuple[str, ...] = tuple(SLICES)
+    better: str = "lower"
 
 
-def _share(test: Callable[[ClipScore], bool]) -> Callable[[Sequence[ClipScore]], Statistic]:
-    return lambda scores: ratio([float(test(score)) for score in scores])
+def _share(label: str, test: Callable[[ClipScore], bool], slices: tuple[str, ...] = tuple(SLICES), *, better: str = "lower") -> Figure:
+    return Figure(label, "share", lambda scores: ratio([float(test(score)) for score in scores]), slices, better)
 
 
-def _rate(errors: Callable[[ClipScore], int], units: Callable[[ClipScore], int]) -> Callable[[Sequence[ClipScore]], Statistic]:
-    return lambda scores: ratio([errors(score) for score in scores], [units(score) for score in scores])
+def _error_rate(label: str, edits: Callable[[ClipScore], EditCounts | DigitEdits], slices: tuple[str, ...] = tuple(SLICES)) -> Figure:
+    return Figure(
+        label, "rate", lambda scores: ratio([edits(s).num_errors for s in scores], [edits(s).num_reference for s in scores]), slices
+    )
 
 
-def _latency(q: float) -> Callable[[Sequence[ClipScore]], Statistic]:
-    return lambda scores: quantile([score.turn.latency_s for score in scores], q)
+def _latency(label: str, q: float) -> Figure:
+    return Figure(label, "s", lambda scores: quantile([score.turn.latency_s for score in scores], q))
 
 
-def _word_delay(q: float) -> Callable[[Sequence[ClipScore]], Statistic]:
-    return lambda scores: pooled_quantile([score.word_delays_s for score in scores], q)
+def _word_delay(label: str, q: float) -> Figure:
+    return Figure(label, "s", lambda scores: pooled_quantile([score.word_delays_s for score in scores], q))
 
 
 FIGURES: dict[str, Figure] = {
-    "false_cut_offs": Figure(label="False cut-offs", unit="share", better="lower", of=_share(lambda s: s.turn.is_cut_off)),
-    "cut_offs_inside_last_word": Figure(
-        label="Of them inside the last word", unit="share", better="lower", of=_share(lambda s: s.turn.is_inside_last_word)
-    ),
-    "missed_ends": Figure(label="Missed ends", unit="share", better="lower", of=_share(lambda s: s.turn.is_missed)),
-    "latency_p50_s": Figure(label="End-of-turn latency p50", unit="s", better="lower", of=_latency(0.5)),
-    "latency_p90_s": Figure(label="End-of-turn latency p90", unit="s", better="lower", of=_latency(0.9)),
-    "latency_p95_s": Figure(label="End-of-turn latency p95", unit="s", better="lower", of=_latency(0.95)),
-    "digit_strings_exact": Figure(
-        label="Digit strings exact", unit="share", better="higher", of=_share(lambda s: s.digits.is_exact), slices=NUMBER_SLICES
-    ),
-    "digit_error_rate": Figure(
-        label="Digit error rate",
-        unit="rate",
-        better="lower",
-        of=_rate(lambda s: s.digits.edits.num_errors, lambda s: s.digits.edits.num_reference),
-        slices=NUMBER_SLICES,
-    ),
-    "written_as_words": Figure(
-        label="Written as words", unit="share", better="higher", of=_share(lambda s: s.digits.form == "words"), slices=NUMBER_SLICES
-    ),
-    "written_as_digits": Figure(
-        label="Written in glyphs", unit="share", better="lower", of=_share(lambda s: s.digits.form == "digits"), slices=NUMBER_SLICES
-    ),
-    "written_mixed": Figure(
-        label="Written both ways", unit="share", better="lower", of=_share(lambda s: s.digits.form == "mixed"), slices=NUMBER_SLICES
-    ),
-    "word_error_rate": Figure(
-        label="Word error rate", unit="rate", better="lower", of=_rate(lambda s: s.words.num_errors, lambda s: s.words.num_reference)
-    ),
-    "word_error_rate_raw": Figure(
-        label="Word error rate, as written",
-        unit="rate",
-        better="lower",
-        of=_rate(lambda s: s.raw_words.num_errors, lambda s: s.raw_words.num_reference),
-    ),
-    "character_error_rate": Figure(
-        label="Character error rate",
-        unit="rate",
-        better="lower",
-        of=_rate(lambda s: s.characters.num_errors, lambda s: s.characters.num_reference),
-    ),
-    "sentence_style": Figure(label="Written as a sentence", unit="share", better="higher", of=_share(lambda s: s.is_sentence)),
-    "early_full_stops": Figure(label="Full stops before the end", unit="share", better="lower", of=_share(lambda s: s.num_early_stops > 0)),
+    "false_cut_offs": _share("False cut-offs", lambda s: s.turn.is_cut_off),
+    "cut_offs_inside_last_word": _share("Of them inside the last word", lambda s: s.turn.is_inside_last_word),
+    "missed_ends": _share("Missed ends", lambda s: s.turn.is_missed),
+    "latency_p50_s": _latency("End-of-turn latency p50", 0.5),
+    "latency_p90_s": _latency("End-of-turn latency p90", 0.9),
+    "latency_p95_s": _latency("End-of-turn latency p95", 0.95),
+    "digit_strings_exact": _share("Digit strings exact", lambda s: s.digits.is_exact, NUMBER_SLICES, better="higher"),
+    "digit_error_rate": _error_rate("Digit error rate", lambda s: s.digits.edits, NUMBER_SLICES),
+    "written_as_words": _share("Written as words", lambda s: s.digits.form == "words", NUMBER_SLICES, better="higher"),
+    "written_as_digits": _share("Written in glyphs", lambda s: s.digits.form == "digits", NUMBER_SLICES),
+    "written_mixed": _share("Written both ways", lambda s: s.digits.form == "mixed", NUMBER_SLICES),
+    "word_error_rate": _error_rate("Word error rate", lambda s: s.words),
+    "word_error_rate_raw": _error_rate("Word error rate, as written", lambda s: s.raw_words),
+    "character_error_rate": _error_rate("Character error rate", lambda s: s.characters),
+    "sentence_style": _share("Written as a sentence", lambda s: s.is_sentence, better="higher"),
+    "early_full_stops": _share("Full stops before the end", lambda s: s.num_early_stops > 0),
     "word_delay_mean_s": Figure(
-        label="Word delay, mean",
-        unit="s",
-        better="lower",
-        of=lambda scores: ratio([sum(s.word_delays_s) for s in scores], [len(s.word_delays_s) for s in scores]),
+        "Word delay, mean", "s", lambda scores: ratio([sum(s.word_delays_s) for s in scores], [len(s.word_delays_s) for s in scores])
     ),
-    "word_delay_p50_s": Figure(label="Word delay p50", unit="s", better="lower", of=_word_delay(0.5)),
-    "word_delay_p90_s": Figure(label="Word delay p90", unit="s", better="lower", of=_word_delay(0.9)),
-    "word_delay_p95_s": Figure(label="Word delay p95", unit="s", better="lower", of=_word_delay(0.95)),
+    "word_delay_p50_s": _word_delay("Word delay p50", 0.5),
+    "word_delay_p90_s": _word_delay("Word delay p90", 0.9),
+    "word_delay_p95_s": _word_delay("Word delay p95", 0.95),
     "brier": Figure(
-        label="Brier score of the pause head",
-        unit="score",
-        better="lower",
-        of=lambda scores: ratio([s.squared_errors.sum() for s in scores], [len(s.probs) for s in scores]),
+        "Brier score of the pause head",
+        "score",
+        lambda scores: ratio([s.squared_errors.sum() for s in scores], [len(s.probs) for s in scores]),
     ),
 }
 

@@ -12,7 +12,7 @@ from stt_ft.evaluation.scores import Scores
 from stt_ft.evaluation.systems import silence_systems, tuned_systems
 from stt_ft.evaluation.verdict import resampled, show_value
 from stt_ft.metrics.endpointing import EndpointRule
-from stt_ft.pages.report_page import digit_tables, head_rows, hypothesis_tables, write_report_page
+from stt_ft.pages.report_page import write_report_page
 
 
 @pytest.fixture
@@ -44,13 +44,23 @@ def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
     assert report.figures["silero_0.5s"]["all"]["false_cut_offs"].value == 0
 
 
-def test_heads_digits_and_hypotheses_are_told_for_both_models(report):
-    assert [row["head"] for row in head_rows(report, "numbers")] == [0, 1, 2, 3]
-    assert all(len(row["cells"]) == 8 for row in head_rows(report, "numbers"))
-    (digits,) = digit_tables(report)
-    assert digits["rows"][4][1][0].startswith(str(report.digit_errors["base"]["numbers"].swapped))
-    assert [table["model"] for table in hypothesis_tables(report)] == ["base", "tuned"]
-    assert all(sum(row["is_best"] for row in table["rows"]) == 1 for table in hypothesis_tables(report))
+def rows_of(html, table):
+    """Return the texts of the cells, row by row, of each table of a class."""
+    bodies = re.findall(rf'<table class="figures compact {table}">.*?<tbody>(.*?)</tbody>', html, re.DOTALL)
+    return [[re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)] for body in bodies]
+
+
+def test_heads_digits_and_hypotheses_are_told_for_both_models(tmp_path, frames, dataset, report):
+    write_report_page(tmp_path / "report.html", report, Scores.of(frames), dataset=dataset.directory)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (heads,) = rows_of(html, "heads")
+    assert [len(row) for row in heads] == [8] * 4
+    assert heads[2][0] == show_value(report.heads["base"]["numbers"][2].at_rule.cut_off_rate, "share")
+    (digits,) = rows_of(html, "digits")
+    assert digits[4][0].startswith(f"{report.digit_errors['base']['numbers'].swapped} (")
+    assert sum(int(row[0]) for row in digits[-5:]) == sum(report.digit_errors["base"]["numbers"].errors_by_tenth_of_number)
+    assert [[len(row) for row in table] for table in rows_of(html, "hypotheses")] == [[4] * 3] * 2
+    assert html.count('<th scope="row"><strong>') == 2
 
 
 def test_what_intervals_resample_is_said_slice_by_slice(report):
