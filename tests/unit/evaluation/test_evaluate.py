@@ -38,7 +38,9 @@ def data(tmp_path_factory):
 def run_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     rows = [{"step": step, "text_loss": 10 / step, "pause_loss": None if step == 3 else 5 / step} for step in range(1, 1001)]
-    (directory / "metrics.train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "metrics.train.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 1001, "text_'
+    )  # killed while writing
     (directory / "metrics.eval.jsonl").write_text('{"step": 500, "text_loss": 0.4, "pause_loss": 0.2}\n')
     return directory
 

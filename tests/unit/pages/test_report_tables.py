@@ -15,17 +15,21 @@ from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.pages.report_page import write_report_page
 
 
-@pytest.fixture
-def report(frames):
-    for one in frames:
-        object.__setattr__(one, "text_lag_s", 0.5)
+def with_silence(frames):
+    """Return the frames of the models and those of a detector that knows when speech ends."""
     silence = []
     for one in (one for one in frames if one.model == "tuned"):
         known_s = (np.arange(len(one.pause)) + 1) * 0.08
         rows = np.stack([known_s >= one.speech_end_s + rule_s for rule_s in (0.5, 1.0, 2.0)], axis=1).astype(float)
         silence.append(ClipFrames.from_json({**one.to_json(), "model": "silero", "words": [], "text_tokens": [], "pause": rows.tolist()}))
-    systems = {**tuned_systems(frames, EndpointRule(), "dev"), **silence_systems()}
-    return report_on([*frames, *silence], systems=systems)
+    return [*frames, *silence]
+
+
+@pytest.fixture
+def report(frames):
+    for one in frames:
+        object.__setattr__(one, "text_lag_s", 0.5)
+    return report_on(with_silence(frames), systems={**tuned_systems(frames, EndpointRule(), "dev"), **silence_systems()})
 
 
 def test_ways_to_end_the_turn_are_drawn_as_the_report_has_them(tmp_path, frames, dataset, report):
@@ -42,6 +46,13 @@ def test_ways_to_end_the_turn_are_drawn_as_the_report_has_them(tmp_path, frames,
 def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
     assert 0.5 <= report.figures["silero_0.5s"]["all"]["latency_p50_s"].value < 0.58
     assert report.figures["silero_0.5s"]["all"]["false_cut_offs"].value == 0
+
+
+def test_a_rule_for_the_last_head_leaves_the_timers_of_silence_as_they_are(frames, report):
+    """They are three, and the models' heads four: timers are judged by rules of their own."""
+    last = report_on(with_silence(frames), rule=EndpointRule(head=3), systems=silence_systems())
+    assert {name: last.figures[name] for name in silence_systems()} == {name: report.figures[name] for name in silence_systems()}
+    assert last.figures["base"] != report.figures["base"]
 
 
 def rows_of(html, table):
