@@ -35,8 +35,7 @@ def transcribe(
         batch_size: files listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
-    from stt_ft.audio.files import read_audio
-    from stt_ft.audio.sound_paths import sound_files
+    from stt_ft.audio.files import read_audio, sound_files
     from stt_ft.core.errors import ConfigError
     from stt_ft.model.transcriber import Transcriber
 
