@@ -25,8 +25,8 @@ from stt_ft.align.whisper_model import WhisperModel, short_window_s
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.timing import samples_to_s
 from stt_ft.text.lattice import fixed
-from stt_ft.text.scoring_form import scoring_words
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
+from stt_ft.text.written_style import scoring_words
 
 _BATCH_SIZE = 4
 """Windows heard side by side: their encoder output is what takes memory."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import jiwer
 
-from stt_ft.text.scoring_form import scoring_words
+from stt_ft.text.written_style import scoring_words
 
 
 @dataclass(frozen=True, kw_only=True)

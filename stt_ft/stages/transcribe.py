@@ -91,7 +91,7 @@ def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> No
     from stt_ft.core.progress import say
     from stt_ft.text.captions import captions, to_srt
 
-    lines = captions([(word.text, word.start_s, word.end_s) for word in transcript.words])
+    lines = captions(transcript.words)
     if printed:
         print(to_srt(lines), end="")
         return

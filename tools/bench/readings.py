@@ -36,7 +36,7 @@ from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import SttFtError
 from stt_ft.core.manifest import Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
-from stt_ft.text.scoring_form import scoring_words
+from stt_ft.text.written_style import scoring_words
 
 RESULTS = Path(__file__).parent / "results"
 VOICES = ("joe", "heart")
