@@ -26,7 +26,7 @@ from ablation import RECIPE, RESULTS, at_budget, cell, shown
 from bench.alignment import by_work, glued_numbers
 from real_whisper import checkpoint
 
-from stt_ft.align.batch import SphinxWork
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.core.atomic import write_json, write_text
 from stt_ft.core.config import dump_config, load_config

@@ -19,7 +19,8 @@ import numpy as np
 
 from stt_ft.audio.channel import phone_line
 from stt_ft.audio.files import change_speed, read_audio
-from stt_ft.audio.synthesis import SpokenWord, Synthesizer, Utterance, add_noise, insert_silence
+from stt_ft.audio.synthesis import Synthesizer, Utterance, add_noise, insert_silence
+from stt_ft.core.manifest import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
 from stt_ft.simulation.casting import BASE_CAST, perform
 from stt_ft.simulation.glued import SpokenDigits
@@ -43,7 +44,7 @@ class Spoken:
     """A clip with what was said."""
 
     samples: np.ndarray  # [num_samples] float32, 24 kHz
-    words: tuple[SpokenWord, ...]
+    words: tuple[Word, ...]
     prompt: prompts.Prompt
     voice: str
 
@@ -93,7 +94,7 @@ class Voices:
             take = self._digits.take(speaker, digit, rng)
             take = stretch(change_speed(take, pitch), min(max(pitch / pace * rng.uniform(0.9, 1.1), 0.6), 1.6))
             start_s, begin = samples_to_s(begin), begin + len(take)
-            words.append(SpokenWord(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=samples_to_s(begin)))
+            words.append(Word(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=samples_to_s(begin)))
             gap_s = rng.uniform(*TAIL_S) if index == len(digits) - 1 else rng.uniform(0.0, 0.15) + pauses_s.get(index + 1, 0.0)
             pieces += [take * np.float32(rng.uniform(0.7, 1.0)), _silence(gap_s)]
             begin += len(pieces[-1])
@@ -102,7 +103,7 @@ class Voices:
     def _bend_utterance(self, rng: random.Random) -> Spoken:
         path = rng.choice(self._utterances)
         stored = json.loads(path.read_text())
-        words = tuple(SpokenWord(text=text, start_s=start_s, end_s=end_s) for text, start_s, end_s in stored["words"])
+        words = tuple(Word(text=text, start_s=start_s, end_s=end_s) for text, start_s, end_s in stored["words"])
         prompt = prompts.Prompt(
             words=tuple(word.text for word in words),
             kind="ordinary" if stored["number_span"] is None else "number",
@@ -114,16 +115,14 @@ class Voices:
         samples = samples[: num_samples(words[-1].end_s + 0.05)]
         pitch, pace = rng.uniform(0.85, 1.2), rng.uniform(0.8, 1.25)
         samples = stretch(change_speed(samples, pitch), pitch / pace)
-        words = tuple(SpokenWord(text=word.text, start_s=word.start_s / pace, end_s=word.end_s / pace) for word in words)
+        words = tuple(Word(text=word.text, start_s=word.start_s / pace, end_s=word.end_s / pace) for word in words)
         pauses_s = _pauses(rng, prompt, rng.choice(tuple(prompts.Manner)))
         spoken = insert_silence(
             Utterance(samples=samples, words=words), pauses_s, lead_s=rng.uniform(0.0, 0.8), tail_s=rng.uniform(*TAIL_S)
         )
         return self._recorded(spoken.samples, spoken.words, prompt, path.stem.split("_")[0], rng)
 
-    def _recorded(
-        self, samples: np.ndarray, words: tuple[SpokenWord, ...], prompt: prompts.Prompt, voice: str, rng: random.Random
-    ) -> Spoken:
+    def _recorded(self, samples: np.ndarray, words: tuple[Word, ...], prompt: prompts.Prompt, voice: str, rng: random.Random) -> Spoken:
         """Bend the voice's tract and hear it through a microphone in a room."""
         samples = _through_a_room(colour(samples, rng, bend=0.15), rng)
         peak = float(np.abs(samples).max())

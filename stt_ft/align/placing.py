@@ -1,17 +1,19 @@
-"""Where known words lie in a sound: in order, on what is loud, each where an aligner saw it; pauses between them are found, not shared out.
+"""Where known words lie in a sound, and where a long sound can be cut: both by how far each step stands out of the background.
 
-An aligner knows roughly which stretch belongs to which word; the sound itself tells within hundredths of a second where something is
-said. One Viterbi pass over steps of 10 ms weighs both: every step belongs to a piece of a word or to the silence between two words.
+An aligner knows roughly which stretch of sound belongs to which word; the sound itself tells within hundredths of a second where something
+is said. `place_words` weighs both in one Viterbi pass over steps of 10 ms: every step belongs to a piece of a word, or to the silence
+between two words. `windows_of` cuts a sound that is too long for Whisper, where nobody speaks if there is such a place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
 
 STEP_S = 0.01
 
@@ -31,6 +33,28 @@ _PAUSE_COST = 1.0
 _LEAST_WORD_STEPS = 6
 _LONGEST_TRIM_S = 0.025
 _FAR_LOG_SHARE, _NATS_PER_S = -12.0, 120.0  # a segment is surer than attention
+
+SHORTEST_S, LONGEST_S = 6.0, 15.0
+"""A window ends within these bounds, at the longest silence there is. In longer ones attention now and then loses its way by seconds."""
+
+REAL_SILENCE_S = 0.15
+"""A silence of this length parts two words; the closure of a "t" is shorter."""
+
+_LONG_SILENCE_S = 3.0  # always ends a window: Whisper makes up text for silence
+_EDGE_S = 0.3  # silence kept around a window's sound
+_LEAST_SOUND_S = 0.15  # less is a click
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of a clip, in seconds; `cuts_speech` where no silence was found to end it in."""
+
+    start_s: float
+    end_s: float
+    cuts_speech: bool = False
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        return samples[num_samples(self.start_s) : num_samples(self.end_s)]
 
 
 def presence(samples: np.ndarray, *, step_s: float = STEP_S, window_s: float = _WINDOW_S) -> np.ndarray:
@@ -164,3 +188,38 @@ def _mel_bands() -> np.ndarray:
     rising = (mel - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - mel) / (edges[2:] - edges[1:-1])[:, None]
     return np.clip(np.minimum(rising, falling), 0, None)
+
+
+def windows_of(samples: np.ndarray) -> list[Window]:
+    """Return the windows of a sound, in order, apart or touching; none holds nothing but silence."""
+    heard = np.convolve(np.pad(presence(samples), 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    is_loud = heard >= _HEARD
+    windows = []
+    begin, end = 0, len(heard)
+    while begin < end:
+        stop, cuts_speech = _stop(heard, begin)
+        loud = begin + np.flatnonzero(is_loud[begin:stop])
+        if len(loud) * STEP_S >= _LEAST_SOUND_S:
+            first = max(begin, int(loud[0]) - round(_EDGE_S / STEP_S))
+            last = min(stop, int(loud[-1]) + 1 + round(_EDGE_S / STEP_S))
+            windows.append(Window(start_s=round(first * STEP_S, 2), end_s=round(last * STEP_S, 2), cuts_speech=cuts_speech))
+        begin = stop
+    return windows
+
+
+def _stop(heard: np.ndarray, begin: int) -> tuple[int, bool]:
+    """Return the step at which a window that begins at `begin` ends, and whether that is no silence."""
+    shortest, longest = (round(seconds / STEP_S) for seconds in (SHORTEST_S, LONGEST_S))
+    quiet = np.flatnonzero(np.diff(np.concatenate([[0], heard[begin : begin + longest] < _HEARD, [0]])))
+    silences = [(int(first), int(last)) for first, last in zip(quiet[::2], quiet[1::2], strict=True)]
+    for first, last in silences:
+        if first > 0 and (last - first) * STEP_S >= _LONG_SILENCE_S:
+            return begin + (first + last) // 2, False
+    if begin + longest >= len(heard):
+        return len(heard), False
+    late = [(first, last) for first, last in silences if last > shortest and (last - first) * STEP_S >= REAL_SILENCE_S]
+    if late:
+        first, last = max(late, key=lambda silence: silence[1] - silence[0])
+        return begin + (first + last) // 2, False
+    quietest = np.convolve(heard[begin + shortest : begin + longest], np.ones(5), mode="same")
+    return begin + shortest + int(np.argmin(quietest)), True

@@ -6,22 +6,25 @@ All ways of saying the text are put into one finite-state grammar, so that one V
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import itertools
 import math
+import multiprocessing
+import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.align.aligned_word import AlignedWord
+from stt_ft.align.aligner import AlignedWord, AlignmentJob, AlignmentResult, script_tokens, script_words
 from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
-from stt_ft.align.pronunciations import LETTERS, by_rule
-from stt_ft.audio.files import resample
+from stt_ft.audio.files import read_audio, resample
 from stt_ft.core.doubts import Rival
-from stt_ft.core.errors import AlignmentError, MissingExtra
+from stt_ft.core.errors import AlignmentError, MissingExtra, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.text.lattice import Lattice, fixed, without
 
@@ -37,14 +40,63 @@ _LOG_SCALE = 1024  # pocketsphinx keeps acoustic scores in steps of 2**10
 _COST_AT_HALF = 4.0  # nats a frame at which confidence is one half; words rightly placed have about 1.5, wrong ones 6 and more
 _CLOSE_LEAD = 20.0  # nats by which the best reading must lead to be trusted (by tools/bench/readings.py)
 _LETTER_PREFIX = "letter-"
+_CHUNK_CLIPS = 12
+_LEAST_CLIPS_FOR_PROCESSES = 16
+
+LETTERS = {
+    "a": "EY", "b": "B IY", "c": "S IY", "d": "D IY", "e": "IY", "f": "EH F", "g": "JH IY", "h": "EY CH", "i": "AY", "j": "JH EY",
+    "k": "K EY", "l": "EH L", "m": "EH M", "n": "EH N", "o": "OW", "p": "P IY", "q": "K Y UW", "r": "AA R", "s": "EH S", "t": "T IY",
+    "u": "Y UW", "v": "V IY", "w": "D AH B AH L Y UW", "x": "EH K S", "y": "W AY", "z": "Z IY",
+}  # fmt: skip
+"""How single letters are said when spelled out."""
+
+_SOUNDS = {
+    "tch": "CH", "sch": "SH", "igh": "AY", "eigh": "EY", "ough": "AO", "augh": "AO", "tion": "SH AH N", "sion": "ZH AH N",
+    "ture": "CH ER", "cious": "SH AH S", "tious": "SH AH S", "dge": "JH", "qu": "K W", "ch": "CH", "sh": "SH", "th": "TH", "ph": "F",
+    "wh": "W", "ck": "K", "ng": "NG", "nk": "NG K", "gh": "G", "kn": "N", "wr": "R", "ps": "P S", "ee": "IY", "ea": "IY", "oo": "UW",
+    "ou": "AW", "ow": "OW", "oa": "OW", "oi": "OY", "oy": "OY", "ai": "EY", "ay": "EY", "au": "AO", "aw": "AO", "ei": "EY", "ey": "IY",
+    "ie": "IY", "ew": "Y UW", "ue": "UW", "ui": "UW", "ar": "AA R", "er": "ER", "ir": "ER", "ur": "ER", "or": "AO R", "ce": "S EH",
+    "ci": "S IH", "cy": "S IY", "ge": "JH EH", "gi": "JH IH", "a": "AE", "b": "B", "c": "K", "d": "D", "e": "EH", "f": "F", "g": "G",
+    "h": "HH", "i": "IH", "j": "JH", "k": "K", "l": "L", "m": "M", "n": "N", "o": "AA", "p": "P", "q": "K", "r": "R", "s": "S",
+    "t": "T", "u": "AH", "v": "V", "w": "W", "x": "K S", "y": "IY", "z": "Z",
+}  # fmt: skip
+_LONG_VOWELS = {"a": "EY", "e": "IY", "i": "AY", "o": "OW", "u": "UW"}
+_LONGEST = max(map(len, _SOUNDS))
+_CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
 
 
-def sphinx_provenance() -> dict[str, str]:
-    """Return what makes the times of `SphinxAligner`."""
-    try:
-        return {"aligner": "sphinx", "pocketsphinx": importlib.metadata.version("pocketsphinx"), "model": "en-us", "readings": "whole"}
-    except importlib.metadata.PackageNotFoundError:
-        raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
+class SphinxWork:
+    """pocketsphinx over many clips, in one process for each core."""
+
+    def __init__(self, num_processes: int | None = None) -> None:
+        self._num_processes = num_processes or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        try:
+            version = importlib.metadata.version("pocketsphinx")
+        except importlib.metadata.PackageNotFoundError:
+            raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
+        self.provenance = {"aligner": "sphinx", "pocketsphinx": version, "model": "en-us", "readings": "whole"}
+
+    @functools.cached_property
+    def _aligner(self) -> SphinxAligner:
+        return SphinxAligner()
+
+    def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
+        if self._num_processes == 1 or len(jobs) < _LEAST_CLIPS_FOR_PROCESSES:
+            yield from (self._aligner.result(job) for job in jobs)
+            return
+        chunks = [jobs[first : first + _CHUNK_CLIPS] for first in range(0, len(jobs), _CHUNK_CLIPS)]
+        with ProcessPoolExecutor(min(self._num_processes, len(chunks)), mp_context=multiprocessing.get_context("spawn")) as pool:
+            futures = [pool.submit(_results, chunk) for chunk in chunks]
+            try:
+                for future in as_completed(futures):
+                    yield from future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(jobs: Sequence[AlignmentJob]) -> list[AlignmentResult]:
+    aligner = SphinxAligner()
+    return [aligner.result(job) for job in jobs]
 
 
 class SphinxAligner:
@@ -69,39 +121,57 @@ class SphinxAligner:
             wip=1.0,
         )
 
+    def result(self, job: AlignmentJob) -> AlignmentResult:
+        """Return the words of a clip with their times, or why there are none."""
+        try:
+            if job.script is None:
+                raise AlignmentError("no script to align; give it one, or transcribe it with --aligner whisper")
+            tokens = script_tokens(job.script, language=job.language)
+            aligned, rivals = self.align_with_rivals(read_audio(job.audio_path), [token.lattice for token in tokens])
+            return AlignmentResult(clip_id=job.clip_id, words=script_words(tokens, aligned, rivals))
+        except SttFtError as error:
+            return AlignmentResult(clip_id=job.clip_id, fault=str(error))
+
     def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
         """Return the words heard for each lattice; a word of marks alone has no sound and is left out. See `Aligner.align`."""
-        grammar = self._grammar(lattices)
-        if not any(arc.pieces for arc in grammar.arcs):
-            return [[] for _ in lattices]
-        explained = grammar.explain(self._decode(samples, grammar)[0])
-        shares = shares_of_spans([(pieces[0].start_s, pieces[-1].end_s) for _, _, pieces in explained], samples_to_s(len(samples)))
-        spans = place_words(samples, shares, [1] * len(explained), shares_per_s=1 / STEP_S)
-        aligned: list[list[AlignedWord]] = [[] for _ in lattices]
-        for (lattice_index, word, pieces), (start_s, end_s) in zip(explained, spans, strict=True):
-            confidence = min(piece.confidence for piece in pieces)
-            aligned[lattice_index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
-        return aligned
+        return self._align(samples, lattices)[0]
 
-    def rivals(self, samples: np.ndarray, lattices: Sequence[Lattice], said: Sequence[Sequence[str]]) -> list[Rival | None]:
-        """Return the second best reading of each lattice, by a pass each in which the best is not allowed. See `Aligner.rivals`."""
-        found: list[Rival | None] = [None] * len(lattices)
+    def align_with_rivals(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> tuple[list[list[AlignedWord]], list[Rival | None]]:
+        """Return what `align` does, and for each lattice the reading that fits second best; None where there is no other.
+
+        Each rival takes one more pass over the sound, in which the reading that was heard is not allowed.
+        """
+        aligned, best = self._align(samples, lattices)
+        rivals: list[Rival | None] = [None] * len(lattices)
+        said = [tuple(word.text for word in words) for words in aligned]
         chosen = [fixed(words) for words in said]
-        own: float | None = None
         for index, lattice in enumerate(lattices):
-            others = without(lattice, said[index]) if lattice.is_open else None
-            if others is None or not said[index]:
+            others = without(lattice, said[index]) if lattice.is_open and said[index] else None
+            if others is None:
                 continue
-            if own is None:
-                own = self._decode(samples, self._grammar(lattices))[1]
             grammar = self._grammar([*chosen[:index], others, *chosen[index + 1 :]])
             try:
                 heard, score = self._decode(samples, grammar)
                 words = tuple(word for place, word, _ in grammar.explain(heard) if place == index)
             except AlignmentError:  # no other reading fits at all
                 continue
-            found[index] = Rival(words=words, lead=own - score, is_close=own - score < _CLOSE_LEAD)
-        return found
+            rivals[index] = Rival(words=words, lead=best - score, is_close=best - score < _CLOSE_LEAD)
+        return aligned, rivals
+
+    def _align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> tuple[list[list[AlignedWord]], float]:
+        """Return the words heard for each lattice, and the score of the path through them as `_decode` gives it."""
+        aligned: list[list[AlignedWord]] = [[] for _ in lattices]
+        grammar = self._grammar(lattices)
+        if not any(arc.pieces for arc in grammar.arcs):
+            return aligned, 0.0
+        heard, score = self._decode(samples, grammar)
+        explained = grammar.explain(heard)
+        shares = shares_of_spans([(pieces[0].start_s, pieces[-1].end_s) for _, _, pieces in explained], samples_to_s(len(samples)))
+        spans = place_words(samples, shares, [1] * len(explained), shares_per_s=1 / STEP_S)
+        for (lattice_index, word, pieces), (start_s, end_s) in zip(explained, spans, strict=True):
+            confidence = min(piece.confidence for piece in pieces)
+            aligned[lattice_index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
+        return aligned, score
 
     def _grammar(self, lattices: Sequence[Lattice]) -> _Grammar:
         grammar = _Grammar.of([_with_pieces(lattice) for lattice in lattices])
@@ -147,7 +217,7 @@ class SphinxAligner:
         for piece in sorted(pieces):
             if self._decoder.lookup_word(piece) is not None:
                 continue
-            phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else by_rule(piece)
+            phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else pronounced(piece)
             if phones is None:
                 raise AlignmentError(f"no English pronunciation for {piece!r}; the sphinx aligner knows English words only")
             self._decoder.add_word(piece, phones, True)
@@ -256,3 +326,40 @@ def _pcm(samples: np.ndarray) -> bytes:
     peak = float(np.abs(sound).max(initial=0.0))
     noise = np.random.default_rng(_DITHER_SEED).standard_normal(len(sound), dtype=np.float32) * _DITHER_RMS
     return (np.clip(sound * (_PEAK / peak if peak > 0 else 1.0) + noise, -1, 1) * 32767).astype(np.int16).tobytes()
+
+
+def pronounced(word: str) -> str | None:
+    """Return phones for a word that the dictionary lacks; None when it holds anything but Latin letters and apostrophes.
+
+    Letter-to-sound rules need not be right, only near: an aligner that knows the words needs their rough shape. Phones are those of
+    CMUdict (ARPABET without stress).
+    """
+    letters = "".join(glyph for glyph in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(glyph)).replace("'", "")
+    if not letters or any(letter not in LETTERS for letter in letters):
+        return None
+    if len(letters) == 1:
+        return LETTERS[letters]
+    if not set(letters) & set("aeiouy"):
+        return " ".join(LETTERS[letter] for letter in letters)
+    phones: list[str] = []
+    position = 0
+    while position < len(letters):
+        step, sound = _sound_at(letters, position)
+        phones += sound.split()
+        position += step
+    return " ".join(phones)
+
+
+def _sound_at(letters: str, position: int) -> tuple[int, str]:
+    """Return how many letters are taken at `position` and the phones they make."""
+    rest = letters[position:]
+    if rest == "e" and position > 1:
+        return 1, ""
+    if len(rest) >= 2 and rest[0] == rest[1] and rest[0] in _CONSONANTS:
+        return 2, _SOUNDS[rest[0]]
+    if len(rest) == 3 and rest[0] in _LONG_VOWELS and rest[1] in _CONSONANTS and rest[2] == "e":
+        return 3, f"{_LONG_VOWELS[rest[0]]} {_SOUNDS[rest[1]]}"
+    for length in range(min(_LONGEST, len(rest)), 0, -1):
+        if rest[:length] in _SOUNDS:
+            return length, _SOUNDS[rest[:length]]
+    raise AssertionError(f"no rule for {rest!r}")

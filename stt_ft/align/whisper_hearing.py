@@ -1,7 +1,14 @@
-"""What Whisper makes of a clip whose text is known: when each word is said, in which way numbers were said, and which digits sound misread.
+"""What Whisper hears of a clip whose text is known: how its numbers were said, when each word is said, and which digits sound misread.
 
-Numbers are aligned in spoken form, so that each of their words has its own time. Where a number can be said in several ways ("zero", "oh"),
-the whole readings are compared (`readings`); where a digit may have been misread, the decoder's own expectation at that place decides.
+Numbers are aligned in spoken form, so that each of their words has its own time. Where a number can be said in several ways ("zero",
+"oh"), its whole readings are compared, never their first words alone: a reading's score is the log probability of its tokens and of the few
+words behind it, after the words before it. Whisper is shown numbers in words first (`_PROMPTS`), since by its own taste it writes digits.
+
+Readings share their beginnings, so that all of them go through the decoder together, as a tree: each token attends to those on its own
+branch, and the encoder's output is projected once for each clip. Where a number has too many readings for one tree, the tree grows in
+steps, and the best beginnings at each node are kept.
+
+Where a digit may have been misread, the decoder's own expectation at that place decides.
 """
 
 from __future__ import annotations
@@ -13,22 +20,40 @@ from typing import Any
 import numpy as np
 import torch
 
-from stt_ft.align.aligned_word import AlignedWord, LeftOut
+from stt_ft.align.aligner import AlignedWord, LeftOut
 from stt_ft.align.placing import place_words
-from stt_ft.align.readings import choose_readings
-from stt_ft.align.whisper_model import FRAMES_PER_S, Reading, WhisperModel
+from stt_ft.align.whisper_model import FRAMES_PER_S, DecoderOutput, WhisperModel
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import samples_to_s
-from stt_ft.text.digit_words import digits_of_words
+from stt_ft.text.lattice import Lattice
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, language_named
+
+_PROMPTS = {
+    "en": " double four, twelve oh four, nine hundred, seven zero three, eighty five fifteen, triple six, two thousand ten,",
+    "fr": " double quatre, douze zéro quatre, neuf cents, sept zéro trois, quatre-vingt-cinq quinze, triple six, deux mille dix,",
+}
+"""What Whisper takes for the text before, by language."""
+
+_CLOSE_LEAD = 2.5
+"""Nats by which the best reading must lead to be trusted (by tools/bench/readings.py, tiny.en)."""
+
+_MAX_TREE = 64
+"""Beginnings of readings that are scored in one pass."""
+
+_KEPT_AT_NODE = 4
+_NUM_WORDS_BEHIND = 3
+_SPARE_TOKENS = 96
+"""A number is left in its plain reading where the decoder has no more room than this behind the words before it."""
+
+_Words = tuple[str, ...]
 
 _MISREAD_CONFIDENCE = 0.9
 """A digit counts as misread when another is expected at its place with this share of the probability that digits have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeardWord:
+class ExpectedWord:
     """A word as the decoder expects it; `misread` is how sure it is that the script has another digit there, None where it agrees."""
 
     text: str
@@ -36,130 +61,295 @@ class HeardWord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """What became of a text: for each of its tokens the words with their times, the words as the decoder expects them, the next reading.
+class AlignedText:
+    """What became of a text.
 
-    Of tokens in `left_out` there are no words; only long clips have such stretches.
+    Attributes:
+        timed: for each token its words with their times.
+        expected: for each token the words as the decoder expects them.
+        rivals: for each token the reading that came second.
+        left_out: stretches of which there are no words; only long clips have them.
     """
 
     timed: list[list[AlignedWord]]
-    expected: list[list[HeardWord]]
+    expected: list[list[ExpectedWord]]
     rivals: list[Rival | None]
     left_out: tuple[LeftOut, ...] = ()
 
 
-@dataclass(kw_only=True)
-class Hearing:
-    """A text on its way through the decoder: its sound, its tokens, and the words chosen for each token."""
+@dataclass(frozen=True, kw_only=True)
+class KnownText:
+    """A clip's sound and the tokens of its text."""
 
     samples: np.ndarray
     tokens: Sequence[SpokenToken]
-    said: list[tuple[str, ...]]
-
-    @classmethod
-    def of(cls, samples: np.ndarray, tokens: Sequence[SpokenToken]) -> Hearing:
-        return cls(samples=samples, tokens=tokens, said=[token.lattice.words for token in tokens])
-
-    def words(self) -> list[tuple[int, str]]:
-        """Return (index of the token, word) in order."""
-        return [(index, word) for index, words in enumerate(self.said) for word in words]
 
 
-def listen(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearing], *, language: str) -> list[Heard | AlignmentError]:
-    """Align every hearing in one decoder pass, once the readings of its numbers are chosen by ear.
+def align_texts(
+    model: WhisperModel, features: torch.Tensor, texts: Sequence[KnownText], *, language: str
+) -> list[AlignedText | AlignmentError]:
+    """Align every text in one decoder pass, once the readings of its numbers are chosen by ear.
 
     Args:
-        features: encoder output [B, F, D], one row a hearing.
+        features: encoder output [B, F, D], one row for each text.
 
     Returns:
-        for each hearing what was heard, or why it cannot be aligned.
+        what became of each text, or why it cannot be aligned.
     """
-    heard: dict[int, Heard | AlignmentError] = {}
-    for row, hearing in enumerate(hearings):
-        num_tokens = len(_encode(model, hearing))
+    done: dict[int, AlignedText | AlignmentError] = {}
+    choices: dict[int, Choice] = {}
+    for row, text in enumerate(texts):
+        num_tokens = sum(len(model.tokens_of(word)) for token in text.tokens for word in token.lattice.words)
         if num_tokens > model.max_text_tokens:
             limit = f"Whisper reads at most {model.max_text_tokens} at once: cut the clip"
-            heard[row] = AlignmentError(f"its script has {num_tokens} tokens in {samples_to_s(len(hearing.samples)):.0f} s; {limit}")
-    rows = [row for row in range(len(hearings)) if row not in heard]
-    choices = {row: _choose(model, features[row], hearings[row]) for row in rows}
-    readings = dict(zip(rows, _read(model, features, hearings, rows), strict=True))
-    for row in rows:
+            done[row] = AlignmentError(f"its script has {num_tokens} tokens in {samples_to_s(len(text.samples)):.0f} s; {limit}")
+        else:
+            choices[row] = choose_readings(model, features[row], text.tokens)
+    rows = list(choices)
+    words = [_words(model, choices[row].said) for row in rows]
+    outputs = model.read(features[rows], [[token for word in own for token in word.tokens] for own in words]) if rows else []
+    for row, own, output in zip(rows, words, outputs, strict=True):
+        num_tokens = len(texts[row].tokens)
         try:
-            timed = _timed(model, hearings[row], readings[row])
-            expected = _expected(model, hearings[row], readings[row], language)
-            heard[row] = Heard(timed=timed, expected=expected, rivals=choices[row])
+            timed = _timed(model, texts[row].samples, own, output, num_tokens)
+            expected = _expected(model, own, output, num_tokens, language)
+            done[row] = AlignedText(timed=timed, expected=expected, rivals=choices[row].rivals)
         except AlignmentError as error:
-            heard[row] = error
-    return [heard[row] for row in range(len(hearings))]
+            done[row] = error
+    return [done[row] for row in range(len(texts))]
 
 
-def _encode(model: WhisperModel, hearing: Hearing) -> list[int]:
-    return [token for _, word in hearing.words() for token in model.tokens_of(word)]
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """A word of token `token` of a text, its text tokens, and their places in the decoder's output."""
+
+    text: str
+    token: int
+    tokens: list[int]
+    places: slice
 
 
-def _read(model: WhisperModel, features: torch.Tensor, hearings: Sequence[Hearing], rows: Sequence[int]) -> list[Reading]:
-    return model.read(features[list(rows)], [_encode(model, hearings[row]) for row in rows]) if rows else []
+def _words(model: WhisperModel, said: Sequence[Sequence[str]]) -> list[_Said]:
+    words, place = [], 0
+    for index, word in ((index, word) for index, own in enumerate(said) for word in own):
+        tokens = model.tokens_of(word)
+        words.append(_Said(text=word, token=index, tokens=tokens, places=slice(place, place + len(tokens))))
+        place += len(tokens)
+    return words
 
 
-def _choose(model: WhisperModel, features: torch.Tensor, hearing: Hearing) -> list[Rival | None]:
-    """Take the readings that fit the sound [F, D] best; return those that came second."""
-    choice = choose_readings(model, features, hearing.tokens)
-    hearing.said = choice.said
-    return choice.rivals
-
-
-def _timed(model: WhisperModel, hearing: Hearing, reading: Reading) -> list[list[AlignedWord]]:
-    """Return the words of each token with times from the decoder's attention and the mean probability of their tokens."""
-    if not bool(reading.log_probs.isfinite().all()):
+def _timed(
+    model: WhisperModel, samples: np.ndarray, words: Sequence[_Said], output: DecoderOutput, num_tokens: int
+) -> list[list[AlignedWord]]:
+    """Return the words of each token with times from the decoder's attention and the mean probability of their text tokens."""
+    if not bool(output.log_probs.isfinite().all()):
         raise AlignmentError("the Whisper model's output is not finite: a broken checkpoint, or numbers too large for float16")
-    duration_s = samples_to_s(len(hearing.samples))
-    num_frames = max(1, min(reading.scores.shape[-1], int(np.ceil(duration_s * FRAMES_PER_S))))
-    shares = model.attention.log_shares(reading.scores[:, :-1], num_frames)  # [L, F]
-    text = _encode(model, hearing)
-    probs = [float(reading.log_probs[place, token].exp()) for place, token in enumerate(text)]
-    said: list[tuple[int, str, slice]] = []
-    place = 0
-    for index, word in hearing.words():
-        stop = place + len(model.tokens_of(word))
-        if any(glyph.isalnum() for glyph in word):
-            said.append((index, word, slice(place, stop)))
-        place = stop
-    timed: list[list[AlignedWord]] = [[] for _ in hearing.tokens]
-    if not said:
+    num_frames = max(1, min(output.scores.shape[-1], int(np.ceil(samples_to_s(len(samples)) * FRAMES_PER_S))))
+    shares = model.attention.log_shares(output.scores[:, :-1], num_frames)  # [L, F]
+    timed: list[list[AlignedWord]] = [[] for _ in range(num_tokens)]
+    with_sound = [word for word in words if any(glyph.isalnum() for glyph in word.text)]
+    if not with_sound:
         return timed
-    with_sound = np.concatenate([np.arange(tokens.start, tokens.stop) for _, _, tokens in said])
     spans = place_words(
-        hearing.samples, shares[with_sound], [tokens.stop - tokens.start for _, _, tokens in said], shares_per_s=FRAMES_PER_S
+        samples,
+        np.concatenate([shares[word.places] for word in with_sound]),
+        [len(word.tokens) for word in with_sound],
+        shares_per_s=FRAMES_PER_S,
     )
-    for (index, word, tokens), (start_s, end_s) in zip(said, spans, strict=True):
-        confidence = float(np.mean(probs[tokens]))
-        timed[index].append(AlignedWord(text=word, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
+    for word, (start_s, end_s) in zip(with_sound, spans, strict=True):
+        probs = [float(output.log_probs[word.places.start + index, token].exp()) for index, token in enumerate(word.tokens)]
+        confidence = float(np.mean(probs))
+        timed[word.token].append(AlignedWord(text=word.text, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
     return timed
 
 
-def _expected(model: WhisperModel, hearing: Hearing, reading: Reading, language: str) -> list[list[HeardWord]]:
+def _expected(
+    model: WhisperModel, words: Sequence[_Said], output: DecoderOutput, num_tokens: int, language: str
+) -> list[list[ExpectedWord]]:
     """Return the words of each token, digits replaced by the digits that the decoder surely expects in their place."""
     digits = language_named(language).digits if language in LANGUAGES else ()
     firsts = [model.tokens_of(word)[0] for word in digits]
-    expected: list[list[HeardWord]] = [[] for _ in hearing.tokens]
-    place = 0
-    for index, word in hearing.words():
-        heard = HeardWord(text=word)
-        value = digits_of_words([word])
-        if word in digits and len(value) == 1:
-            probs = reading.log_probs[place, firsts].exp()
+    expected: list[list[ExpectedWord]] = [[] for _ in range(num_tokens)]
+    for word in words:
+        heard = ExpectedWord(text=word.text)
+        if word.text in digits:
+            probs = output.log_probs[word.places.start, firsts].exp()
             share, likeliest = float(probs.max() / probs.sum().clamp(min=1e-12)), int(probs.argmax())
-            if likeliest != int(value) and share > _MISREAD_CONFIDENCE:
-                heard = HeardWord(text=digits[likeliest], misread=share)
-        expected[index].append(heard)
-        place += len(model.tokens_of(word))
+            if likeliest != digits.index(word.text) and share > _MISREAD_CONFIDENCE:
+                heard = ExpectedWord(text=digits[likeliest], misread=share)
+        expected[word.token].append(heard)
     return expected
 
 
-def mismatch_of(script: str, expected: Sequence[Sequence[HeardWord]]) -> dict[str, Any] | None:
+def mismatch_of(script: str, expected: Sequence[Sequence[ExpectedWord]]) -> dict[str, Any] | None:
     """Return what was heard where a digit of the script was read as another, or None."""
     misread = [word.misread for words in expected for word in words if word.misread is not None]
     if not misread:
         return None
     heard = " ".join(word.text for words in expected for word in words)
     return {"script": script, "heard": heard, "confidence": round(min(misread), 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The words chosen for each token of a text, and for each the reading that came second; None where there is only one."""
+
+    said: list[_Words]
+    rivals: list[Rival | None]
+
+
+def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequence[SpokenToken]) -> Choice:
+    """Return how each of `tokens` was said, by ear: one after the other, the earlier ones as chosen, later numbers left out.
+
+    Args:
+        features: encoder output of one clip [F, D].
+    """
+    said = [token.lattice.words for token in tokens]
+    rivals: list[Rival | None] = [None] * len(tokens)
+    if not any(token.lattice.is_open for token in tokens):
+        return Choice(said=said, rivals=rivals)
+    tree = ReadingTree(model, features)
+    for index, token in enumerate(tokens):
+        if not token.lattice.is_open:
+            continue
+        before = [word for words in said[:index] for word in words]
+        behind, ends = _words_behind(tokens[index + 1 :])
+        if tree.room_behind(before) < _SPARE_TOKENS:
+            continue
+        ranked = tree.ranked(token.lattice, before, behind, ends=ends)
+        said[index] = ranked[0][1]
+        if len(ranked) > 1:
+            lead = ranked[0][0] - ranked[1][0]
+            rivals[index] = Rival(words=ranked[1][1], lead=lead, is_close=lead < _CLOSE_LEAD)
+    return Choice(said=said, rivals=rivals)
+
+
+def _words_behind(following: Sequence[SpokenToken]) -> tuple[_Words, bool]:
+    """Return the words that surely come next, up to `_NUM_WORDS_BEHIND`, and whether the text ends behind them."""
+    words: _Words = ()
+    for token in following:
+        if token.lattice.is_open or len(words) >= _NUM_WORDS_BEHIND:
+            return words, False
+        words += token.lattice.words
+    return words, True
+
+
+class ReadingTree:
+    """Scores texts that begin alike against one clip; what was scored once is remembered."""
+
+    def __init__(self, model: WhisperModel, features: torch.Tensor) -> None:
+        self._model = model
+        self._decoder = model.model.decoder
+        tokenizer = model.tokenizer
+        prompt = _PROMPTS.get(model.language.partition("-")[0].lower())
+        shown = [tokenizer.sot_prev, *tokenizer.encode(prompt)] if prompt else []
+        self._start = [*shown, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+        self._sound = features[None]
+        self._projected: dict[Any, torch.Tensor] = {}  # of each layer's cross attention: keys and values of the sound, [1, F, D]
+        with torch.inference_mode():
+            for block in self._decoder.blocks:
+                for projection in (block.cross_attn.key, block.cross_attn.value):
+                    self._projected[projection] = projection(self._sound)
+        self._log_probs: dict[tuple[int, ...], float] = {}
+
+    def room_behind(self, words: Sequence[str]) -> int:
+        """Return how many tokens the decoder can read behind `words`."""
+        return self._model.model.dims.n_text_ctx - len(self._start) - len(self._tokens(words)) - 1
+
+    def ranked(self, lattice: Lattice, before: Sequence[str], behind: Sequence[str], *, ends: bool) -> list[tuple[float, _Words]]:
+        """Return the best readings of `lattice` between `before` and `behind`, the best first, with their scores in nats.
+
+        Args:
+            ends: whether the text ends behind `behind`.
+        """
+        growing: dict[tuple[int, _Words], None] = {(0, ()): None}  # node, words said up to it
+        while True:
+            growing = self._grown(lattice, growing)
+            if all(node == lattice.last for node, _ in growing):
+                break
+            growing = self._best_at_nodes(lattice, growing, before)
+        readings = [words for _, words in growing]
+        tail = [self._model.tokenizer.eot] if ends else []
+        scores = self.scores([[*self._tokens((*before, *words, *behind)), *tail] for words in readings])
+        return sorted(zip(scores, readings, strict=True), key=lambda scored: -scored[0])
+
+    def scores(self, texts: Sequence[Sequence[int]]) -> list[float]:
+        """Return the log probability of each text of tokens."""
+        unknown = [text for text in texts if any(tuple(text[:stop]) not in self._log_probs for stop in range(1, len(text) + 1))]
+        if unknown:
+            self._read(unknown)
+        return [sum(self._log_probs[tuple(text[:stop])] for stop in range(1, len(text) + 1)) for text in texts]
+
+    def _grown(self, lattice: Lattice, growing: dict[tuple[int, _Words], None]) -> dict[tuple[int, _Words], None]:
+        """Take the beginnings that are least far one arc further, again and again, until they are many or all at the end."""
+        while True:
+            node = min(node for node, _ in growing)
+            if node == lattice.last:
+                return growing
+            grown = {state: None for state in growing if state[0] != node}
+            for at, words in growing:
+                if at == node:
+                    grown |= {(arc.stop, words + arc.words): None for arc in lattice.arcs if arc.start == node}
+            growing = grown
+            if len(growing) > _MAX_TREE:
+                return growing
+
+    def _best_at_nodes(
+        self, lattice: Lattice, growing: dict[tuple[int, _Words], None], before: Sequence[str]
+    ) -> dict[tuple[int, _Words], None]:
+        """Keep the best beginnings at each node, and all the whole readings."""
+        states = [state for state in growing if state[0] != lattice.last]
+        scores = dict(zip(states, self.scores([self._tokens((*before, *words)) for _, words in states]), strict=True))
+        kept = {state: None for state in growing if state[0] == lattice.last}
+        for node in sorted({node for node, _ in states}):
+            here = sorted((state for state in states if state[0] == node), key=lambda state: -scores[state])
+            kept |= dict.fromkeys(here[:_KEPT_AT_NODE])
+        return kept
+
+    def _tokens(self, words: Sequence[str]) -> list[int]:
+        return [token for word in words for token in self._model.tokenizer.encode(f" {word}")]
+
+    def _read(self, texts: Sequence[Sequence[int]]) -> None:
+        """Pass the tree of `texts` through the decoder, once, and remember the log probability of each of its tokens."""
+        tokens, parents = list(self._start), list(range(-1, len(self._start) - 1))
+        root = len(tokens) - 1
+        place_of: dict[tuple[int, ...], int] = {(): root}
+        for text in texts:
+            for stop in range(1, len(text) + 1):
+                branch = tuple(text[:stop])
+                if branch not in place_of:
+                    place_of[branch] = len(tokens)
+                    parents.append(place_of[branch[:-1]])
+                    tokens.append(branch[-1])
+        new = [branch for branch in place_of if branch and branch not in self._log_probs]
+        expecting = sorted({parents[place_of[branch]] for branch in new})
+        row_of = {place: row for row, place in enumerate(expecting)}
+        log_probs = self._log_probs_at(tokens, parents, expecting)  # [E, V]
+        rows = torch.tensor([row_of[parents[place_of[branch]]] for branch in new])
+        values = log_probs.cpu()[rows, torch.tensor([branch[-1] for branch in new])]
+        self._log_probs |= dict(zip(new, values.tolist(), strict=True))
+
+    def _log_probs_at(self, tokens: Sequence[int], parents: Sequence[int], places: Sequence[int]) -> torch.Tensor:
+        """Return the log probabilities of what follows each of `places` in a tree of tokens, [E, V].
+
+        This is `TextDecoder.forward` of openai-whisper (20250625) with a mask and positions of a tree.
+        """
+        device, dtype = self._model.device, self._sound.dtype
+        on_branch = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
+        depths: list[int] = []
+        for place, parent in enumerate(parents):
+            if parent >= 0:
+                on_branch[place] = on_branch[parent]
+            on_branch[place, place] = True
+            depths.append(depths[parent] + 1 if parent >= 0 else 0)
+        mask = torch.zeros(on_branch.shape, dtype=dtype).masked_fill(~on_branch, float("-inf")).to(device)
+        decoder = self._decoder
+        with torch.inference_mode(), self._model.explicit_attention():
+            embedded = decoder.token_embedding(torch.tensor(tokens, device=device))
+            hidden = (embedded + decoder.positional_embedding[torch.tensor(depths, device=device)]).to(dtype)[None]  # [1, M, D]
+            for block in decoder.blocks:
+                hidden = hidden + block.attn(block.attn_ln(hidden), mask=mask)[0]
+                hidden = hidden + block.cross_attn(block.cross_attn_ln(hidden), self._sound, kv_cache=self._projected)[0]
+                hidden = hidden + block.mlp(block.mlp_ln(hidden))
+            asked = decoder.ln(hidden)[0, torch.tensor(places, device=device)]
+            return (asked @ decoder.token_embedding.weight.to(dtype).T).float().log_softmax(dim=-1)

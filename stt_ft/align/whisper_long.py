@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from stt_ft.align.agreement import LEAST_RUN, Difference, agreeing, differences
-from stt_ft.align.aligned_word import AlignedWord, LeftOut
-from stt_ft.align.whisper_hearing import Heard, Hearing, listen
+from stt_ft.align.aligner import AlignedWord, LeftOut
+from stt_ft.align.placing import Window, windows_of
+from stt_ft.align.whisper_hearing import AlignedText, KnownText, align_texts
 from stt_ft.align.whisper_model import WhisperModel, short_window_s
-from stt_ft.align.windows import Window, windows_of
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.timing import samples_to_s
 from stt_ft.text.lattice import fixed
-from stt_ft.text.scoring_form import scoring_words
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
+from stt_ft.text.written_style import scoring_words
 
 _BATCH_SIZE = 4
 """Windows heard side by side: their encoder output is what takes memory."""
@@ -57,14 +57,14 @@ _SEAM_EDGE_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Word:
+class _ScriptPart:
     """A word of the script in the form in which it is compared; `token` is its place in the script, `part` its place in the token."""
 
     text: str
     token: int
     part: int
 
-    def same_as(self, other: _Word) -> bool:
+    def same_as(self, other: _ScriptPart) -> bool:
         """Whether both are parts of one spoken word."""
         return (self.token, self.part) == (other.token, other.part)
 
@@ -89,7 +89,7 @@ class _Passage:
     refuted: list[Difference] = dataclasses.field(default_factory=list)  # of places in the script, and in `written`
 
 
-def listen_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[SpokenToken], *, language: str) -> Heard:
+def align_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[SpokenToken], *, language: str) -> AlignedText:
     """Return what is heard of `tokens` in a clip of any length; for those that are left out, no words.
 
     Raises:
@@ -110,12 +110,12 @@ def listen_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[Spoke
     return _put_together(model, samples, tokens, words, passages, language)
 
 
-def _script_words(tokens: Sequence[SpokenToken]) -> list[_Word]:
+def _script_words(tokens: Sequence[SpokenToken]) -> list[_ScriptPart]:
     """Return the words of the script as they are compared; a mark alone has none."""
     found = []
     for index, token in enumerate(tokens):
         for part, word in enumerate(token.lattice.words):
-            found += [_Word(text=text, token=index, part=part) for text in _compared(word)]
+            found += [_ScriptPart(text=text, token=index, part=part) for text in _compared(word)]
     return found
 
 
@@ -157,7 +157,7 @@ def _without_loop(words: list[str]) -> list[str]:
     return words
 
 
-def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequence[_Word], pairs: Sequence[tuple[int, int]]) -> None:
+def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequence[_ScriptPart], pairs: Sequence[tuple[int, int]]) -> None:
     """Give each passage its words of the script; where no anchor tells the border between two, the likeliest one is taken."""
     num_written = 0
     for passage, following in itertools.pairwise(passages):
@@ -173,7 +173,7 @@ def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequenc
         passage.start, following.start = min(passage.start, passage.stop), passage.stop
 
 
-def _border(model: WhisperModel, passage: _Passage, following: _Passage, words: Sequence[_Word], low: int, high: int) -> int:
+def _border(model: WhisperModel, passage: _Passage, following: _Passage, words: Sequence[_ScriptPart], low: int, high: int) -> int:
     """Return the place between `low` and `high` at which the script is likeliest to pass from one window to the next.
 
     The likelihood of what stands before it as the end of the one, and behind it as the beginning of the other.
@@ -206,7 +206,7 @@ def _scores(model: WhisperModel, passage: _Passage, texts: Sequence[Sequence[str
     return scores
 
 
-def _refuted(model: WhisperModel, passage: _Passage, words: Sequence[_Word], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
+def _refuted(model: WhisperModel, passage: _Passage, words: Sequence[_ScriptPart], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
     """Return the stretches in which what Whisper wrote stands against the script: one at a time it is put into the script's place."""
     script = [word.text for word in words]
     doubtful = [one for one in differences(pairs, len(script), len(passage.written)) if one.num_words >= LEAST_RUN]
@@ -226,7 +226,7 @@ def _refuted(model: WhisperModel, passage: _Passage, words: Sequence[_Word], pai
     return found
 
 
-def _versions(one: Difference, words: Sequence[_Word]) -> list[Difference]:
+def _versions(one: Difference, words: Sequence[_ScriptPart]) -> list[Difference]:
     """Return a difference, and those parts of it in which the side with fewer words has none: the others stand there misheard.
 
     Of words that nobody says, also the whole tokens: which of two like digits is not said, Whisper's text does not tell.
@@ -253,10 +253,10 @@ def _put_together(
     model: WhisperModel,
     samples: np.ndarray,
     tokens: Sequence[SpokenToken],
-    words: Sequence[_Word],
+    words: Sequence[_ScriptPart],
     passages: Sequence[_Passage],
     language: str,
-) -> Heard:
+) -> AlignedText:
     """Align every passage with what is said in it, and return the words of each token of the script and the stretches left out."""
     refuted = [(passage.start + one.start, passage.start + one.stop) for passage in passages for one in passage.refuted]
     dropped = {word.token for start, stop in refuted for word in words[start:stop]}
@@ -289,7 +289,7 @@ def _put_together(
     return whole
 
 
-def _pieces(tokens: Sequence[SpokenToken], words: Sequence[_Word], passage: _Passage, dropped: set[int]) -> list[_Piece]:
+def _pieces(tokens: Sequence[SpokenToken], words: Sequence[_ScriptPart], passage: _Passage, dropped: set[int]) -> list[_Piece]:
     """Return what is said in a passage: the script's tokens, and where it is refuted what Whisper wrote."""
     num_parts = Counter(token for token, _ in {(word.token, word.part) for word in words})
     pieces: list[_Piece] = []
@@ -313,14 +313,16 @@ def _word_token(words: Sequence[str]) -> SpokenToken:
     return SpokenToken(start=0, stop=1, written=tuple(words), lattice=fixed(words))
 
 
-def _heard(model: WhisperModel, samples: np.ndarray, passage: _Passage, pieces: Sequence[_Piece], language: str) -> Heard | AlignmentError:
+def _heard(
+    model: WhisperModel, samples: np.ndarray, passage: _Passage, pieces: Sequence[_Piece], language: str
+) -> AlignedText | AlignmentError:
     """Return what is heard of each piece, in seconds of the clip; nothing of those that are not said."""
     whole = _nothing(len(pieces))
     said = [(place, piece.said) for place, piece in enumerate(pieces) if piece.said is not None]
     if not said:
         return whole
-    hearing = Hearing.of(passage.window.of(samples), [token for _, token in said])
-    (heard,) = listen(model, passage.features, [hearing], language=language)
+    text = KnownText(samples=passage.window.of(samples), tokens=[token for _, token in said])
+    (heard,) = align_texts(model, passage.features, [text], language=language)
     if isinstance(heard, AlignmentError):
         return heard
     for (place, _), timed, expected, rival in zip(said, heard.timed, heard.expected, heard.rivals, strict=True):
@@ -329,16 +331,18 @@ def _heard(model: WhisperModel, samples: np.ndarray, passage: _Passage, pieces: 
     return whole
 
 
-def _nothing(count: int) -> Heard:
+def _nothing(count: int) -> AlignedText:
     """Return what is heard of `count` tokens before anything is."""
-    return Heard(timed=[[] for _ in range(count)], expected=[[] for _ in range(count)], rivals=[None] * count)
+    return AlignedText(timed=[[] for _ in range(count)], expected=[[] for _ in range(count)], rivals=[None] * count)
 
 
 def _moved(word: AlignedWord, by_s: float) -> AlignedWord:
     return dataclasses.replace(word, start_s=round(word.start_s + by_s, 4), end_s=round(word.end_s + by_s, 4))
 
 
-def _mend_seams(model: WhisperModel, samples: np.ndarray, passages: Sequence[_Passage], heard: Sequence[Heard], language: str) -> None:
+def _mend_seams(
+    model: WhisperModel, samples: np.ndarray, passages: Sequence[_Passage], heard: Sequence[AlignedText], language: str
+) -> None:
     """Hear the words around every cut through speech again, in a window that has the cut in its middle."""
     for passage, one, other in zip(passages, heard, heard[1:], strict=False):
         if not passage.window.cuts_speech:
@@ -353,7 +357,8 @@ def _mend_seams(model: WhisperModel, samples: np.ndarray, passages: Sequence[_Pa
         sound = window.of(samples)
         with torch.inference_mode():
             features = model.encode([sound], short_window_s(samples_to_s(len(sound))))
-        (again,) = listen(model, features, [Hearing.of(sound, [_word_token([word.text]) for word in words])], language=language)
+        text = KnownText(samples=sound, tokens=[_word_token([word.text]) for word in words])
+        (again,) = align_texts(model, features, [text], language=language)
         if isinstance(again, AlignmentError):
             continue
         free_s = words[0].end_s
@@ -368,7 +373,7 @@ def _left_out(
     tokens: Sequence[SpokenToken],
     passages: Sequence[_Passage],
     pieces: Sequence[Sequence[_Piece]],
-    heard: Sequence[Heard],
+    heard: Sequence[AlignedText],
     dropped: set[int],
 ) -> tuple[LeftOut, ...]:
     """Return the stretches between kept words in which the script and the sound do not fit."""

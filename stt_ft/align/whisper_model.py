@@ -1,7 +1,8 @@
 """Whisper as this program uses it: many clips through the encoder at once, and a known text through the decoder once.
 
-openai-whisper gives the model and the tokenizer; the batched teacher-forced pass is here, what is written without a script in
-`whisper_writing`.
+openai-whisper gives the model and the tokenizer; the batched teacher-forced pass is here, and how the decoder's attention is read. Each
+head follows the sound in its own way: some look at the word being expected, some tenths of a second behind it, some at the word before.
+So several heads, each at several lags, are added up with weights that are fitted once for each checkpoint (`whisper_heads`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from stt_ft.align.attention import AttentionWeights
 from stt_ft.align.whisper_writing import Writer
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
@@ -52,6 +52,16 @@ MODEL_OF_SHAPE = {
 }
 """OpenAI's models by the decoder's layers, its heads a layer, and the vocabulary."""
 
+LAGS = tuple(range(-4, 17, 2))
+"""Encoder frames (20 ms) by which attention may run behind the sound it belongs to; negative ones run ahead of it."""
+
+KNOWN_LAG_FRAMES = 5
+"""How far OpenAI's alignment heads run behind on average: 100 ms, measured on tiny.en."""
+
+_MEDIAN_WIDTH = 7  # frames, as in Whisper
+_LEAST, _MOST = -3.0, 6.0  # standard deviations; one frame's peak does not outweigh the others
+_LEAST_LOG_SHARE = -4.0
+
 _RATE_HZ = 16_000
 
 _DOWNLOAD_PATIENCE_S = 30.0
@@ -75,7 +85,60 @@ def _patience(seconds: float) -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class AttentionWeights:
+    """Which heads are read and how they are added up.
+
+    Attributes:
+        heads: (layer, head) of the decoder's cross-attention, H of them.
+        weights: one a lag and head, float32 [len(LAGS), H].
+    """
+
+    heads: tuple[tuple[int, int], ...]
+    weights: np.ndarray
+
+    @classmethod
+    def untuned(cls, heads: Sequence[tuple[int, int]]) -> AttentionWeights:
+        """Return the mean of `heads` at the lag that is usual: all that can be done without speech of known times."""
+        nearest = [abs(lag - KNOWN_LAG_FRAMES) == min(abs(other - KNOWN_LAG_FRAMES) for other in LAGS) for lag in LAGS]
+        share = np.array(nearest, dtype=np.float32) / (sum(nearest) * len(heads))
+        return cls(heads=tuple(heads), weights=np.repeat(share[:, None], len(heads), axis=1))
+
+    def log_shares(self, scores: torch.Tensor, num_frames: int) -> np.ndarray:
+        """Return the log of each token's share in each frame, at least `_LEAST_LOG_SHARE`: float64 [L, num_frames].
+
+        Args:
+            scores: raw attention scores (before softmax) of `heads` while each of L tokens is expected [H, L, frames].
+            num_frames: frames that hold sound; those behind are padding and are left out.
+        """
+        lagged = lagged_attention(scores, num_frames)
+        logits = torch.einsum("kh,khlf->lf", torch.from_numpy(self.weights).to(lagged), lagged)
+        return logits.log_softmax(dim=0).clamp(min=_LEAST_LOG_SHARE).double().cpu().numpy()
+
+
+def lagged_attention(scores: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """Return attention comparable over tokens, once for each of `LAGS`, moved back by it: [len(LAGS), H, L, num_frames].
+
+    The normalising and the median over frames are Whisper's (`whisper.timing.find_alignment`).
+    """
+    attention = scores[:, :, :num_frames].float().softmax(dim=-1)
+    std, mean = torch.std_mean(attention, dim=-2, keepdim=True, unbiased=False)
+    salience = _median_filter((attention - mean) / std.clamp(min=1e-8)).clamp(_LEAST, _MOST)
+    ahead, behind = -min(LAGS), max(LAGS)
+    padded = F.pad(salience, (ahead, behind))
+    return torch.stack([padded[..., ahead + lag : ahead + lag + num_frames] for lag in LAGS])
+
+
+def _median_filter(attention: torch.Tensor) -> torch.Tensor:
+    """Return the running median over frames [..., F], edges reflected; too short an axis is left as it is."""
+    half = _MEDIAN_WIDTH // 2
+    if attention.shape[-1] <= half:
+        return attention
+    padded = F.pad(attention, (half, half), mode="reflect")
+    return padded.unfold(-1, _MEDIAN_WIDTH, 1).median(dim=-1).values
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderOutput:
     """What the decoder made of one clip's text.
 
     Attributes:
@@ -154,7 +217,7 @@ class WhisperModel:
 
     def read(
         self, features: torch.Tensor, texts: Sequence[Sequence[int]], *, heads: Sequence[tuple[int, int]] | None = None
-    ) -> list[Reading]:
+    ) -> list[DecoderOutput]:
         """Pass the tokens of known texts through the decoder, once, all together.
 
         Args:
@@ -186,12 +249,12 @@ class WhisperModel:
             for hook in hooks:
                 hook.remove()
         together = torch.stack([scores[head] for head in heads], dim=1)  # [B, H, T, F]
-        readings = []
+        outputs = []
         for row, text in enumerate(texts):
             expecting = slice(len(start) - 1, len(start) + len(text))  # what expects a token is the place before it
             log_probs = logits[row, expecting].float().log_softmax(dim=-1)
-            readings.append(Reading(scores=together[row, :, expecting], log_probs=log_probs))
-        return readings
+            outputs.append(DecoderOutput(scores=together[row, :, expecting], log_probs=log_probs))
+        return outputs
 
     def transcribe_long(self, sound: np.ndarray, *, beam_size: int = 5) -> str:
         """Return the transcript of a sound of any length by `whisper.transcribe`, without its random second attempts."""

@@ -15,12 +15,16 @@ from typing import Any
 
 import torch
 
+from stt_ft.core.errors import AlignmentError
+
 NUM_BEAMS = 5
 """Texts that are followed at a time, for each clip."""
 
+_MAX_COMPRESSION, _MIN_LOG_PROB, _MAX_NO_SPEECH = 2.4, -1.0, 0.6
+"""Whisper's own limits (`whisper.transcribe`) beyond which a transcript is not to be trusted."""
+
 _MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
 """A text with more tokens than so many a second of sound, and so many beside, is a decoder that repeats itself; nobody speaks so fast."""
-
 
 _LONGEST_LOOP, _MAX_ROUNDS = 4, 6
 """Up to so many tokens, said more than so many times on end, are a loop, and no beam follows one: in it every token is likely."""
@@ -41,6 +45,29 @@ class Written:
     mean_log_prob: float
     no_speech_prob: float
     is_ended: bool
+
+
+def trusted(written: Written) -> str | AlignmentError:
+    """Return the transcript of a clip, or why it is not to be trusted."""
+    if not written.text or (written.no_speech_prob > _MAX_NO_SPEECH and written.mean_log_prob < _MIN_LOG_PROB):
+        return AlignmentError(f"no speech was heard in it (probability of no speech {written.no_speech_prob:.2f})")
+    if not written.is_ended:
+        return AlignmentError(f"Whisper comes to no end: {written.text[:60]!r}; give the clip a script")
+    try:
+        require_sense(written.text)
+    except AlignmentError as error:
+        return error
+    return written.text
+
+
+def require_sense(text: str) -> None:
+    """Raise `AlignmentError` for a transcript that is empty or the same again and again."""
+    from whisper.utils import compression_ratio
+
+    if not text:
+        raise AlignmentError("no speech was heard in it")
+    if compression_ratio(text) > _MAX_COMPRESSION:
+        raise AlignmentError(f"Whisper repeats itself: {text[:60]!r}; give the clip a script")
 
 
 class Writer:

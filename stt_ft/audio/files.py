@@ -1,14 +1,16 @@
-"""Sound files in, mono float32 out; and mono 16-bit WAV back to disk.
+"""Sound files: from the names a user types to mono float32 samples, and back to disk as mono 16-bit WAV.
 
 libsndfile reads WAV, FLAC, Ogg, MP3 and their kin; whatever it cannot read is handed to the `ffmpeg` program where there is one.
 """
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,25 +23,7 @@ from stt_ft.core.errors import AudioError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 
 AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".caf",
-        ".wma",
-        ".webm",
-        ".sph",
-        ".w64",
-    ]
+    ".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .aif .aiff .au .caf .wma .webm .sph .w64".split()  # noqa: SIM905
 )
 """File names that are taken for sound when a directory is searched."""
 
@@ -51,6 +35,26 @@ class AudioInfo:
     duration_s: float
     sample_rate_hz: int
     channels: int
+
+
+def sound_files(words: Sequence[str]) -> list[Path]:
+    """Return the files that `words` name, in the order of the words, each once; raises `AudioError` for a word that names none.
+
+    A pattern (`*`, `?`, `[a-z]`, `**` for directories below) stands for the files it matches, a directory for the sound files in it.
+    """
+    found: dict[Path, None] = {}
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            matches = sorted(one for one in path.iterdir() if one.suffix.lower() in AUDIO_SUFFIXES)
+        elif not path.exists() and glob.has_magic(word):
+            matches = sorted(Path(one) for one in glob.glob(str(path.expanduser()), recursive=True) if Path(one).is_file())
+        else:
+            matches = [path]
+        if not matches:
+            raise AudioError(f"{word}: no sound files {'in this directory' if path.is_dir() else 'match this pattern'}")
+        found |= dict.fromkeys(matches)
+    return list(found)
 
 
 def read_audio(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What can be said of a recording from its samples alone: too loud, too quiet, cut off, narrow. Pure; mono samples in [-1, 1]."""
+"""What the samples of a recording tell: too loud, too quiet, cut off, narrow; is the take worth keeping? Pure; mono, in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ CLIPPED_LEVEL = 0.999
 
 SILENT_PEAK = 0.003
 """A recording whose loudest sample stays below this holds no speech (-50 dB of full scale)."""
+
+QUIET_PEAK = 0.05
+"""A take whose loudest sample stays below this (-26 dB) was spoken too far from the microphone."""
+
+FASTEST_WORDS_PER_S, SLOWEST_WORDS_PER_S = 6.0, 0.6
+"""How fast and how slowly prompts are read, hesitations included."""
 
 _STEP_S = 0.01
 _EDGE_S = 0.05
@@ -82,3 +88,32 @@ def bandwidth_hz(samples: np.ndarray, sample_rate_hz: int) -> float:
     smooth = np.convolve(power, np.ones(9) / 9, mode="same")
     level_db = 10 * np.log10(smooth / smooth.max() + 1e-15)
     return float(np.flatnonzero(level_db > _BAND_FLOOR_DB)[-1] * sample_rate_hz / _FFT_SAMPLES)
+
+
+def take_warnings(samples: np.ndarray, sample_rate_hz: int, *, num_words: int) -> list[str]:
+    """Return what is wrong with a take of a prompt of `num_words` spoken words; empty when nothing is."""
+    if peak(samples) < SILENT_PEAK:
+        return ["no sound: is the microphone muted, or is another device meant (--list_devices)?"]
+    warnings = []
+    if clipped_share(samples) > 0:
+        warnings.append("clipped: too loud, turn the input down or move away")
+    if peak(samples) < QUIET_PEAK:
+        warnings.append("too quiet: turn the input up or come nearer")
+    starts_inside, ends_inside = cut_in_edges(samples, sample_rate_hz)
+    if starts_inside:
+        warnings.append("the beginning is cut off: wait a moment after pressing Enter")
+    if ends_inside:
+        warnings.append("the end is cut off: wait a moment before pressing Enter")
+    begin_s, end_s = speech_span_s(samples, sample_rate_hz)
+    spoken_s = end_s - begin_s
+    if spoken_s < num_words / FASTEST_WORDS_PER_S:
+        warnings.append(f"too short: {spoken_s:.1f} s of speech for {num_words} words")
+    if spoken_s > 2.0 + num_words / SLOWEST_WORDS_PER_S:
+        warnings.append(f"too long: {spoken_s:.1f} s of speech for {num_words} words")
+    return warnings
+
+
+def meter(level_db: float, width: int = 40) -> str:
+    """Return a level as a bar: -60 dB is empty, full scale is full."""
+    filled = round(width * min(1.0, max(0.0, (level_db + 60) / 60)))
+    return "█" * filled + "·" * (width - filled)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from stt_ft.audio.files import change_speed, resample
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, AudioError, MissingExtra
+from stt_ft.core.manifest import Word
 
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 """espeak-ng's English accents that come with every build."""
@@ -52,20 +53,11 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpokenWord:
-    """A word as the synthesiser spoke it, in seconds from the start of the sound."""
-
-    text: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Utterance:
     """Mono speech at 24 kHz in [-1, 1] and the times of its words."""
 
     samples: npt.NDArray[np.float32]
-    words: tuple[SpokenWord, ...]
+    words: tuple[Word, ...]
 
     @property
     def duration_s(self) -> float:
@@ -144,7 +136,7 @@ class Synthesizer:
             index += 1
         return 0
 
-    def _word_times(self, text: str) -> tuple[SpokenWord, ...]:
+    def _word_times(self, text: str) -> tuple[Word, ...]:
         """Match word events to the words of `text` by position; a word ends where the next event or the next silent phoneme begins.
 
         espeak runs some pairs together ("with the") and reports one event for both: they share its span in proportion to their letters.
@@ -163,14 +155,14 @@ class Synthesizer:
             offset += len(word) + 1
         silences = [sample for kind, _, sample, name in self._events if kind == _EVENT_PHONEME and name.startswith(b"_")]
         boundaries = sorted([sample for sample, _ in groups] + silences)
-        words: list[SpokenWord] = []
+        words: list[Word] = []
         for start, names in groups:
             end = next((sample for sample in boundaries if sample > start), None)
             if end is None:
                 raise AlignmentError(f"espeak-ng reported no end for {names[-1]!r} in {text!r}")
             edges = np.cumsum([0, *map(len, names)]) / sum(map(len, names))
             times = (start + edges * (end - start)) / self._rate_hz
-            words += [SpokenWord(text=name, start_s=float(times[i]), end_s=float(times[i + 1])) for i, name in enumerate(names)]
+            words += [Word(text=name, start_s=float(times[i]), end_s=float(times[i + 1])) for i, name in enumerate(names)]
         return tuple(words)
 
 
@@ -182,7 +174,7 @@ def insert_silence(
     Where the sound is cut between two words it fades out and in within `fade_s` seconds: words that flow into each other would click.
     """
     pieces: list[npt.NDArray[np.float32]] = [_silence(lead_s)]
-    words: list[SpokenWord] = []
+    words: list[Word] = []
     shift_s, cut = timing.samples_to_s(len(pieces[0])), 0
     samples = utterance.samples
     for index, word in enumerate(utterance.words):
@@ -193,7 +185,7 @@ def insert_silence(
             pause = _silence(pause_s)
             pieces += [samples[cut:middle], pause]
             shift_s, cut = shift_s + timing.samples_to_s(len(pause)), middle
-        words.append(dataclasses.replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s))
+        words.append(word.moved(shift_s))
     pieces += [samples[cut:], _silence(tail_s)]
     return Utterance(samples=np.concatenate(pieces), words=tuple(words))
 
@@ -206,9 +198,7 @@ def _faded(samples: npt.NDArray[np.float32], middle: int, length: int) -> npt.ND
 
 def scale_formants(utterance: Utterance, scale: float) -> Utterance:
     """Return `utterance` from a vocal tract `scale` times as short: formants, pitch and speed times `scale`."""
-    samples = change_speed(utterance.samples, scale)
-    words = tuple(dataclasses.replace(word, start_s=word.start_s / scale, end_s=word.end_s / scale) for word in utterance.words)
-    return Utterance(samples=samples, words=words)
+    return Utterance(samples=change_speed(utterance.samples, scale), words=tuple(word.at_speed(scale) for word in utterance.words))
 
 
 def tilt_spectrum(utterance: Utterance, tilt: float) -> Utterance:

@@ -106,16 +106,16 @@ class Dispute:
     there_s: tuple[float, float]
 
 
-def spoken_from_json(entry: Any) -> list[tuple[str, float, float]] | None:
+def words_from_json(entry: Any) -> list[Word] | None:
     """Read an entry of the sidecar's `spoken` or `times_by`; None where it holds none or is not what `annotate` writes."""
     try:
-        return [(str(text), float(start_s), float(end_s)) for text, (start_s, end_s) in entry] if entry else None
+        return [Word(text=str(text), start_s=float(start_s), end_s=float(end_s)) for text, (start_s, end_s) in entry] if entry else None
     except (TypeError, ValueError):
         return None
 
 
 def words_to_json(words: Sequence[Word]) -> list[Any]:
-    """Return words for `times_by`."""
+    """Return words for `spoken` or `times_by`: `[[word, [start, end]], …]`."""
     return [[word.text, [round(word.start_s, 4), round(word.end_s, 4)]] for word in words]
 
 
@@ -126,8 +126,7 @@ def spoken_words_of(sidecar: Sidecar) -> list[Word]:
         return list(sidecar.alignments)
     words: list[Word] = []
     for word, entry in zip(sidecar.alignments, entries, strict=True):
-        said = spoken_from_json(entry)
-        words += [Word(text=text, start_s=start_s, end_s=end_s) for text, start_s, end_s in said] if said else [word]
+        words += words_from_json(entry) or [word]
     return words
 
 
@@ -137,13 +136,19 @@ def disputes_of(sidecar: Sidecar) -> list[Dispute]:
     words = spoken_words_of(sidecar)
     found = []
     for source, entry in by_source.items() if isinstance(by_source, dict) else ():
-        others = spoken_from_json(entry) or []
-        if [_bare(text) for text, _, _ in others] != [_bare(word.text) for word in words]:
+        others = words_from_json(entry) or []
+        if [_bare(other.text) for other in others] != [_bare(word.text) for word in words]:
             continue
         found += [
-            Dispute(place=place, text=word.text, source=str(source), here_s=(word.start_s, word.end_s), there_s=(start_s, end_s))
-            for place, (word, (_, start_s, end_s)) in enumerate(zip(words, others, strict=True))
-            if max(abs(word.start_s - start_s), abs(word.end_s - end_s)) > MOST_APART_S
+            Dispute(
+                place=place,
+                text=word.text,
+                source=str(source),
+                here_s=(word.start_s, word.end_s),
+                there_s=(other.start_s, other.end_s),
+            )
+            for place, (word, other) in enumerate(zip(words, others, strict=True))
+            if max(abs(word.start_s - other.start_s), abs(word.end_s - other.end_s)) > MOST_APART_S
         ]
     return found
 

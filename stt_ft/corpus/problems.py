@@ -13,8 +13,8 @@ from stt_ft.core.doubts import disputes_of, doubts_of
 from stt_ft.core.manifest import LEFT_OUT, Clip, Sidecar, Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.text.digit_words import digit_runs
-from stt_ft.text.scoring_form import scoring_words
 from stt_ft.text.spoken_forms import holds_digits
+from stt_ft.text.written_style import scoring_words
 
 KINDS = {
     "audio": "the sound is missing or cannot be read",

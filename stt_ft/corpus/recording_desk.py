@@ -15,8 +15,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from stt_ft.audio.levels import CLIPPED_LEVEL
-from stt_ft.audio.take_check import meter, take_warnings
+from stt_ft.audio.levels import CLIPPED_LEVEL, meter, take_warnings
 from stt_ft.core.errors import AudioError, TextError
 from stt_ft.corpus.prompt_script import PromptLine
 from stt_ft.corpus.recording_session import Session

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from rapidfuzz.distance import Levenshtein
 
-from stt_ft.text.scoring_form import scoring_words
-from stt_ft.text.written_style import ends_sentence
+from stt_ft.text.written_style import ends_sentence, scoring_words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.levels import SILENT_PEAK, peak
-from stt_ft.audio.synthesis import SpokenWord, Synthesizer, Utterance
+from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.core.errors import AlignmentError, AudioError, ConfigError, MissingExtra
+from stt_ft.core.manifest import Word
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples
 from stt_ft.simulation.casting import Cast, dress, perform
@@ -122,7 +123,7 @@ class AlignedEngine:
         if peak(said.samples) < SILENT_PEAK:
             raise AlignmentError(f"the voice {said.voice} said nothing")
         spans = self._timer(said.samples, prompt.words)
-        words = tuple(SpokenWord(text=text, start_s=start, end_s=end) for text, (start, end) in zip(prompt.words, spans, strict=True))
+        words = tuple(Word(text=text, start_s=start, end_s=end) for text, (start, end) in zip(prompt.words, spans, strict=True))
         utterance = _trimmed(Utterance(samples=said.samples, words=words))
         return dress(utterance, pauses_s, self._cast, rng, scale=scale, fade_s=_FADE_S), said.voice
 
@@ -252,9 +253,7 @@ def _with_words_of(prompt: Prompt, utterance: Utterance) -> Utterance:
     """Return `utterance` with the words of `prompt`; raises `AlignmentError` when it has not just as many."""
     if len(utterance.words) != len(prompt.words):
         raise AlignmentError(f"{len(utterance.words)} words were timed of {len(prompt.words)}")
-    words = [
-        SpokenWord(text=text, start_s=word.start_s, end_s=word.end_s) for text, word in zip(prompt.words, utterance.words, strict=True)
-    ]
+    words = [Word(text=text, start_s=word.start_s, end_s=word.end_s) for text, word in zip(prompt.words, utterance.words, strict=True)]
     return Utterance(samples=utterance.samples, words=tuple(words))
 
 
@@ -263,5 +262,5 @@ def _trimmed(utterance: Utterance) -> Utterance:
     first = num_samples(max(0.0, utterance.words[0].start_s - _MARGIN_S))
     last = num_samples(utterance.words[-1].end_s + _MARGIN_S)
     shift_s = first / SAMPLE_RATE_HZ
-    words = [SpokenWord(text=word.text, start_s=word.start_s - shift_s, end_s=word.end_s - shift_s) for word in utterance.words]
+    words = [Word(text=word.text, start_s=word.start_s - shift_s, end_s=word.end_s - shift_s) for word in utterance.words]
     return Utterance(samples=utterance.samples[first:last], words=tuple(words))

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from stt_ft.audio.files import read_audio
-from stt_ft.audio.synthesis import SpokenWord, Utterance, add_noise
+from stt_ft.audio.synthesis import Utterance, add_noise
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 from stt_ft.text.prompts import Manner, pauses, spoken_digits
@@ -68,7 +69,7 @@ class SpokenDigits:
         for digit, gap_s in zip(digits, (*gaps_s, TAIL_S), strict=True):
             take = self.take(speaker, digit, rng)
             start_s, end_s = samples_to_s(begin), samples_to_s(begin + len(take))
-            words.append(SpokenWord(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=end_s))
+            words.append(Word(text=ENGLISH_DIGITS[int(digit)], start_s=start_s, end_s=end_s))
             pieces += [take, np.zeros(num_samples(gap_s), dtype=np.float32)]
             begin += len(take) + len(pieces[-1])
         samples = np.concatenate(pieces)

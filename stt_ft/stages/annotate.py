@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from stt_ft.align.batch import AlignmentResult, Work
+    from stt_ft.align.aligner import AlignmentResult, Work
     from stt_ft.core.manifest import Clip, Dataset
 
 
@@ -42,7 +42,8 @@ def annotate(
     """
     import os
 
-    from stt_ft.align.batch import shard_of, work_named
+    from stt_ft.align import work_named
+    from stt_ft.align.aligner import shard_of
     from stt_ft.core.errors import CheckFailed
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
@@ -72,8 +73,8 @@ def annotate(
 
 def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], list[AlignmentResult]]:
     """Annotate the clips that need it; return the faults by clip, and what was found in those that were annotated now."""
-    from stt_ft.align.annotation import annotated, known_sidecar, provenance_of
-    from stt_ft.align.batch import AlignmentJob
+    from stt_ft.align.aligner import AlignmentJob
+    from stt_ft.align.sidecars import annotated, known_sidecar, provenance_of
     from stt_ft.core.errors import DatasetError
     from stt_ft.core.progress import say, track
 
@@ -110,8 +111,8 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
 
 def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> None:
     """Let a second aligner time the spoken words of `clips`, keep its times in their sidecars, and count the words in dispute."""
-    from stt_ft.align.annotation import provenance_of, verified
-    from stt_ft.align.batch import AlignmentJob
+    from stt_ft.align.aligner import AlignmentJob
+    from stt_ft.align.sidecars import provenance_of, verified
     from stt_ft.core.doubts import disputes_of, spoken_words_of
     from stt_ft.core.progress import say, track
 

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from stt_ft.align.aligned_word import Aligner
+    from stt_ft.align.aligner import Aligner
     from stt_ft.core.manifest import Sidecar
 
 
@@ -33,7 +33,7 @@ def convert(
         dry_run: show the changes and write nothing.
         realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
     """
-    from stt_ft.align.spoken_sidecar import spoken_sidecar
+    from stt_ft.align.sidecars import spoken_sidecar
     from stt_ft.audio.files import read_audio
     from stt_ft.core.errors import CheckFailed, DatasetError, SttFtError
     from stt_ft.core.manifest import Dataset

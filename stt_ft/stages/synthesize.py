@@ -156,8 +156,8 @@ def _engine(
     import dataclasses
     from pathlib import Path
 
-    from stt_ft.align.batch import work_named
-    from stt_ft.align.known_words import KnownWords
+    from stt_ft.align import work_named
+    from stt_ft.align.aligner import KnownWords
     from stt_ft.core.errors import ConfigError
     from stt_ft.simulation.casting import ACCENTS_OF, SYNTHETIC_CAST
     from stt_ft.simulation.engines import AlignedEngine, EspeakEngine, PiperSpeaker, ProgramSpeaker

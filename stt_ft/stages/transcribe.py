@@ -43,8 +43,7 @@ def transcribe(
         batch_size: files listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
-    from stt_ft.audio.files import read_audio
-    from stt_ft.audio.sound_paths import sound_files
+    from stt_ft.audio.files import read_audio, sound_files
     from stt_ft.core.errors import ConfigError
     from stt_ft.model.transcriber import Transcriber
 
@@ -99,7 +98,7 @@ def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> No
     from stt_ft.core.progress import say
     from stt_ft.text.captions import captions, to_srt
 
-    lines = captions([(word.text, word.start_s, word.end_s) for word in transcript.words])
+    lines = captions(transcript.words)
     if printed:
         print(to_srt(lines), end="")
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stt_ft.core.manifest import Word
+
 MAX_CHARACTERS = 42
 """Characters of a caption: one line of a subtitle (Netflix's and the BBC's limits are 42 and 37)."""
 
@@ -25,18 +27,19 @@ class Caption:
     end_s: float
 
 
-def captions(words: Sequence[tuple[str, float, float]]) -> list[Caption]:
-    """Gather `words` (text, start, end in seconds, in order) into captions that never overlap."""
-    lines: list[list[tuple[str, float, float]]] = []
+def captions(words: Sequence[Word]) -> list[Caption]:
+    """Gather `words`, which are in order of time, into captions that never overlap."""
+    lines: list[list[Word]] = []
     for word in words:
         if not lines or _begins_anew(lines[-1], word):
             lines.append([])
         lines[-1].append(word)
     made = []
     for index, line in enumerate(lines):
-        next_start_s = lines[index + 1][0][1] if index + 1 < len(lines) else float("inf")
-        end_s = min(max(max(end_s for _, _, end_s in line), line[0][1] + MIN_SHOWN_S), max(next_start_s, line[0][1]))
-        made.append(Caption(text=" ".join(text for text, _, _ in line), start_s=line[0][1], end_s=end_s))
+        start_s = line[0].start_s
+        next_start_s = lines[index + 1][0].start_s if index + 1 < len(lines) else float("inf")
+        end_s = min(max(max(word.end_s for word in line), start_s + MIN_SHOWN_S), max(next_start_s, start_s))
+        made.append(Caption(text=" ".join(word.text for word in line), start_s=start_s, end_s=end_s))
     return made
 
 
@@ -45,10 +48,10 @@ def to_srt(lines: Sequence[Caption]) -> str:
     return "".join(f"{number}\n{_clock(line.start_s)} --> {_clock(line.end_s)}\n{line.text}\n\n" for number, line in enumerate(lines, 1))
 
 
-def _begins_anew(line: Sequence[tuple[str, float, float]], word: tuple[str, float, float]) -> bool:
-    text, start_s, end_s = word
-    num_characters = sum(len(one) + 1 for one, _, _ in line) + len(text)
-    return num_characters > MAX_CHARACTERS or start_s - line[-1][2] > MAX_GAP_S or end_s - line[0][1] > MAX_CAPTION_S
+def _begins_anew(line: Sequence[Word], word: Word) -> bool:
+    num_characters = sum(len(one.text) + 1 for one in line) + len(word.text)
+    is_late = word.start_s - line[-1].end_s > MAX_GAP_S or word.end_s - line[0].start_s > MAX_CAPTION_S
+    return num_characters > MAX_CHARACTERS or is_late
 
 
 def _clock(time_s: float) -> str:

@@ -14,31 +14,24 @@ from dataclasses import dataclass, field
 
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 
-_NUMBER_KINDS: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...] = (
+_NUMBER_KINDS = (
     (
-        "order",
-        (
-            "order number",
-            "my order number is",
-            "the order number is",
-            "please check order number",
-            "i am calling about order number",
-            "it is order number",
-        ),
+        ("order number", "my order number is", "the order number is", "please check order number", "i am calling about order number",
+         "it is order number"),
         (7, 7, 7, 8, 6, 5),
     ),
-    ("location", ("location code", "the location code is", "my location code is", "please look up location code"), (6, 6, 6, 5, 7, 4)),
+    (("location code", "the location code is", "my location code is", "please look up location code"), (6, 6, 6, 5, 7, 4)),
     (
-        "phone",
         ("my phone number is", "the phone number is", "you can call me at", "please call me back on", "my number is"),
         (10, 10, 10, 7, 8, 9),
     ),
     (
-        "reference",
         ("the code is", "the reference is", "my account number is", "the ticket number is", "customer number", "the pin is"),
         (3, 4, 5, 6, 8, 9),
     ),
-)
+)  # fmt: skip
+"""For each kind of number, how it is announced and how many digits it has."""
+
 _AFTER_NUMBER = ("please", "thank you", "for the delivery", "and it is late", "can you check it", "from last week")
 
 _PEOPLE = (
@@ -74,51 +67,23 @@ _REQUESTS = (
     "we are waiting for",
 )  # fmt: skip
 _SHORT_NUMBERS = (
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "eight",
-    "ten",
-    "twelve",
-    "fifteen",
-    "twenty",
-    "twenty three",
-    "thirty",
-    "forty five",
+    "two", "three", "four", "five", "six", "eight", "ten", "twelve", "fifteen", "twenty", "twenty three", "thirty", "forty five",
     "sixty",
-)
+)  # fmt: skip
 _COUNTED = ("boxes", "tickets", "minutes", "people", "pages", "bottles", "chairs", "days", "miles", "letters")
 _ASIDES = ("hello", "good morning", "yes", "no", "well", "okay", "excuse me", "thanks", "of course", "sorry")
 _STATES = (
-    "quite busy",
-    "very tired",
-    "still open",
-    "almost ready",
-    "much cheaper",
-    "completely full",
-    "rather quiet",
-    "too small",
-    "really nice",
-    "out today",
-)
+    "quite busy", "very tired", "still open", "almost ready", "much cheaper", "completely full", "rather quiet", "too small",
+    "really nice", "out today",
+)  # fmt: skip
 _NUMBERED_PLACES = (
     "i am in room", "please come to gate", "we are waiting at table", "take bus", "it is on platform", "look in aisle",
     "bring it to counter", "they live on floor", "he is in seat", "the parcel is in locker",
 )  # fmt: skip
 _SUBJECTS = (
-    "the shop",
-    "the train",
-    "the weather",
-    "your service",
-    "the new building",
-    "our house",
-    "the restaurant",
-    "this road",
-    "the music",
-    "the food",
-)
+    "the shop", "the train", "the weather", "your service", "the new building", "our house", "the restaurant", "this road",
+    "the music", "the food",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +121,13 @@ class Prompt:
         return " ".join([*self.words[:start], self.digits, *self.words[end:]])
 
     def is_inside_number(self, index: int) -> bool:
-        """Say whether the gap before word `index` lies between two words of one number."""
+        """Return whether the gap before word `index` lies between two words of one number."""
         first = () if self.number_span is None else (self.number_span,)
         return any(start < index < end for start, end in (*first, *self.other_numbers))
 
 
 def belongs_to(digits: str, share: int, shares: int = 5) -> bool:
-    """Say whether a digit string falls into `share` of `shares` equal, disjoint parts of all digit strings, so that splits never meet."""
+    """Return whether a digit string falls into `share` of `shares` equal, disjoint parts of all of them, so that splits never meet."""
     return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % shares == share
 
 
@@ -184,7 +149,7 @@ def number_prompt(
         spoken_zero_and_double: whether "oh" for zero and "double five" may occur.
     """
     while True:
-        _, carriers, lengths = rng.choice(_NUMBER_KINDS)
+        carriers, lengths = rng.choice(_NUMBER_KINDS)
         length = rng.choice(lengths)
         if not min_digits <= length <= max_digits:
             continue

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stt_ft.core.errors import TextError
-from stt_ft.text import english, french
 from stt_ft.text.digit_words import is_digit_word
 from stt_ft.text.language import Language
+from stt_ft.text.languages import english, french
 from stt_ft.text.lattice import Arc, Lattice, also, chain, either, fixed, or_else
 from stt_ft.text.quantities import Reader, amount_lattice, amount_ways
 
@@ -59,9 +59,9 @@ class SpokenToken:
 def language_named(name: str) -> Language:
     """Return the language `en`, `fr`, `fr-be` or `fr-ch`; raises `TextError` for any other."""
     if name == "en":
-        return english.language()
+        return english()
     if name.partition("-")[0] == "fr" and name in LANGUAGES:
-        return french.language(name.partition("-")[2] or "fr")
+        return french(name.partition("-")[2] or "fr")
     raise TextError(f"numbers cannot be read aloud in language {name!r}; languages are {', '.join(LANGUAGES)}")
 
 

@@ -1,4 +1,4 @@
-"""Habits of writing: capitals, commas and full stops, laid over plain words by their place. Pure.
+"""Habits of writing, laid over plain words by their place: capitals, commas, full stops; and words without them, to be compared. Pure.
 
     WrittenStyle(capital=True, commas=True, stop=True).write(["one", "two", "nine"], [True] * 3) == ["One,", "two,", "nine."]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -21,6 +22,11 @@ SENTENCE_ENDS = (".", "?", "!", "\u2026")
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")  # "a.m" of "a.m."
 _MARKS = ".,;:?!\u2026"
 _I_FORMS = frozenset(f"i{rest}" for rest in ("", *(f"{mark}{rest}" for mark in "'\u2019" for rest in ("m", "d", "ll", "ve"))))
+
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+_APOSTROPHES = re.compile("[\u2018\u2019\u02bc\u0060\u00b4\uff07]")
+_WORD = re.compile(r"(?:\d+(?:\.\d+)+)|(?:[^\W_]|[\u0300-\u036f])+(?:'(?:[^\W_]|[\u0300-\u036f])+)*'?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +113,18 @@ def plain_words(words: Sequence[str], in_number: Sequence[bool]) -> list[str]:
 def ends_sentence(word: str) -> bool:
     """Return whether `word` is written with a mark after it that ends a sentence; closing quotes and brackets may follow the mark."""
     return word.rstrip("\"'\u201d\u2019)]\u00bb ").endswith(SENTENCE_ENDS)
+
+
+def scoring_words(text: str) -> list[str]:
+    """Return the words of a transcript in the form in which transcripts are compared: lower case, no punctuation, numbers as written.
+
+    Whisper's EnglishTextNormalizer turns "one two nine" into "129" and so hides the very thing that this project changes. Here words stay
+    words and glyphs stay glyphs: "one two nine" and "129" are different, and count as errors against each other. Hyphens and other marks
+    part words; apostrophes inside a word stay; "1,296" is "1296".
+    """
+    text = _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text).lower())
+    text = _DECIMAL_COMMA.sub(".", _THOUSANDS.sub("", text))
+    return [word.rstrip("'") for word in _WORD.findall(text)]
 
 
 def _without_marks(word: str) -> str:

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from stt_ft.align.batch import AlignmentJob, AlignmentResult, SphinxWork
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import read_audio, resample, write_wav
-from stt_ft.audio.synthesis import SpokenWord
 from stt_ft.core.atomic import write_text
-from stt_ft.core.manifest import Dataset
+from stt_ft.core.manifest import Dataset, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
@@ -54,7 +54,7 @@ class Clip:
     """A sound whose words and times are known; `script` is what an aligner is given."""
 
     path: Path
-    words: tuple[SpokenWord, ...]
+    words: tuple[Word, ...]
     script: str
 
 
@@ -111,7 +111,7 @@ def simulated_talk(folder: Path, count: int, seed: int) -> Iterator[tuple[str, l
         plan = TakePlan(split="heldout", kind=kind, count=count, cast=HELDOUT_CAST, min_digits=6, max_digits=10)
         clips = []
         for clip in write_takes(data, plan, seed=seed, used_digits=set(), with_times=True):
-            words = tuple(SpokenWord(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in data.read_sidecar(clip).alignments)
+            words = tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in data.read_sidecar(clip).alignments)
             clips.append(Clip(path=data.audio_path(clip), words=words, script=" ".join(word.text for word in words)))
         yield f"simulated, {'numbers' if kind == 'number' else 'sentences'}", clips
 
@@ -125,7 +125,7 @@ def read_sentences(folder: Path) -> Iterator[tuple[str, list[Clip]]]:
             for entry in json.loads(path.read_text())["w"]
             if not entry["t"].startswith(("<", "["))
         ]
-        words = tuple(SpokenWord(text=text.partition("(")[0], start_s=start_s, end_s=end_s) for text, start_s, end_s in said)
+        words = tuple(Word(text=text.partition("(")[0], start_s=start_s, end_s=end_s) for text, start_s, end_s in said)
         clips.append(Clip(path=path.with_suffix(".wav"), words=words, script=" ".join(word.text for word in words)))
     yield "LibriVox sentences", clips
 
@@ -152,7 +152,7 @@ def _times(result: AlignmentResult, clip: Clip) -> Times:
         (text, start_s, end_s)
         for word in result.words
         for text, start_s, end_s in (
-            [(one.text, one.start_s, one.end_s) for one in word.spoken] if word.spoken else [(word.written, word.start_s, word.end_s)]
+            [(one.text, one.start_s, one.end_s) for one in word.spoken] if word.spoken else [(word.text, word.start_s, word.end_s)]
         )
     ]
     is_right = [_plain(text) for text, _, _ in said] == [_plain(word.text) for word in clip.words]

@@ -30,7 +30,7 @@ import whisper
 from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import get_tokenizer
 
-from stt_ft.align.batch import AlignmentJob
+from stt_ft.align.aligner import AlignmentJob
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.files import read_audio, resample
 from stt_ft.core.atomic import write_text

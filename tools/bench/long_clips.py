@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stt_ft.align.batch import AlignmentJob, AlignmentResult
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.audio.synthesis import Synthesizer, add_noise

@@ -15,11 +15,13 @@ import soundfile
 import soxr
 from offset_sounds import PEOPLE, REPOSITORY, SIMULATED, Offsets, Sounds, Take, delay_samples, digits_folder, in_ms
 
-from stt_ft.align.batch import AlignmentJob, SphinxWork
+from stt_ft.align.aligner import AlignmentJob
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.channel import add_noise, phone_line
 from stt_ft.audio.files import change_speed, read_audio, resample, write_wav
-from stt_ft.audio.synthesis import SpokenWord, Synthesizer, Utterance, insert_silence
+from stt_ft.audio.synthesis import Synthesizer, Utterance, insert_silence
+from stt_ft.core.manifest import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.pages.offline_page import PageSounds
 from stt_ft.simulation.casting import HELDOUT_CAST
@@ -92,7 +94,7 @@ def _inserted_s() -> list[float]:
     sound = np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
     for number, begin_s in enumerate(begins_s, start=1):
         sound[round(begin_s * SAMPLE_RATE_HZ)] = number / 4
-    words = tuple(SpokenWord(text="one", start_s=begin_s, end_s=begin_s + 0.3) for begin_s in begins_s)
+    words = tuple(Word(text="one", start_s=begin_s, end_s=begin_s + 0.3) for begin_s in begins_s)
     moved = insert_silence(Utterance(samples=sound, words=words), {1: 0.4321, 2: 1.1}, lead_s=0.3333, tail_s=0.2)
     return [at / SAMPLE_RATE_HZ - word.start_s for at, word in zip(np.flatnonzero(moved.samples), moved.words, strict=True)]
 

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from num2words import num2words
 
-from stt_ft.align.annotation import annotated
-from stt_ft.align.batch import AlignmentJob, AlignmentResult, SphinxWork, Work
-from stt_ft.align.spoken_sidecar import spoken_sidecar
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, Work
+from stt_ft.align.sidecars import annotated, spoken_sidecar
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.audio.channel import add_noise, phone_line
 from stt_ft.audio.files import read_audio, resample, write_wav
 from stt_ft.core.atomic import write_text
@@ -36,7 +36,7 @@ from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import SttFtError
 from stt_ft.core.manifest import Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
-from stt_ft.text.scoring_form import scoring_words
+from stt_ft.text.written_style import scoring_words
 
 RESULTS = Path(__file__).parent / "results"
 VOICES = ("joe", "heart")

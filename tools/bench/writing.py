@@ -30,9 +30,8 @@ import torch
 import whisper
 from whisper.decoding import DecodingTask
 
-from stt_ft.align.whisper_aligner import trusted
 from stt_ft.align.whisper_model import WhisperModel
-from stt_ft.align.whisper_writing import Writer
+from stt_ft.align.whisper_writing import Writer, trusted
 from stt_ft.audio.files import read_audio, resample
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import SttFtError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import real
 
-from stt_ft.align.annotation import annotated
-from stt_ft.align.batch import AlignmentJob, SphinxWork, Work
-from stt_ft.align.spoken_sidecar import spoken_sidecar
+from stt_ft.align.aligner import AlignmentJob, Work
+from stt_ft.align.sidecars import annotated, spoken_sidecar
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.files import write_wav
 from stt_ft.core.manifest import Sidecar

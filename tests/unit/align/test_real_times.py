@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from stt_ft.align.batch import AlignmentJob, SphinxWork
+from stt_ft.align.aligner import AlignmentJob
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
-from stt_ft.align.whisper_model import Reading, WhisperModel
+from stt_ft.align.whisper_model import DecoderOutput, WhisperModel
 from stt_ft.audio.channel import phone_line
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
@@ -91,9 +92,11 @@ def test_attention_rows_taken_one_place_late_are_seen(
     work = WhisperWork(str(tiny_en), language="en", device="cpu", batch_size=6)
     read = WhisperModel.read
 
-    def one_place_late(self: WhisperModel, *arguments: Any, **options: Any) -> list[Reading]:
+    def one_place_late(self: WhisperModel, *arguments: Any, **options: Any) -> list[DecoderOutput]:
         readings = read(self, *arguments, **options)
-        return [Reading(scores=torch.cat([one.scores[:, 1:], one.scores[:, -1:]], dim=1), log_probs=one.log_probs) for one in readings]
+        return [
+            DecoderOutput(scores=torch.cat([one.scores[:, 1:], one.scores[:, -1:]], dim=1), log_probs=one.log_probs) for one in readings
+        ]
 
     monkeypatch.setattr(WhisperModel, "read", one_place_late)
     onset_ms, _ = errors_ms(work, numbers, tmp_path)

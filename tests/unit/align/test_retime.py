@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.align.retime import LEAST_WORD_S, Timed, divide_by_syllables, fit_into_span, num_syllables, widen
+from stt_ft.align.sidecars import LEAST_WORD_S, divide_by_syllables, fit_into_span, num_syllables, widen
 from stt_ft.core.errors import AlignmentError
+from stt_ft.core.manifest import Word
 
 WORDS = st.lists(st.sampled_from(["one", "seven", "zero", "oh", "double", "quatre", "x"]), min_size=1, max_size=12)
 TIMES = st.floats(-5, 60, allow_nan=False)
 
 
-def assert_in_order(timed: list[Timed], start_s: float, end_s: float) -> None:
+def assert_in_order(timed: list[Word], start_s: float, end_s: float) -> None:
     edges = [start_s] + [edge for word in timed for edge in (word.start_s, word.end_s)] + [end_s]
     assert all(before <= after + 1e-9 for before, after in itertools.pairwise(edges))
     assert all(word.end_s - word.start_s >= LEAST_WORD_S - 1e-9 for word in timed)
@@ -39,12 +40,14 @@ def test_division_gives_longer_words_more_time() -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=12), st.floats(0, 50), st.floats(0.15, 10))
 def test_any_times_are_fitted_into_the_span(times: list[tuple[float, float]], start_s: float, length_s: float) -> None:
-    fitted = fit_into_span([Timed(str(index), *pair) for index, pair in enumerate(times)], start_s, start_s + length_s)
+    fitted = fit_into_span(
+        [Word(text=str(index), start_s=begin_s, end_s=stop_s) for index, (begin_s, stop_s) in enumerate(times)], start_s, start_s + length_s
+    )
     assert_in_order(fitted, start_s, start_s + length_s)
 
 
 def test_times_that_fit_are_left_as_they_are() -> None:
-    words = [Timed("a", 1.0, 1.2), Timed("b", 1.3, 1.5)]
+    words = [Word(text="a", start_s=1.0, end_s=1.2), Word(text="b", start_s=1.3, end_s=1.5)]
     assert fit_into_span(words, 0.9, 2.0) == words
 
 

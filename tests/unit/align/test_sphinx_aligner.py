@@ -7,9 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from stt_ft.align.pronunciations import by_rule
-from stt_ft.align.script import align_script
-from stt_ft.align.sphinx_aligner import SphinxAligner
+from stt_ft.align.aligner import ScriptWord, script_tokens, script_words
+from stt_ft.align.sphinx_aligner import SphinxAligner, pronounced
 from stt_ft.audio.synthesis import Synthesizer, Utterance, add_noise, insert_silence
 from stt_ft.core.errors import AlignmentError
 from stt_ft.text.lattice import either, fixed
@@ -45,6 +44,11 @@ def say(synthesizer: Synthesizer, words: str, voice: str, rng: random.Random) ->
     return Utterance(samples=noisy, words=spoken.words)
 
 
+def align_script(aligner: SphinxAligner, spoken: Utterance, script: str) -> tuple[ScriptWord, ...]:
+    tokens = script_tokens(script, language="en")
+    return script_words(tokens, *aligner.align_with_rivals(spoken.samples, [token.lattice for token in tokens]))
+
+
 def test_onsets_are_those_of_the_synthesiser(synthesizer: Synthesizer, aligner: SphinxAligner) -> None:
     rng = random.Random(4)
     errors_s: list[float] = []
@@ -60,8 +64,8 @@ def test_onsets_are_those_of_the_synthesiser(synthesizer: Synthesizer, aligner: 
 
 def test_a_written_number_is_one_entry_that_holds_its_words(synthesizer: Synthesizer, aligner: SphinxAligner) -> None:
     spoken = say(synthesizer, "order number one two nine six eight zero three please", "en-us+m1", random.Random(1))
-    words = align_script(aligner, spoken.samples, "order number 1296803, please", language="en")
-    assert [word.written for word in words] == ["order", "number", "1296803,", "please"]
+    words = align_script(aligner, spoken, "order number 1296803, please")
+    assert [word.text for word in words] == ["order", "number", "1296803,", "please"]
     number = words[2]
     assert number.spoken is not None
     assert [word.text for word in number.spoken] == ["one", "two", "nine", "six", "eight", "zero", "three"]
@@ -84,7 +88,7 @@ def test_a_written_number_is_one_entry_that_holds_its_words(synthesizer: Synthes
 def test_the_reading_that_was_said_is_chosen(synthesizer: Synthesizer, aligner: SphinxAligner, said: str, written: str) -> None:
     spoken = synthesizer.speak(said, voice="en-us+m1", words_per_minute=150)  # of six voices one of the clearest
     script = " ".join([*said.split()[:3], written])
-    *_, number = align_script(aligner, spoken.samples, script, language="en")
+    *_, number = align_script(aligner, spoken, script)
     assert number.spoken is not None
     assert [word.text for word in number.spoken] == said.split()[3:]
 
@@ -128,12 +132,12 @@ def test_silence_and_nothing_do_not_crash(aligner: SphinxAligner) -> None:
     [("blip", "B L IH P"), ("shade", "SH EY D"), ("xyz", "K S IY Z"), ("btw", "B IY T IY D AH B AH L Y UW"), ("é", "IY")],
 )
 def test_pronunciations_by_rule(word: str, phones: str) -> None:
-    assert by_rule(word) == phones
+    assert pronounced(word) == phones
 
 
 @pytest.mark.parametrize("word", ["", "日本", "a1", "-"])
 def test_no_pronunciation_without_latin_letters(word: str) -> None:
-    assert by_rule(word) is None
+    assert pronounced(word) is None
 
 
 def test_the_reading_that_came_second_is_told_with_its_lead_and_never_the_one_chosen(
@@ -143,9 +147,8 @@ def test_the_reading_that_came_second_is_told_with_its_lead_and_never_the_one_ch
     samples = insert_silence(spoken, {}, lead_s=0.3, tail_s=0.3).samples
     ways = [("twelve", "zero", "four"), ("one", "two", "oh", "four"), ("twelve", "oh", "four"), ("five", "hundred", "eighty")]
     clear = [fixed(["room"]), either(ways)]
-    said = [[word.text for word in words] for words in aligner.align(samples, clear)]
-    assert said[1] == ["twelve", "oh", "four"]
-    no_rival, rival = aligner.rivals(samples, clear, said)
+    aligned, (no_rival, rival) = aligner.align_with_rivals(samples, clear)
+    assert [word.text for word in aligned[1]] == ["twelve", "oh", "four"]
     assert no_rival is None
     assert rival is not None
     assert rival.words in ways
@@ -153,7 +156,6 @@ def test_the_reading_that_came_second_is_told_with_its_lead_and_never_the_one_ch
     assert rival.lead > 20
     assert not rival.is_close
     homophones = [fixed(["room"]), either([("twelve", "oh", "four"), ("twelve", "oh", "for")])]
-    said = [[word.text for word in words] for words in aligner.align(samples, homophones)]
-    _, rival = aligner.rivals(samples, homophones, said)
+    _, (_, rival) = aligner.align_with_rivals(samples, homophones)
     assert rival is not None
     assert rival.is_close

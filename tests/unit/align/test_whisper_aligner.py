@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from stt_ft.align import calibration, whisper_hearing
-from stt_ft.align.batch import AlignmentJob
-from stt_ft.align.calibration import MEASURED
-from stt_ft.align.readings import Choice
+from stt_ft.align import whisper_heads, whisper_hearing
+from stt_ft.align.aligner import AlignmentJob
 from stt_ft.align.whisper_aligner import WhisperWork
+from stt_ft.align.whisper_heads import MEASURED
+from stt_ft.align.whisper_hearing import Choice
 from stt_ft.align.whisper_model import WhisperModel
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
@@ -42,8 +42,8 @@ def test_a_batch_gives_what_single_clips_give(small_whisper: Path, jobs: list[Al
     together = list(work(small_whisper).results(jobs))
     alone = list(work(small_whisper, batch_size=1).results(jobs))
     for one, other in zip(together, alone, strict=True):
-        assert [(word.written, word.start_s, word.end_s) for word in one.words] == [
-            (word.written, word.start_s, word.end_s) for word in other.words
+        assert [(word.text, word.start_s, word.end_s) for word in one.words] == [
+            (word.text, word.start_s, word.end_s) for word in other.words
         ]
         np.testing.assert_allclose([word.confidence for word in one.words], [word.confidence for word in other.words], rtol=1e-3)
 
@@ -60,11 +60,11 @@ def test_times_are_in_order_and_inside_the_clip(small_whisper: Path, jobs: list[
 
 def test_the_script_is_respected_and_numbers_keep_their_words(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
     first, second, third = work(small_whisper).results(jobs)
-    assert [word.written for word in first.words] == ["order", "number", "1296803,", "please"]
+    assert [word.text for word in first.words] == ["order", "number", "1296803,", "please"]
     assert first.words[2].spoken is not None
     assert len(first.words[2].spoken) >= 4
-    assert [word.written for word in second.words] == ["the", "pin", "is", "4051"]
-    assert [word.written for word in third.words] == ["hello", "world"]
+    assert [word.text for word in second.words] == ["the", "pin", "is", "4051"]
+    assert [word.text for word in third.words] == ["hello", "world"]
 
 
 def test_without_a_script_whisper_writes_one_or_says_why_not(small_whisper: Path, jobs: list[AlignmentJob]) -> None:
@@ -84,12 +84,12 @@ def test_a_misread_digit_is_flagged_with_both_texts(small_whisper: Path, jobs: l
     read = WhisperModel.read
 
     def sure(self: WhisperModel, features: torch.Tensor, texts: list[list[int]]) -> list:
-        readings = read(self, features, texts)
-        for reading in readings:
-            reading.log_probs.fill_(-20.0)
-            for place, word in enumerate(expected[: len(reading.log_probs)]):
-                reading.log_probs[place, self.tokenizer.encode(f" {word}")[0]] = 0.0
-        return readings
+        outputs = read(self, features, texts)
+        for output in outputs:
+            output.log_probs.fill_(-20.0)
+            for place, word in enumerate(expected[: len(output.log_probs)]):
+                output.log_probs[place, self.tokenizer.encode(f" {word}")[0]] = 0.0
+        return outputs
 
     monkeypatch.setattr(WhisperModel, "read", sure)
     monkeypatch.setattr(whisper_hearing, "choose_readings", plain_readings)
@@ -125,13 +125,17 @@ def test_a_checkpoint_is_measured_once_and_measured_anew_when_it_is_another(smal
     other = tmp_path / "small.pt"
     other.write_bytes(small_whisper.read_bytes() + b" ")
     (tmp_path / kept.name).write_text(kept.read_text())
-    assert calibration._kept(tmp_path / kept.name, WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))) is not None
+    assert (
+        whisper_heads._kept(tmp_path / kept.name, WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))) is not None
+    )
     changed = WhisperModel(str(other), language="en", device=torch.device("cpu"))
-    assert calibration._kept(tmp_path / kept.name, changed) is None
+    assert whisper_heads._kept(tmp_path / kept.name, changed) is None
     kept_text = kept.read_text()
     for spoiled in ("", "{}", kept_text[:100], kept_text.replace("measured 1", "measured 0")):
         (tmp_path / kept.name).write_text(spoiled)
-        assert calibration._kept(tmp_path / kept.name, WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))) is None
+        assert (
+            whisper_heads._kept(tmp_path / kept.name, WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))) is None
+        )
 
 
 def test_without_a_synthesiser_the_known_heads_are_read_and_a_message_says_so(
@@ -140,7 +144,7 @@ def test_without_a_synthesiser_the_known_heads_are_read_and_a_message_says_so(
     def missing() -> None:
         raise MissingExtra("espeakng-loader", "synth", "speech synthesis")
 
-    monkeypatch.setattr(calibration, "Synthesizer", missing)
+    monkeypatch.setattr(whisper_heads, "Synthesizer", missing)
     path = tmp_path / "alone.pt"
     path.write_bytes(small_whisper.read_bytes())
     assert work(path).provenance["attention"] == "known heads"

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from stt_ft.align.attention import LAGS, AttentionWeights
-from stt_ft.align.batch import AlignmentJob
+from stt_ft.align.aligner import AlignmentJob
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.align.whisper_hearing import mismatch_of
-from stt_ft.align.whisper_long import listen_long
-from stt_ft.align.whisper_model import FRAMES_PER_S, WINDOW_S, Reading
+from stt_ft.align.whisper_long import align_long
+from stt_ft.align.whisper_model import FRAMES_PER_S, LAGS, WINDOW_S, AttentionWeights, DecoderOutput
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import SAMPLE_RATE_HZ
@@ -73,10 +72,10 @@ class KnowingModel:
         whole = [index for index in dict.fromkeys(sounding[sounding >= 0]) if (sounding == index).sum() >= WORD_S * FRAMES_PER_S - 2]
         return [self.misread.get(index, self.words[index]) for index in whole], whole
 
-    def read(self, features: torch.Tensor, texts: list[list[int]]) -> list[Reading]:
+    def read(self, features: torch.Tensor, texts: list[list[int]]) -> list[DecoderOutput]:
         return [self._read(row[:, 0].numpy(), text) for row, text in zip(features, texts, strict=True)]
 
-    def _read(self, levels: np.ndarray, text: list[int]) -> Reading:
+    def _read(self, levels: np.ndarray, text: list[int]) -> DecoderOutput:
         sounding = np.round(levels * 1000).astype(int) - LOWEST  # [F]
         words, whole = self.heard(levels)
         expected = [self.ids[word] for word in words]
@@ -92,7 +91,7 @@ class KnowingModel:
         scores = torch.zeros(1, len(text) + 1, len(levels))
         for place in range(min(len(text), len(whole))):
             scores[0, place, sounding == whole[place]] = 20.0
-        return Reading(scores=scores, log_probs=log_probs)
+        return DecoderOutput(scores=scores, log_probs=log_probs)
 
 
 def names(count: int) -> list[str]:
@@ -124,7 +123,7 @@ def test_every_word_is_found_where_it_was_planted(tail_s: float) -> None:
     words = names(100)
     samples, starts_s = clip(len(words), tail_s=tail_s)
     model: Any = KnowingModel(words)
-    heard = listen_long(model, samples, tokens(words), language="en")
+    heard = align_long(model, samples, tokens(words), language="en")
     assert [one.text for timed in heard.timed for one in timed] == words
     assert heard.left_out == ()
     np.testing.assert_allclose([timed[0].start_s for timed in heard.timed], starts_s, atol=0.03)
@@ -135,7 +134,7 @@ def test_where_nobody_pauses_the_words_at_a_cut_are_heard_again_whole() -> None:
     words = names(100)
     samples, starts_s = clip(len(words), gap_s=(0.02, 0.06))
     model: Any = KnowingModel(words)
-    heard = listen_long(model, samples, tokens(words), language="en")
+    heard = align_long(model, samples, tokens(words), language="en")
     assert [one.text for timed in heard.timed for one in timed] == words
     np.testing.assert_allclose([timed[0].start_s for timed in heard.timed], starts_s, atol=0.06)
 
@@ -145,7 +144,7 @@ def test_words_that_nobody_says_are_left_out_by_their_place_and_the_rest_is_kept
     samples, starts_s = clip(len(said))
     script = [*said[:40], "four", "five", "nine", "two", *said[40:]]
     model: Any = KnowingModel(said)
-    heard = listen_long(model, samples, tokens(script), language="en")
+    heard = align_long(model, samples, tokens(script), language="en")
     assert heard.timed[40:44] == [[]] * 4
     kept = [*heard.timed[:40], *heard.timed[44:]]
     np.testing.assert_allclose([timed[0].start_s for timed in kept], starts_s, atol=0.03)
@@ -158,7 +157,7 @@ def test_speech_that_the_script_lacks_is_left_out_by_its_times_and_the_rest_is_k
     said = names(80)
     samples, starts_s = clip(len(said))
     model: Any = KnowingModel(said)
-    heard = listen_long(model, samples, tokens([*said[:30], *said[36:]]), language="en")
+    heard = align_long(model, samples, tokens([*said[:30], *said[36:]]), language="en")
     kept_s = [timed[0].start_s for timed in heard.timed]
     np.testing.assert_allclose(kept_s, [*starts_s[:30], *starts_s[36:]], atol=0.03)
     (stretch,) = heard.left_out
@@ -170,7 +169,7 @@ def test_a_misread_digit_far_into_the_clip_is_flagged_once() -> None:
     words = [*names(60), "four", "five"]
     samples, _ = clip(len(words))
     model: Any = KnowingModel(words, misread={60: "nine"})
-    mismatch = mismatch_of("the script", listen_long(model, samples, tokens(words), language="en").expected)
+    mismatch = mismatch_of("the script", align_long(model, samples, tokens(words), language="en").expected)
     assert mismatch is not None
     assert mismatch["heard"].split()[-3:] == [words[59], "nine", "five"]
     assert mismatch["heard"].count("nine") == 1
@@ -181,13 +180,13 @@ def test_another_text_is_refused() -> None:
     samples, _ = clip(len(said))
     model: Any = KnowingModel(said)
     with pytest.raises(AlignmentError, match=r"the script does not fit the sound: 0 of its 33 words are heard"):
-        listen_long(model, samples, tokens(["four"] * 3 + ["five", "nine", "two"] * 10), language="en")
+        align_long(model, samples, tokens(["four"] * 3 + ["five", "nine", "two"] * 10), language="en")
 
 
 def test_silence_is_refused() -> None:
     model: Any = KnowingModel(names(5))
     with pytest.raises(AlignmentError):
-        listen_long(model, np.zeros(60 * SAMPLE_RATE_HZ, dtype=np.float32), tokens(names(5)), language="en")
+        align_long(model, np.zeros(60 * SAMPLE_RATE_HZ, dtype=np.float32), tokens(names(5)), language="en")
 
 
 def test_a_minute_of_numbers_by_a_person_is_aligned_and_the_number_not_said_is_named(

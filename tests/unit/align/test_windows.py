@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from stt_ft.align.windows import LONGEST_S, windows_of
+from stt_ft.align.placing import LONGEST_S, windows_of
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 
 

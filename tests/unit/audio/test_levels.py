@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import resample
-from stt_ft.audio.levels import bandwidth_hz, clipped_share, cut_in_edges, peak, rms_db, speech_span_s
-from stt_ft.audio.take_check import meter, take_warnings
+from stt_ft.audio.levels import bandwidth_hz, clipped_share, cut_in_edges, meter, peak, rms_db, speech_span_s, take_warnings
 
 RATE_HZ = 24_000
 

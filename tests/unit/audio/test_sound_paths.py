@@ -1,6 +1,6 @@
 import pytest
 
-from stt_ft.audio.sound_paths import sound_files
+from stt_ft.audio.files import sound_files
 from stt_ft.core.errors import AudioError
 
 

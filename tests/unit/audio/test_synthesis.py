@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from stt_ft.audio.synthesis import SpokenWord, Synthesizer, Utterance, add_noise, insert_silence, scale_formants, tilt_spectrum
+from stt_ft.audio.synthesis import Synthesizer, Utterance, add_noise, insert_silence, scale_formants, tilt_spectrum
 from stt_ft.core import timing
 from stt_ft.core.errors import AudioError
+from stt_ft.core.manifest import Word
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_inserted_silence_is_silent_and_moves_words(synthesizer: Synthesizer) ->
 
 def test_a_cut_between_words_that_flow_fades_out_and_in() -> None:
     tone = np.sin(2 * np.pi * 200 * np.arange(24_000) / 24_000).astype(np.float32)
-    words = (SpokenWord(text="one", start_s=0.0, end_s=0.5), SpokenWord(text="two", start_s=0.5, end_s=1.0))
+    words = (Word(text="one", start_s=0.0, end_s=0.5), Word(text="two", start_s=0.5, end_s=1.0))
     hard, soft = (insert_silence(Utterance(samples=tone, words=words), {1: 0.2}, fade_s=fade_s).samples for fade_s in (0.0, 0.01))
     assert len(hard) == len(soft)
     for edge in (11_999, 16_800):
@@ -79,7 +80,7 @@ def test_a_library_that_forgets_says_the_same_to_the_last_bit_whatever_came_befo
 
 def test_scaled_formants_move_every_frequency_and_every_time_by_the_same_factor() -> None:
     seconds = np.arange(24_000) / 24_000
-    tone = Utterance(samples=np.sin(2 * np.pi * 500 * seconds).astype(np.float32), words=(SpokenWord(text="a", start_s=0.25, end_s=0.75),))
+    tone = Utterance(samples=np.sin(2 * np.pi * 500 * seconds).astype(np.float32), words=(Word(text="a", start_s=0.25, end_s=0.75),))
     higher = scale_formants(tone, 1.25)
     assert higher.duration_s == pytest.approx(0.8, abs=1e-3)
     assert (higher.words[0].start_s, higher.words[0].end_s) == pytest.approx((0.2, 0.6))

@@ -14,8 +14,8 @@ import real
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("pocketsphinx")
 
-from stt_ft.align.batch import SphinxWork
-from stt_ft.align.known_words import KnownWords
+from stt_ft.align.aligner import KnownWords
+from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, AudioError, ConfigError
 from stt_ft.simulation.casting import SYNTHETIC_CAST

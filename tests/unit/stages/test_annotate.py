@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import pytest
 
-from stt_ft.align.aligned_word import LeftOut
-from stt_ft.align.batch import AlignmentJob, AlignmentResult, SphinxWork, own_device, shard_of
-from stt_ft.align.script import ScriptWord
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, ScriptWord, shard_of
+from stt_ft.align.sphinx_aligner import SphinxWork
+from stt_ft.align.whisper_aligner import own_device
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
@@ -62,12 +62,12 @@ def test_a_stretch_left_out_is_told_kept_in_the_sidecar_and_found_by_check(
         provenance: ClassVar = {"aligner": "a test"}
 
         def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
-            word = ScriptWord(written="hello", start_s=0.2, end_s=0.6, confidence=0.9)
+            word = ScriptWord(text="hello", start_s=0.2, end_s=0.6, confidence=0.9)
             gap = LeftOut(start_s=0.7, end_s=1.25, script="12345", heard="nine")
             for job in jobs:
                 yield AlignmentResult(clip_id=job.clip_id, words=(word,), left_out=(gap,) if job.clip_id == clip.path else ())
 
-    monkeypatch.setattr("stt_ft.align.batch.work_named", lambda *_, **__: Faultfinder())
+    monkeypatch.setattr("stt_ft.align.work_named", lambda *_, **__: Faultfinder())
     annotate(str(recorded))
     told = capsys.readouterr().err
     assert f"{clip.path}: 0.7-1.2 s left out: the script has '12345', heard was 'nine'" in told

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stt_ft.align.spoken_sidecar import spoken_sidecar
+from stt_ft.align.sidecars import spoken_sidecar
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import SttFtError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word

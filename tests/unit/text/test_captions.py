@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stt_ft.core.manifest import Word
 from stt_ft.text.captions import MAX_CHARACTERS, MAX_GAP_S, Caption, captions, to_srt
 
-WORDS = [("order", 0.5, 0.9), ("number", 0.95, 1.3), ("one", 1.4, 1.6), ("two", 4.0, 4.2)]
+
+def timed(*words):
+    return [Word(text=text, start_s=start_s, end_s=end_s) for text, start_s, end_s in words]
+
+
+WORDS = timed(("order", 0.5, 0.9), ("number", 0.95, 1.3), ("one", 1.4, 1.6), ("two", 4.0, 4.2))
 
 
 def test_a_silence_begins_a_new_caption():
@@ -26,7 +32,7 @@ def test_every_word_is_shown_once_in_order_and_captions_never_overlap(steps):
     for text, length_s, gap_s in steps:
         words.append((text, now_s + gap_s, now_s + gap_s + length_s))
         now_s += gap_s + length_s
-    lines = captions(words)
+    lines = captions(timed(*words))
     assert " ".join(line.text for line in lines).split() == [text for text, _, _ in words]
     assert all(len(line.text) <= MAX_CHARACTERS for line in lines)
     for before, after in pairwise(lines):
@@ -34,7 +40,7 @@ def test_every_word_is_shown_once_in_order_and_captions_never_overlap(steps):
 
 
 def test_words_that_begin_at_one_moment_still_make_captions():
-    lines = captions([("one", 1.0, 1.0), ("two", 1.0, 1.0)])
+    lines = captions(timed(("one", 1.0, 1.0), ("two", 1.0, 1.0)))
     assert [line.text for line in lines] == ["one two"]
     assert lines[0].end_s > lines[0].start_s
 

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from num2words import num2words
 
 from stt_ft.core.errors import TextError
-from stt_ft.text import english, french
+from stt_ft.text import languages
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**15))
 def test_cardinals_hold_num2words_reading(number: int) -> None:
-    assert tuple(num2words(number).replace(",", "").replace("-", " ").split()) in english.cardinals(number)
-    assert tuple(num2words(number, lang="fr").replace("-", " ").split()) in french.cardinals_of(number, dialect="fr")
+    assert tuple(num2words(number).replace(",", "").replace("-", " ").split()) in languages.english_cardinals(number)
+    assert tuple(num2words(number, lang="fr").replace("-", " ").split()) in languages.french_cardinals(number, dialect="fr")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_cardinals_hold_num2words_reading(number: int) -> None:
     [(105, "a hundred and five"), (1200, "twelve hundred"), (1234, "twelve hundred thirty four"), (105, "one hundred five")],
 )
 def test_cardinals_know_how_people_say_it(number: int, way: str) -> None:
-    assert tuple(way.split()) in english.cardinals(number)
+    assert tuple(way.split()) in languages.english_cardinals(number)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_cardinals_know_how_people_say_it(number: int, way: str) -> None:
     ],
 )
 def test_years(number: int, first: str) -> None:
-    assert " ".join(english.years(number)[0]) == first
+    assert " ".join(languages.english_years(number)[0]) == first
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_years(number: int, first: str) -> None:
     [(10, 30, "", "half past ten"), (10, 5, "", "ten oh five"), (10, 0, "", "ten o'clock"), (9, 45, "pm", "quarter to ten p m")],
 )
 def test_times(hour: int, minute: int, half: str, way: str) -> None:
-    assert tuple(way.split()) in english.times(hour, minute, half)
+    assert tuple(way.split()) in languages.english_times(hour, minute, half)
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ def test_times(hour: int, minute: int, half: str, way: str) -> None:
     [(10, 30, "dix heures et demie"), (12, 0, "midi"), (1, 0, "une heure"), (21, 21, "vingt et une heures vingt et une")],
 )
 def test_french_times(hour: int, minute: int, way: str) -> None:
-    assert tuple(way.split()) in french.times_of(hour, minute, "", dialect="fr")
+    assert tuple(way.split()) in languages.french_times(hour, minute, "", dialect="fr")
 
 
 @pytest.mark.parametrize(
     ("above", "below", "way"), [(1, 2, "a half"), (3, 4, "three quarters"), (2, 3, "two thirds"), (5, 7, "five over seven")]
 )
 def test_fractions(above: int, below: int, way: str) -> None:
-    assert tuple(way.split()) in english.fractions(above, below)
+    assert tuple(way.split()) in languages.english_fractions(above, below)
 
 
 def test_french_ordinals_and_years() -> None:
-    assert french.ordinals_of(1, dialect="fr") == [("premier",), ("première",)]
-    assert ("dix", "neuf", "cent", "quatre", "vingt", "seize") in french.years_of(1996, dialect="fr")
+    assert languages.french_ordinals(1, dialect="fr") == [("premier",), ("première",)]
+    assert ("dix", "neuf", "cent", "quatre", "vingt", "seize") in languages.french_years(1996, dialect="fr")
 
 
 def test_unknown_dialect_is_refused() -> None:
     with pytest.raises(TextError, match="fr, be, ch"):
-        french.language("qc")
+        languages.french("qc")

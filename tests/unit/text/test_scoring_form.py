@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.text.scoring_form import scoring_words
+from stt_ft.text.written_style import scoring_words
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stt_ft.text.digit_words import digits_of_words
-from stt_ft.text.scoring_form import scoring_words
-from stt_ft.text.written_style import WrittenStyle, ends_sentence, plain_words, styles
+from stt_ft.text.written_style import WrittenStyle, ends_sentence, plain_words, scoring_words, styles
 
 ALL = WrittenStyle(capital=True, capital_i=True, commas=True, stop=True)
 EVERY = [WrittenStyle(capital=a, capital_i=b, commas=c, stop=d) for a, b, c, d in itertools.product((False, True), repeat=4)]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.align.aligned_word import AlignedWord
-from stt_ft.align.spoken_sidecar import spoken_sidecar
+from stt_ft.align.aligner import AlignedWord
+from stt_ft.align.sidecars import spoken_sidecar
 from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.manifest import Sidecar, Word

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from stt_ft.align.attention import LAGS, AttentionWeights, best_heads, fit_weights
-from stt_ft.align.whisper_model import FRAMES_PER_S, WhisperModel, short_window_s
+from stt_ft.align.whisper_model import FRAMES_PER_S, LAGS, AttentionWeights, WhisperModel, lagged_attention, short_window_s
 from stt_ft.audio.synthesis import ACCENTS, Synthesizer, Utterance, add_noise, insert_silence, scale_formants
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import MissingExtra
@@ -31,6 +31,8 @@ NUM_TAKES = 24
 """Half numbers, some with pauses, half sentences. 24 take as many seconds with tiny.en on two cores; 40 gave the same times."""
 
 _SEED = 20_261
+_SHRINKAGE = 3e-3
+_FIT_ITERATIONS = 60
 _VARIANTS = ("m1", "m3", "m7", "f1", "f2", "Andy", "Annie", "Michael")
 
 
@@ -65,12 +67,57 @@ def measure(model: WhisperModel, synthesizer: Synthesizer) -> AttentionWeights:
         pieces = [model.tokens_of(word.text) for word in utterance.words]
         with torch.inference_mode():
             features = model.encode([utterance.samples], short_window_s(utterance.duration_s))
-        (reading,) = model.read(features, [[token for tokens in pieces for token in tokens]], heads=every)
-        scores = reading.scores[:, :-1].float().cpu()
+        (output,) = model.read(features, [[token for tokens in pieces for token in tokens]], heads=every)
+        scores = output.scores[:, :-1].float().cpu()
         examples.append((scores.clone(), _token_of_frame(utterance, [len(tokens) for tokens in pieces], scores.shape[-1])))
     chosen = best_heads(examples, NUM_HEADS)
     weights = fit_weights([(scores[chosen], tokens) for scores, tokens in examples])
     return AttentionWeights(heads=tuple(every[head] for head in chosen), weights=weights)
+
+
+def best_heads(examples: Sequence[tuple[torch.Tensor, np.ndarray]], count: int) -> list[int]:
+    """Return the `count` heads that keep most of their attention, at their own best lag, on the frames of the token being expected.
+
+    Args:
+        examples: raw attention scores of all heads [H, L, F], and the token in each frame or -1 [F].
+        count: how many to return, as places in H.
+    """
+    kept = torch.zeros(len(LAGS), examples[0][0].shape[0])
+    for scores, token_of_frame in examples:
+        attention = scores[:, :, : len(token_of_frame)].float().softmax(dim=-1)
+        frames = np.flatnonzero(token_of_frame >= 0)
+        for row, lag in enumerate(LAGS):
+            seen = frames[(frames + lag >= 0) & (frames + lag < attention.shape[-1])]
+            kept[row] += attention[:, token_of_frame[seen], seen + lag].sum(dim=-1)
+    return kept.max(dim=0).values.argsort(descending=True, stable=True)[:count].tolist()
+
+
+def fit_weights(examples: Sequence[tuple[torch.Tensor, np.ndarray]]) -> np.ndarray:
+    """Return the weights under which the shares tell best which token each frame belongs to: float32 [len(LAGS), H].
+
+    Multinomial logistic regression over tokens with weights that all tokens share, shrunk towards zero.
+
+    Args:
+        examples: raw attention scores of the chosen heads [H, L, F], and the token in each frame or -1 where none is spoken [F].
+    """
+    rows = []
+    for scores, token_of_frame in examples:
+        spoken = torch.from_numpy(np.flatnonzero(token_of_frame >= 0))
+        rows.append((lagged_attention(scores, len(token_of_frame))[..., spoken], torch.from_numpy(token_of_frame)[spoken]))
+    num_frames = sum(len(tokens) for _, tokens in rows)
+    weights = torch.zeros(rows[0][0].shape[:2], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=_FIT_ITERATIONS)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        surprise = sum(F.cross_entropy(torch.einsum("kh,khlf->fl", weights, lagged), tokens, reduction="sum") for lagged, tokens in rows)
+        total = surprise / num_frames + _SHRINKAGE * weights.square().sum()
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # pyright: ignore[reportArgumentType]
+    return weights.detach().numpy()
 
 
 def _takes(synthesizer: Synthesizer) -> Iterator[Utterance]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stt_ft.align.attention import LAGS, AttentionWeights, best_heads, fit_weights, lagged_attention
+from stt_ft.align.whisper_heads import best_heads, fit_weights
+from stt_ft.align.whisper_model import LAGS, AttentionWeights, lagged_attention
 
 NUM_FRAMES = 120
 

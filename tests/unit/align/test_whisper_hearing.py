@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from stt_ft.align import readings
-from stt_ft.align.readings import ReadingTree, choose_readings
-from stt_ft.align.script import script_tokens
+from stt_ft.align import whisper_hearing
+from stt_ft.align.aligner import script_tokens
+from stt_ft.align.whisper_hearing import ReadingTree, choose_readings
 from stt_ft.align.whisper_model import WhisperModel
 
 
@@ -54,7 +54,7 @@ class Ear:
 def test_a_tree_of_readings_is_scored_as_the_decoder_scores_each_alone(
     model: WhisperModel, features: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readings, "_PROMPTS", {})
+    monkeypatch.setattr(whisper_hearing, "_PROMPTS", {})
     spoken = ("room twelve oh four", "room twelve zero four please", "room one two oh four", "room")
     texts = [model.tokenizer.encode(f" {text}") for text in spoken]
     expected = []

@@ -1,0 +1,270 @@
+"""What `annotate` and `convert` leave in a clip's sidecar.
+
+`annotated` puts an aligner's words there, in written form. `spoken_sidecar` makes spoken form of them: each written number becomes its
+words, each word with its own time. The times come from the best source at hand: what `annotate` heard for the token; else aligning the
+words on the sound of the span; else sharing the span out by syllables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import stt_ft
+from stt_ft.align.aligner import Aligner, AlignmentResult
+from stt_ft.core.doubts import (
+    DOUBTFUL,
+    RIVALS,
+    SPOKEN,
+    TIMES_BY,
+    TRUTH,
+    Doubt,
+    rivals_of,
+    spoken_words_of,
+    words_from_json,
+    words_to_json,
+)  # fmt: skip
+from stt_ft.core.errors import AlignmentError, DatasetError
+from stt_ft.core.manifest import LEFT_OUT, Clip, Dataset, Sidecar, Word
+from stt_ft.core.provenance import file_sha256
+from stt_ft.core.timing import num_samples
+from stt_ft.text.spoken_forms import SpokenToken, spoken_tokens
+
+CONFIDENCE, MISMATCH = "confidence", "mismatch"
+"""Keys of a sidecar: a list parallel to the aligner's words, and what was heard where the script says something else.
+
+`core.manifest.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
+"""
+
+LEAST_WORD_S = 0.01
+"""No word is shorter than this."""
+
+_MARGIN_S = 0.1
+"""Sound taken on either side of a span that is aligned anew."""
+
+_VOWELS = re.compile("[aeiouy]+")
+
+
+def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
+    """Return the sidecar of `clip` with the script it has, from the sidecar or from the manifest; an empty one where there is none."""
+    sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else Sidecar()
+    script = sidecar.script if sidecar.script is not None else clip.extra.get("script")
+    if script is not None and not isinstance(script, str):
+        raise DatasetError(f"{data.directory}: clip {clip.path} has the script {script!r}; it must be a text")
+    return dataclasses.replace(sidecar, script=script)
+
+
+def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of annotating `clip`: the same record means the same result."""
+    read_from = {} if script is None else {"script_sha256": hashlib.sha256(script.encode()).hexdigest()[:16]}
+    return {**made_by, "stt_ft": stt_ft.__version__, "audio_sha256": file_sha256(data.audio_path(clip))[:16], **read_from}
+
+
+def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:
+    """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
+    words = tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in result.words)
+    own = (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL, LEFT_OUT, TIMES_BY)
+    extra = {key: value for key, value in sidecar.extra.items() if key not in own}
+    known = {source: times for source, times in _times_by(sidecar).items() if source == TRUTH}
+    extra |= {TIMES_BY: known} if known else {}
+    extra[CONFIDENCE] = [round(word.confidence, 3) for word in result.words]
+    if any(word.spoken for word in result.words):
+        extra[SPOKEN] = [None if word.spoken is None else words_to_json(word.spoken) for word in result.words]
+    if any(word.rival for word in result.words):
+        extra[RIVALS] = [None if word.rival is None else word.rival.to_json() for word in result.words]
+    if result.mismatch:
+        extra[MISMATCH] = result.mismatch
+    if result.left_out:
+        extra[LEFT_OUT] = [[[round(one.start_s, 3), round(one.end_s, 3)], one.script, one.heard] for one in result.left_out]
+    stages = {stage: record for stage, record in sidecar.provenance.items() if stage not in ("convert", "verify")}
+    return dataclasses.replace(sidecar, alignments=words, written=None, provenance={**stages, "annotate": provenance}, extra=extra)
+
+
+def verified(sidecar: Sidecar, result: AlignmentResult, source: str, provenance: dict[str, Any]) -> Sidecar:
+    """Return `sidecar` with the times that a second aligner gives its spoken words."""
+    times = {**_times_by(sidecar), source: words_to_json(spoken_words_of(annotated(sidecar, result, {})))}
+    return dataclasses.replace(sidecar, provenance={**sidecar.provenance, "verify": provenance}, extra={**sidecar.extra, TIMES_BY: times})
+
+
+def _times_by(sidecar: Sidecar) -> dict[str, Any]:
+    """Return the times by other sources that `sidecar` holds; none where what stands there is not what is written here."""
+    entry = sidecar.extra.get(TIMES_BY)
+    return entry if isinstance(entry, dict) else {}
+
+
+@dataclass(kw_only=True)
+class SpokenSidecar:
+    """The sidecar in spoken form, and how many written tokens got their times from where."""
+
+    sidecar: Sidecar
+    sources: Counter[str] = field(default_factory=Counter)
+
+
+def spoken_sidecar(
+    sidecar: Sidecar,
+    *,
+    language: str,
+    style: str,
+    duration_s: float,
+    sound: Callable[[], np.ndarray] | None = None,
+    aligner: Aligner | None = None,
+) -> SpokenSidecar:
+    """Return `sidecar` with spoken `alignments`; what they replace is kept under `written`, from which every conversion starts.
+
+    Args:
+        sidecar: written form in `written`, or in `alignments` before the first conversion.
+        language: `en`, `fr`, `fr-be` or `fr-ch`.
+        style: `digits` or `auto`.
+        duration_s: length of the clip.
+        sound: returns the clip's samples at 24 kHz; called only when a span has to be aligned.
+        aligner: aligns a span; None divides by syllables.
+
+    Raises:
+        TextError: a token cannot be read aloud.
+        AlignmentError: a span is too short for its words and its neighbours leave no room.
+    """
+    written = sidecar.alignments if sidecar.written is None else sidecar.written
+    heard = sidecar.extra.get(SPOKEN)
+    heard = heard if isinstance(heard, list) and len(heard) == len(written) else [None] * len(written)
+    rivals = rivals_of(sidecar, len(written))
+    doubts: list[Doubt] = []
+    converter = _Converter(written=written, heard=heard, duration_s=duration_s, sound=sound, aligner=aligner)
+    words: list[Word] = []
+    for token in spoken_tokens([word.text for word in written], language=language, style=style):
+        said = list(written[token.start : token.stop]) if token.is_same else converter.convert(token)
+        rival = rivals[token.start] if token.stop - token.start == 1 else None
+        if rival is not None and rival.is_close and rival.words != tuple(word.text for word in said):
+            stop = len(words) + len(said)
+            doubts.append(Doubt(start=len(words), stop=stop, reading=" ".join(rival.words), lead=rival.lead))
+        words += said
+    extra = {key: value for key, value in sidecar.extra.items() if key != DOUBTFUL}
+    if doubts:
+        extra[DOUBTFUL] = [doubt.to_json() for doubt in doubts]
+    spoken = dataclasses.replace(sidecar, alignments=tuple(words), written=written, extra=extra)
+    return SpokenSidecar(sidecar=spoken, sources=converter.sources)
+
+
+@dataclass(kw_only=True)
+class _Converter:
+    """Converts the tokens of one clip."""
+
+    written: Sequence[Word]
+    heard: Sequence[object]
+    duration_s: float
+    sound: Callable[[], np.ndarray] | None
+    aligner: Aligner | None
+    sources: Counter[str] = field(default_factory=Counter)
+
+    def convert(self, token: SpokenToken) -> list[Word]:
+        """Return the words that are said for a token, each with its own time."""
+        speaker = self.written[token.start].speaker
+        return [dataclasses.replace(word, speaker=speaker) for word in self._timed(token)]
+
+    def _timed(self, token: SpokenToken) -> list[Word]:
+        first, last = self.written[token.start], self.written[token.stop - 1]
+        heard = self._heard(token)
+        num_words = len(heard or token.lattice.words)
+        after_s = self.written[token.start - 1].end_s if token.start else 0.0
+        before_s = self.written[token.stop].start_s if token.stop < len(self.written) else self.duration_s
+        start_s, end_s = widen(
+            first.start_s, last.end_s, num_words=num_words, after_s=min(after_s, first.start_s), before_s=max(before_s, last.end_s)
+        )
+        if heard:
+            self.sources["annotated"] += 1
+            return fit_into_span(heard, start_s, end_s)
+        aligned = self._align(token, start_s, end_s)
+        if aligned:
+            self.sources["realigned"] += 1
+            return fit_into_span(
+                aligned, *widen(start_s, end_s, num_words=len(aligned), after_s=min(after_s, start_s), before_s=max(before_s, end_s))
+            )
+        self.sources["syllables"] += 1
+        return divide_by_syllables(token.lattice.words, start_s, end_s)
+
+    def _heard(self, token: SpokenToken) -> list[Word] | None:
+        """Return what `annotate` heard for the token, when the style reads it so."""
+        if token.stop - token.start != 1:
+            return None
+        said = words_from_json(self.heard[token.start])
+        return said if said and token.lattice.accepts([word.text for word in said]) else None
+
+    def _align(self, token: SpokenToken, start_s: float, end_s: float) -> list[Word] | None:
+        """Align the token on the sound of its span; None when there is no sound or no path."""
+        if self.aligner is None or self.sound is None:
+            return None
+        from_s = max(0.0, start_s - _MARGIN_S)
+        samples = self.sound()[num_samples(from_s) : num_samples(end_s + _MARGIN_S)]
+        try:
+            (words,) = self.aligner.align(samples, [token.lattice])
+        except AlignmentError:
+            return None
+        return [word.moved(from_s) for word in words]
+
+
+def divide_by_syllables(words: Sequence[str], start_s: float, end_s: float) -> list[Word]:
+    """Share the span out among `words` by their syllables; raises `AlignmentError` when it is too short for them."""
+    _require_room(words, start_s, end_s)
+    weights = [num_syllables(word) for word in words]
+    spare_s = (end_s - start_s) - LEAST_WORD_S * len(words)
+    timed, begin_s, taken = [], start_s, 0
+    for index, word in enumerate(words):
+        taken += weights[index]
+        stop_s = end_s if index == len(words) - 1 else start_s + LEAST_WORD_S * (index + 1) + spare_s * taken / sum(weights)
+        timed.append(Word(text=word, start_s=begin_s, end_s=stop_s))
+        begin_s = stop_s
+    return timed
+
+
+def fit_into_span(words: Sequence[Word], start_s: float, end_s: float) -> list[Word]:
+    """Move `words` as little as needed to lie in order inside the span; raises `AlignmentError` when it is too short for them."""
+    _require_room([word.text for word in words], start_s, end_s)
+    fitted: list[Word] = []
+    free_s = start_s
+    for index, word in enumerate(words):
+        rest_s = LEAST_WORD_S * (len(words) - index)
+        begin_s = min(max(word.start_s, free_s), end_s - rest_s)
+        next_start_s = words[index + 1].start_s if index + 1 < len(words) else end_s
+        latest_s = end_s - (rest_s - LEAST_WORD_S)
+        stop_s = min(max(min(word.end_s, max(next_start_s, begin_s)), begin_s + LEAST_WORD_S), latest_s)
+        fitted.append(Word(text=word.text, start_s=begin_s, end_s=stop_s))
+        free_s = stop_s
+    return fitted
+
+
+def widen(start_s: float, end_s: float, *, num_words: int, after_s: float, before_s: float) -> tuple[float, float]:
+    """Return a span with room for `num_words`, grown as little as needed towards its neighbours at `after_s` and `before_s`.
+
+    Raises:
+        AlignmentError: the neighbours leave too little room.
+    """
+    start_s, end_s = max(start_s, after_s), min(end_s, before_s)
+    missing_s = num_words * LEAST_WORD_S * 1.01 - (end_s - start_s)
+    if missing_s <= 0:
+        return start_s, end_s
+    end_s = min(before_s, end_s + missing_s)
+    start_s = max(after_s, min(start_s, end_s - num_words * LEAST_WORD_S * 1.01))
+    if end_s - start_s < num_words * LEAST_WORD_S:
+        raise AlignmentError(f"no room for {num_words} words between {after_s:.2f} s and {before_s:.2f} s")
+    return start_s, end_s
+
+
+def num_syllables(word: str) -> int:
+    """Return about how many syllables `word` has, at least one: its groups of vowels, a last silent "e" not counted."""
+    letters = "".join(glyph for glyph in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(glyph))
+    groups = len(_VOWELS.findall(letters))
+    if groups > 1 and letters.endswith("e") and not letters.endswith(("le", "ee", "ie", "oe", "ye")):
+        groups -= 1
+    return max(1, groups)
+
+
+def _require_room(words: Sequence[str], start_s: float, end_s: float) -> None:
+    if end_s - start_s < LEAST_WORD_S * len(words) - 1e-9:
+        raise AlignmentError(f"{len(words)} words do not fit between {start_s:.3f} s and {end_s:.3f} s")
