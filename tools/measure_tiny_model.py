@@ -21,7 +21,7 @@ from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio
 from stt_ft.audio.synthesis import SpokenWord
-from stt_ft.core.manifest import Dataset
+from stt_ft.core.manifest import Dataset, Word
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.metrics.digit_strings import number_runs
@@ -34,7 +34,7 @@ from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
 from stt_ft.stages.demo import PEOPLE_HELD_OUT
-from stt_ft.targets.interleave import TokenWord, build_text_stream
+from stt_ft.targets.interleave import build_text_stream
 from stt_ft.text.prompts import Manner, Prompt
 
 CARD = Path(__file__).with_name("tiny_model_card.md")
@@ -66,7 +66,7 @@ def cut_offs_in_words(directory: Path, dataset: Dataset) -> dict[str, Any]:
         prompt = Prompt(words=tuple(word.text for word in said), kind="number")
         (codes,) = encoder.encode([Spoken(samples=samples, words=spoken, prompt=prompt, voice="")])
         words = [
-            TokenWord(tokens=tuple(tokenizer.encode(text)), start_s=word.start_s, end_s=word.end_s)
+            Word(text="", tokens=tuple(tokenizer.encode(text)), start_s=word.start_s, end_s=word.end_s)
             for text, word in zip(STYLE.write(prompt.words, in_number), said, strict=True)
         ]
         stream = build_text_stream(words, num_frames=codes.shape[1], text_lag_s=TEXT_LAG_S)

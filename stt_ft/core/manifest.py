@@ -15,12 +15,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import remove_leftovers, write_json, write_text
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_text import parse_json
 from stt_ft.core.yaml_text import dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
@@ -39,12 +42,24 @@ Its words are not among `alignments`, so that a clip which has one would teach s
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """One entry of `alignments`: a word and the span of its sound, in seconds from the start of the clip."""
+    """A word and the span of its sound, in seconds from the start of the clip; one entry of a sidecar's `alignments`.
+
+    `tokens` are the word's text tokens, where a model's tokenizer has been asked; they are never written to JSON.
+    """
 
     text: str
     start_s: float
     end_s: float
     speaker: str = MAIN_SPEAKER
+    tokens: tuple[int, ...] = ()
+
+    def moved(self, by_s: float) -> Self:
+        """Return the same word, later by `by_s` seconds."""
+        return dataclasses.replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s)
+
+    def at_speed(self, speed: float) -> Self:
+        """Return the word where it lies when its sound is played `speed` times as fast."""
+        return dataclasses.replace(self, start_s=self.start_s / speed, end_s=self.end_s / speed)
 
     @classmethod
     def from_json(cls, entry: Any) -> Word:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,11 @@ from moshi.models.lm import LMModel
 from moshi.modules.lora import LoRALinear
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.recipe import LoraRecipe
 from stt_ft.model.safetensors_file import read_header
-
-ALL_LINEARS = ("*",)
-"""Target patterns that match every linear layer."""
 
 
 class AdaptedLinear(LoRALinear):
@@ -70,23 +70,16 @@ def add_lora(
     *,
     rank: int,
     scaling: float,
-    targets: Sequence[str] = ALL_LINEARS,
     except_for: Sequence[str] = (),
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> list[str]:
-    """Give the linear layers whose names match a glob pattern of `targets`, and none of `except_for`, adapters that change nothing yet.
+    """Give all linear layers, but those whose names match a glob pattern of `except_for`, adapters that change nothing yet.
 
     Returns:
-        The names of the layers adapted; raises `CheckpointError` when a pattern of `targets` matches none.
+        The names of the layers adapted.
     """
-    names = linear_names(lm)
-    for pattern in targets:
-        if not fnmatch.filter(names, pattern):
-            raise CheckpointError(
-                f"lora.targets: {pattern!r} matches no linear layer; there are {', '.join(names[:4])} … ({len(names)} in all)"
-            )
-    chosen = [name for name in names if _matches(name, targets) and not _matches(name, except_for)]
+    chosen = [name for name in linear_names(lm) if not any(fnmatch.fnmatchcase(name, pattern) for pattern in except_for)]
     for name in chosen:
         linear = lm.get_submodule(name)
         assert isinstance(linear, nn.Linear), f"{name} has an adapter already"
@@ -94,10 +87,6 @@ def add_lora(
         adapted.reset(generator)
         _replace(lm, name, adapted.train(lm.training))
     return chosen
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _replace(lm: LMModel, name: str, module: nn.Module) -> None:
@@ -200,3 +189,35 @@ def adapters_off(lm: LMModel) -> Iterator[LMModel]:
     finally:
         for module in adapted:
             module.adapter_enabled = True
+
+
+SCALING = 2.0
+"""Factor on `B @ A` of what is trained here; moshi's loader assumes 2 unless config.json says otherwise."""
+
+
+def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, nn.Parameter]:
+    """Freeze the base, add what `recipe` asks for, and return the weights that learn, by name. They are kept in float32."""
+    lm.requires_grad_(False)
+    if recipe.enable:
+        generator = torch.Generator(device=lm.device).manual_seed(seed)
+        except_for = () if recipe.heads == "lora" else ("extra_heads.*",)
+        add_lora(lm, rank=recipe.rank, scaling=SCALING, except_for=except_for, dropout=recipe.dropout, generator=generator)
+    whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
+    if recipe.heads == "full":
+        whole += list(lm.extra_heads)
+    for module in whole:
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(parameter.detach().float()))
+    for name, parameter in lm.named_parameters():
+        if ".lora_" in name:
+            parameter.requires_grad_(True)
+    return {name: parameter for name, parameter in lm.named_parameters() if parameter.requires_grad}
+
+
+def checkpoint_layers(lm: LMModel, *, keeps_noise: bool) -> None:
+    """Make each layer compute its activations anew in the backward pass.
+
+    Upstream's own switch draws new noise there, so that dropout would give another model's gradient; with `keeps_noise` it is the same.
+    """
+    for layer in lm.transformer.layers:
+        layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=keeps_noise)

@@ -29,9 +29,9 @@ def num_codebooks(model: ModelDir) -> int:
     return max(model.dep_q, model.n_q - model.dep_q)
 
 
-def suffix_frames(model: ModelDir) -> int:
-    """Return the whole frames of silence that are encoded after a clip."""
-    return timing.num_frames_covering(model.text_lag_s + SUFFIX_S)
+def suffix_frames(model: ModelDir, tail_s: float = SUFFIX_S) -> int:
+    """Return the whole frames of silence after a clip: the text lag and `tail_s`; without one, what is encoded."""
+    return timing.num_frames_covering(model.text_lag_s + tail_s)
 
 
 def codec_hash(model: ModelDir) -> str:

@@ -1,8 +1,8 @@
 """The language model: loading it, and one forward pass over a whole clip.
 
-Upstream's `LMModel.forward` always runs the depformer, which a speech-to-text model (`dep_q == 0`) does not have, and throws the
-transformer's output away, which the pause heads need. `LMModel.forward_text` is public and does the rest; this module owns what is
-around it.
+Upstream's `LMModel.forward` always runs the depformer, the part of a model that speaks, which a speech-to-text model (`dep_q == 0`) does
+not have, and throws the transformer's output away, which the pause heads need. `LMModel.forward_text` is public and does the rest; this
+module owns what is around it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ class SttOutput:
     hidden: torch.Tensor  # [B, T, D], after the output norm
     text_logits: torch.Tensor  # [B, T, V]
     head_logits: torch.Tensor  # [B, T, H, C]
-    audio_logits: torch.Tensor | None = None  # [B, dep_q, T, card]
 
 
 def load_lm(
@@ -50,13 +49,12 @@ def load_lm(
     return lm.eval()
 
 
-def forward(lm: LMModel, codes: torch.Tensor, *, with_audio: bool = False) -> SttOutput:
+def forward(lm: LMModel, codes: torch.Tensor) -> SttOutput:
     """Run the model over whole clips, teacher-forced.
 
     Args:
         lm: the model; gradients follow its mode and the caller's.
         codes: text tokens, then codec codes [B, 1 + n_q, T]; -1 contributes no embedding.
-        with_audio: also run the depformer of a model with `dep_q > 0`.
 
     Returns:
         Logits aligned with `codes`: the initial token is put in front and the last step, which nothing follows, is dropped.
@@ -66,12 +64,9 @@ def forward(lm: LMModel, codes: torch.Tensor, *, with_audio: bool = False) -> St
     sequence = torch.cat([initial, delayed], dim=2)
     with compile_only_on_gpu(codes.device):
         hidden, text_logits = lm.forward_text(sequence[:, :, :-1])
-        audio_logits = lm.forward_depformer_training(sequence[:, :, 1:], hidden) if with_audio and lm.dep_q > 0 else None
     if any(lm.delays):
         text_logits, _ = _undelay_sequence(lm.delays[:1], text_logits)
-        if audio_logits is not None:
-            audio_logits, _ = _undelay_sequence(lm.delays[1 : 1 + lm.dep_q], audio_logits)
-    return SttOutput(hidden=hidden, text_logits=text_logits[:, 0], head_logits=head_logits(lm, hidden), audio_logits=audio_logits)
+    return SttOutput(hidden=hidden, text_logits=text_logits[:, 0], head_logits=head_logits(lm, hidden))
 
 
 def head_logits(lm: LMModel, hidden: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,13 @@ def test_a_sidecar_is_read_back_as_written(tmp_path: Path, words: tuple[Word, ..
     assert dataset.read_sidecar(clip) == sidecar
 
 
+def test_a_word_moves_and_changes_speed_with_its_sound_and_keeps_its_tokens_to_itself():
+    word = Word(text="four", start_s=1.0, end_s=1.5, speaker="B", tokens=(3, 7))
+    assert word.moved(0.25) == Word(text="four", start_s=1.25, end_s=1.75, speaker="B", tokens=(3, 7))
+    assert word.at_speed(2.0) == Word(text="four", start_s=0.5, end_s=0.75, speaker="B", tokens=(3, 7))
+    assert word.to_json() == ["four", [1.0, 1.5], "B"]
+
+
 def test_a_dataset_of_moshi_finetune_is_read(tmp_path: Path):
     dataset = dataset_of(tmp_path, b'{"path": "data_stereo/a.wav", "duration": 24.521950113378686}\n\n')
     clip = dataset.clips()[0]
