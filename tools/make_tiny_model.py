@@ -40,7 +40,8 @@ from tiny_speech import SEED, Spoken, speak_all
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stt_ft.core import timing
-from stt_ft.targets.interleave import PADDING_ID, TokenWord, build_text_stream
+from stt_ft.core.manifest import Word
+from stt_ft.targets.interleave import PADDING_ID, build_text_stream
 from stt_ft.targets.pause_targets import pause_targets
 from stt_ft.text import prompts
 from stt_ft.text.written_style import WrittenStyle
@@ -143,7 +144,8 @@ class Example:
         num_frames, texts, targets = codes.shape[1], [], []
         for form in FORMS:
             words = [
-                TokenWord(
+                Word(
+                    text="",
                     tokens=tuple(tokenizer.encode(text)),
                     start_s=word.end_s if text[0].isdigit() else word.start_s,  # a lump appears when the number has ended
                     end_s=word.end_s,

@@ -33,7 +33,7 @@ from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
 from stt_ft.stages.demo import PEOPLE_HELD_OUT
-from stt_ft.targets.interleave import TokenWord, build_text_stream
+from stt_ft.targets.interleave import build_text_stream
 from stt_ft.text.prompts import Manner, Prompt
 
 CARD = Path(__file__).with_name("tiny_model_card.md")
@@ -65,7 +65,7 @@ def cut_offs_in_words(directory: Path, dataset: Dataset) -> dict[str, Any]:
         prompt = Prompt(words=tuple(word.text for word in said), kind="number")
         (codes,) = encoder.encode([Spoken(samples=samples, words=spoken, prompt=prompt, voice="")])
         words = [
-            TokenWord(tokens=tuple(tokenizer.encode(text)), start_s=word.start_s, end_s=word.end_s)
+            Word(text="", tokens=tuple(tokenizer.encode(text)), start_s=word.start_s, end_s=word.end_s)
             for text, word in zip(STYLE.write(prompt.words, in_number), said, strict=True)
         ]
         stream = build_text_stream(words, num_frames=codes.shape[1], text_lag_s=TEXT_LAG_S)

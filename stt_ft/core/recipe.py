@@ -13,8 +13,8 @@ from typing import Literal
 from stt_ft.core.recipe_checks import refuse
 from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, LabelsRecipe, ReplayRecipe, SyntheticRecipe
 from stt_ft.core.recipe_learning import LoraRecipe, LossRecipe, OptimRecipe, ScheduleRecipe
-from stt_ft.core.recipe_stages import AnnotateRecipe, ConvertRecipe, EvaluateRecipe, MergeRecipe
-from stt_ft.core.recipe_watching import CalibrationRecipe, CheckpointRecipe, EvalRecipe, LogRecipe
+from stt_ft.core.recipe_stages import AnnotateRecipe, ConvertRecipe
+from stt_ft.core.recipe_watching import CalibrationRecipe, CheckpointRecipe, ValidationRecipe
 
 __all__ = [
     "DEFAULT_BASE",
@@ -25,18 +25,15 @@ __all__ = [
     "CheckpointRecipe",
     "ConvertRecipe",
     "Copy",
-    "EvalRecipe",
-    "EvaluateRecipe",
     "LabelsRecipe",
-    "LogRecipe",
     "LoraRecipe",
     "LossRecipe",
-    "MergeRecipe",
     "OptimRecipe",
     "Recipe",
     "ReplayRecipe",
     "ScheduleRecipe",
     "SyntheticRecipe",
+    "ValidationRecipe",
 ]
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
@@ -71,6 +68,10 @@ class Recipe:
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Type of the frozen weights and of activations; trained weights are kept in float32. float16 scales the loss: for older GPUs."""
 
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where figures go beside metrics.train.jsonl, metrics.eval.jsonl and loss.png: `tensorboard` (RUN_DIR/tensorboard), `wandb` (Weights
+    & Biases, a project of the name of the run's directory); each needs the extra of its name."""
+
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
@@ -80,15 +81,12 @@ class Recipe:
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
     synthetic: SyntheticRecipe = field(default_factory=SyntheticRecipe)
-    evaluation: EvalRecipe = field(default_factory=EvalRecipe)
+    validation: ValidationRecipe = field(default_factory=ValidationRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
-    log: LogRecipe = field(default_factory=LogRecipe)
     calibration: CalibrationRecipe = field(default_factory=CalibrationRecipe)
 
     annotate: AnnotateRecipe = field(default_factory=AnnotateRecipe)
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
-    merge: MergeRecipe = field(default_factory=MergeRecipe)
-    evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
 
     def __post_init__(self) -> None:
         refuse(

@@ -75,17 +75,8 @@ class AugmentRecipe:
     pause_prob: float = 0.0
     """Chance that a gap between two words of a number is lengthened by the clip's own silence, 0 to 1: speakers hesitate inside numbers."""
 
-    max_pause_s: float = 1.5
-    """Longest silence put in a gap, in seconds; the shortest is one frame."""
-
-    crop_prob: float = 0.0
-    """Chance that a clip ends after a word inside its number, 0 to 1, so that the length of a number cannot be learned by heart."""
-
     join_prob: float = 0.0
     """Chance that another clip of the batch's split follows in the same stream, 0 to 1, as turns follow each other on a server."""
-
-    join_s: float | None = None
-    """Streams that are joined go on until they last this many seconds, past the model's context if it says so; none joins one clip."""
 
     renumber_prob: float = 0.0
     """Chance that a clip dictates another number, 0 to 1: its own words drawn anew but for the last, up to three more or fewer."""
@@ -106,20 +97,17 @@ class AugmentRecipe:
         return (*(Copy(speed=speed) for speed in self.speeds), *(Copy(channel=channel) for channel in self.channels))
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("pause_prob", "crop_prob", "join_prob", "renumber_prob", "code_dropout")}
+        shares = {name: getattr(self, name) for name in ("pause_prob", "join_prob", "renumber_prob", "code_dropout")}
         refuse(
             *((not 0 <= share <= 1, f"{name} must be 0 to 1, got {share}") for name, share in shares.items()),
             (not self.speeds, "speeds must hold at least one; 1.0 is the clip as it was recorded"),
             *((not 0.5 <= speed <= 2, f"speeds must be 0.5 to 2, got {speed}") for speed in self.speeds),
-            (self.max_pause_s <= 0, f"max_pause_s must be positive, got {self.max_pause_s}"),
-            (self.join_s is not None and self.join_s <= 0, f"join_s must be positive or none, got {self.join_s}"),
-            (self.join_s is not None and self.join_prob == 0, "join_s needs a join_prob above 0"),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRecipe:
-    """Keeping what the base knew: ordinary speech beside the numbers, on which the tuned model is held to what the base says.
+    """Keeping what the base knew: ordinary speech is learned beside the numbers, and there the model is held to what the base writes.
 
     The base is the same weights with the adapters switched off, so there is no second model in memory; what is trained in full (pause
     heads, embeddings) is kept aside as it was.
@@ -131,32 +119,19 @@ class ReplayRecipe:
     kinds: tuple[str, ...] = ()
     """Clips of the training dataset whose manifest says one of these as `kind` are replay too."""
 
-    share: float | None = None
-    """Share of an epoch's clips that is replay, 0 to 1, clips coming round as often as that takes; none takes each once an epoch."""
-
-    learn: bool = True
-    """Learn the words and pauses of replay clips too. False only holds the model to the base there."""
-
     text_weight: float = 0.0
     """Weight of KL(base || tuned) of the text, a mean over the frames of replay clips, beside the text loss; 0.1 to 1."""
-
-    pause_weight: float = 0.0
-    """Weight of KL(base || tuned) of the pause heads, a mean over frames and heads of replay clips, beside the text loss; 0.1 to 1."""
 
     @property
     def holds(self) -> bool:
         """Whether the base is asked at all."""
-        return self.text_weight > 0 or self.pause_weight > 0
+        return self.text_weight > 0
 
     def __post_init__(self) -> None:
         there = self.dataset is not None or bool(self.kinds)
         refuse(
             (self.text_weight < 0, f"text_weight must not be negative, got {self.text_weight}"),
-            (self.pause_weight < 0, f"pause_weight must not be negative, got {self.pause_weight}"),
-            (self.share is not None and not 0 < self.share < 1, f"share must be above 0 and below 1, or none, got {self.share}"),
-            (self.holds and not there, "dataset or kinds must say which clips are replay, or text_weight and pause_weight be 0"),
-            (self.share is not None and not there, "share needs dataset or kinds to say which clips are replay"),
-            (not self.learn and not self.holds, "learn: false needs a text_weight or pause_weight above 0: replay would teach nothing"),
+            (self.holds and not there, "dataset or kinds must say which clips are replay, or text_weight be 0"),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from stt_ft.core.errors import AlignmentError, AudioError, DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_frames_covering
 from stt_ft.corpus.problems import Problem, set_problems, sound_problems, word_problems
-from stt_ft.targets.interleave import TokenWord, build_text_stream
+from stt_ft.targets.interleave import build_text_stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,7 @@ def inspect(data: Dataset, *, stream: Stream | None, track: Callable[[Sequence[C
 
 def _stream_problems(clip: Clip, sidecar: Sidecar, stream: Stream) -> list[Problem]:
     words = [
-        TokenWord(
-            tokens=tuple(stream.encode(word.text.strip())), start_s=word.start_s + stream.prefix_s, end_s=word.end_s + stream.prefix_s
-        )
+        dataclasses.replace(word.moved(stream.prefix_s), tokens=tuple(stream.encode(word.text.strip())))
         for word in sidecar.alignments
         if word.speaker == MAIN_SPEAKER
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,10 @@ from moshi.models.lm import LMModel
 from moshi.modules.lora import LoRALinear
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.recipe import LoraRecipe
 from stt_ft.model.safetensors_file import read_header
 
 
@@ -186,3 +189,35 @@ def adapters_off(lm: LMModel) -> Iterator[LMModel]:
     finally:
         for module in adapted:
             module.adapter_enabled = True
+
+
+SCALING = 2.0
+"""Factor on `B @ A` of what is trained here; moshi's loader assumes 2 unless config.json says otherwise."""
+
+
+def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, nn.Parameter]:
+    """Freeze the base, add what `recipe` asks for, and return the weights that learn, by name. They are kept in float32."""
+    lm.requires_grad_(False)
+    if recipe.enable:
+        generator = torch.Generator(device=lm.device).manual_seed(seed)
+        except_for = () if recipe.heads == "lora" else ("extra_heads.*",)
+        add_lora(lm, rank=recipe.rank, scaling=SCALING, except_for=except_for, dropout=recipe.dropout, generator=generator)
+    whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
+    if recipe.heads == "full":
+        whole += list(lm.extra_heads)
+    for module in whole:
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(parameter.detach().float()))
+    for name, parameter in lm.named_parameters():
+        if ".lora_" in name:
+            parameter.requires_grad_(True)
+    return {name: parameter for name, parameter in lm.named_parameters() if parameter.requires_grad}
+
+
+def checkpoint_layers(lm: LMModel, *, keeps_noise: bool) -> None:
+    """Make each layer compute its activations anew in the backward pass.
+
+    Upstream's own switch draws new noise there, so that dropout would give another model's gradient; with `keeps_noise` it is the same.
+    """
+    for layer in lm.transformer.layers:
+        layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=keeps_noise)

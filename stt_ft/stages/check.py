@@ -56,7 +56,6 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
 
 
 def _stream_of(base: str) -> Stream:
-    from stt_ft.core.recipe import BatchRecipe
     from stt_ft.core.timing import frame_start_s
     from stt_ft.corpus.inspection import Stream
     from stt_ft.model.checkpoint_dir import open_model
@@ -67,7 +66,7 @@ def _stream_of(base: str) -> Stream:
         encode=lambda text: tokenizer.encode(text),
         text_lag_s=model.text_lag_s,
         prefix_s=frame_start_s(model.num_prefix_frames),
-        suffix_s=model.text_lag_s + BatchRecipe().tail_s,
+        suffix_s=frame_start_s(model.num_tail_frames()),
     )
 
 

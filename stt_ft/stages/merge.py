@@ -31,7 +31,7 @@ def merge(
     from stt_ft.core.progress import say
     from stt_ft.model.checkpoint_dir import open_model
     from stt_ft.model.merge import Adapter, merge_adapter
-    from stt_ft.training.run_state import find_consolidated, newest_consolidated
+    from stt_ft.training.checkpoints import find_consolidated, newest_consolidated
 
     if last is not None and adapter:
         raise ConfigError("--last takes one run's checkpoints alike, --adapter weighs adapters; give one of the two")

@@ -30,28 +30,22 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
 
     recipe = load_config(Recipe, config, overrides or {})
     dataset = Dataset.open(recipe.dataset)
-    if recipe.evaluate.split not in dataset.splits():
-        raise DatasetError(
-            f"{recipe.dataset}: no {recipe.evaluate.split} split to evaluate on; make it first: stt-ft split {recipe.dataset}"
-        )
+    if "heldout" not in dataset.splits():
+        raise DatasetError(f"{recipe.dataset}: no heldout split to evaluate on; make it first: stt-ft split {recipe.dataset}")
     run_dir = Path(recipe.run_dir)
-    merged, export, report = (
-        Path(recipe.merge.out or run_dir / "merged"),
-        run_dir / "candle",
-        Path(recipe.evaluate.out or run_dir / "evaluation"),
-    )
+    merged, export, report = (run_dir / name for name in ("merged", "candle", "evaluation"))
     manifests = [dataset.manifest_path(split) for split in dataset.splits()]
 
-    aligner: dict[str, Any] = {"aligner": recipe.annotate.aligner, "model": recipe.annotate.model, "language": recipe.annotate.language}
+    aligner: dict[str, Any] = {"aligner": recipe.annotate.aligner, "model": recipe.annotate.model}
     copies = {"speeds": list(recipe.augment.speeds), "channels": list(recipe.augment.channels)}
     run_steps(
         [
             stage_step("annotate", recipe.dataset, **aligner, inputs=manifests),
-            stage_step("convert", recipe.dataset, language=recipe.convert.language, style=recipe.convert.style),
+            stage_step("convert", recipe.dataset, style=recipe.convert.style),
             stage_step("check", recipe.dataset, base=recipe.base),
             stage_step("encode", recipe.dataset, base=recipe.base, **copies),
             stage_step("train", config, overrides=overrides or {}, inputs=config_files(config), outputs=[run_dir / "checkpoints"]),
-            stage_step("merge", recipe.run_dir, out=str(merged), dtype=recipe.merge.dtype, overwrite=True, outputs=[merged]),
+            stage_step("merge", recipe.run_dir, out=str(merged), overwrite=True, outputs=[merged]),
             stage_step("export", str(merged), out=str(export), overwrite=True, outputs=[export]),
             stage_step(
                 "evaluate",
@@ -59,7 +53,6 @@ def run(config: str, *, overrides: dict[str, Any] | None = None) -> None:
                 recipe.dataset,
                 out=str(report),
                 baseline=recipe.base,
-                split=recipe.evaluate.split,
                 run_dir=recipe.run_dir,
                 outputs=[report / "report.json"],
             ),

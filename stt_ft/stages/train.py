@@ -16,33 +16,8 @@ def train(config: str, *, overrides: dict[str, Any] | None = None) -> None:
         config: recipe file, such as configs/stt_1b_digits.yaml.
         overrides: keys of the recipe that win over the file.
     """
-    from pathlib import Path
-
     from stt_ft.core.config import load_config
-    from stt_ft.core.progress import say
-    from stt_ft.core.provenance import file_sha256
     from stt_ft.core.recipe import Recipe
-    from stt_ft.training.curves import draw_curves
-    from stt_ft.training.distributed import joined_world
-    from stt_ft.training.run_state import RunDir
-    from stt_ft.training.setup import prepare
+    from stt_ft.training import loop
 
-    recipe = load_config(Recipe, config, overrides or {})
-    inputs = prepare(recipe)
-    with joined_world(inputs.device) as world:
-        run = RunDir.open(recipe) if world.is_main else RunDir(Path(recipe.run_dir))
-        world.wait()
-        trainer = inputs.trainer(run, base_sha256=file_sha256(inputs.model.lm_weights), world=world)
-        if world.is_main and trainer is not None:
-            say(f"{run.directory}: {inputs.describe(trainer)}")
-        progress = trainer.train() if trainer is not None else None
-    if not world.is_main:
-        return
-    if progress is None:
-        inputs.calibrate(run)
-        say(f"{run.directory}: this run is done; merge it with `stt-ft merge {run.directory} --out DIR`")
-        return
-    draw_curves(run.directory / "loss.png", run.read_rows("metrics.train.jsonl"), run.read_rows("metrics.eval.jsonl"))
-    inputs.calibrate(run)
-    best = f", best on dev after step {progress.best_step}" if progress.best_step else ""
-    say(f"{run.directory}: {progress.step} steps done{best}; next: stt-ft merge {run.directory} --out DIR")
+    loop.train(load_config(Recipe, config, overrides or {}))

@@ -20,21 +20,13 @@ import numpy.typing as npt
 
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError
+from stt_ft.core.manifest import Word
 
 PADDING_ID = 3
 """Text token of a frame in which no word is written (upstream `existing_text_padding_id`)."""
 
 END_PADDING_ID = 0
 """Text token that takes the place of the padding just before a word (upstream `existing_text_end_padding_id`)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenWord:
-    """A word as text tokens, with the span of its sound in seconds from the start of the stream."""
-
-    tokens: tuple[int, ...]
-    start_s: float
-    end_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +42,7 @@ class TextStream:
 
 
 def build_text_stream(
-    words: Sequence[TokenWord],
+    words: Sequence[Word],
     *,
     num_frames: int,
     text_lag_s: float,
@@ -60,7 +52,8 @@ def build_text_stream(
     """Place `words` on a text stream of `num_frames` frames.
 
     Args:
-        words: in any order; they are placed in the order of their onsets, equal onsets in the order given.
+        words: with their `tokens`, times in seconds of the stream, in any order; they are placed in the order of their onsets, equal
+            onsets in the order given.
         num_frames: length T of the stream.
         text_lag_s: how far text runs behind sound, in seconds (`stt_config.audio_delay_seconds`).
         padding_id: token of a frame without a word.

@@ -14,10 +14,11 @@ null leaves a clip's words as its transcript has them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +29,14 @@ from torch.nn import functional as F
 
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.progress import track
+from stt_ft.core.progress import say, track
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.stt_lm import forward
 from stt_ft.text.written_style import WrittenStyle, styles
-from stt_ft.training.batches import Batch, collate, make_stream
-from stt_ft.training.clips import SpokenClip
-from stt_ft.training.epochs import filled_groups
+from stt_ft.training.data.batches import Batch, collate, filled_groups, make_stream
+from stt_ft.training.data.clips import TrainingClip, fingerprint
+from stt_ft.training.parallel import World
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -51,11 +52,11 @@ class LabelWriter:
     model: ModelDir
     tokenizer: SentencePieceProcessor
 
-    def texts(self, clip: SpokenClip) -> list[str]:
+    def texts(self, clip: TrainingClip) -> list[str]:
         """Return the words of `clip` as they are written now."""
         return [self.tokenizer.decode(list(word.tokens)) for word in clip.words]
 
-    def written(self, clip: SpokenClip, style: WrittenStyle | None) -> SpokenClip | None:
+    def written(self, clip: TrainingClip, style: WrittenStyle | None) -> TrainingClip | None:
         """Return `clip` written in `style`, or None where the tokenizer lacks a letter or the stream has no room for that."""
         if style is None:
             return dataclasses.replace(clip, style=None)
@@ -73,39 +74,41 @@ class LabelWriter:
             return None
         return written
 
-    def write(self, clip: SpokenClip) -> SpokenClip:
+    def write(self, clip: TrainingClip) -> TrainingClip:
         """Return `clip` written in its own style; its words stay as they are where that cannot be written."""
         return clip if clip.style is None else self.written(clip, clip.style) or dataclasses.replace(clip, style=None)
 
 
-def styled(clips: Sequence[SpokenClip], chosen: Styles) -> list[SpokenClip]:
+def styled(clips: Sequence[TrainingClip], chosen: Styles) -> list[TrainingClip]:
     """Return `clips` with the styles that were chosen for them, still to be written."""
     return [dataclasses.replace(clip, style=chosen[clip.clip_id]) for clip in clips]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleChooser:
-    """Lets a base choose how clips are written. Clips of one id (a recording at several speeds) are written alike: the first decides."""
+    """Lets a base choose how clips are written. Clips of one id (a recording at several speeds) are written alike: the first decides.
+
+    Attributes:
+        lm: the base, or what is still equal to it; its mode is kept.
+        autocast: gives the context in which it computes.
+    """
 
     writer: LabelWriter
     recipe: Recipe
+    lm: LMModel
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
-    def choose(self, lm: LMModel, clips: Sequence[SpokenClip], autocast: torch.autocast) -> dict[str, WrittenStyle | None]:
+    def choose(self, clips: Sequence[TrainingClip]) -> dict[str, WrittenStyle | None]:
         """Return the style of every clip: that of the highest log-likelihood of the whole text stream over the clip's codes.
 
         All forms of a clip are streams of equally many frames, padding counted, so their sums can be compared. Of equally likely forms
-        the plainest is taken.
-
-        Args:
-            lm: the base, or what is still equal to it; its mode is kept.
-            clips: with the words of their transcripts.
-            autocast: the context in which it computes.
+        the plainest is taken. The words of `clips` are those of their transcripts.
         """
-        was_training = lm.training
+        lm, was_training = self.lm, self.lm.training
         lm.eval()
         readings = self._readings(clips)
         scores = [0.0] * len(readings)
-        with torch.no_grad(), autocast:
+        with torch.no_grad(), self.autocast():
             for group in track(self._groups(readings), "batches of label forms read by the base"):
                 batch = collate([make_stream(readings[index].clip, self.writer.model, self.recipe) for index in group])
                 for index, score in zip(group, log_likelihoods(lm, batch), strict=True):
@@ -117,12 +120,12 @@ class StyleChooser:
                 best[reading.clip.clip_id] = score, reading.style
         return {clip_id: style for clip_id, (_, style) in best.items()}
 
-    def _readings(self, clips: Sequence[SpokenClip]) -> list[_Reading]:
+    def _readings(self, clips: Sequence[TrainingClip]) -> list[_Reading]:
         """Return every form of every clip that can be written, the plainest of a clip first."""
         first = {clip.clip_id: clip for clip in reversed(clips)}
         return [reading for clip in first.values() for reading in self._forms(clip)]
 
-    def _forms(self, clip: SpokenClip) -> Iterator[_Reading]:
+    def _forms(self, clip: TrainingClip) -> Iterator[_Reading]:
         for style in styles(self.writer.texts(clip), clip.in_number, is_whole=not clip.goes_on):
             if any(clip.in_number) and (style is None or style.commas or style.stop or (style.capital and clip.in_number[0])):
                 continue
@@ -140,8 +143,40 @@ class StyleChooser:
 class _Reading:
     """A clip in one of its forms."""
 
-    clip: SpokenClip
+    clip: TrainingClip
     style: WrittenStyle | None
+
+
+def labelled(
+    train: Sequence[TrainingClip],
+    dev: Sequence[TrainingClip],
+    path: Path,
+    base_sha256: str,
+    chooser: StyleChooser,
+    world: World,
+    *,
+    listens: bool,
+) -> tuple[list[TrainingClip], list[TrainingClip]]:
+    """Return the training clips with the styles that they are to be written in, and the dev clips written.
+
+    Args:
+        train: clips to learn from, with the words of their transcripts.
+        dev: clips of validation, likewise.
+        path: labels.json, which keeps the choice of the base once it is made.
+        base_sha256: hash of the base's weights; a choice of another base is made anew.
+        chooser: asks the base.
+        world: the processes that share the run; the first one's choice is everybody's.
+        listens: whether this process has to ask the base.
+    """
+    made_of = {"train": fingerprint(train), "dev": fingerprint(dev), "base_sha256": base_sha256}
+    chosen = world.from_main(read_choice(path, made_of) if world.is_main else None)
+    if chosen is None:
+        chosen = world.from_main(chooser.choose([*train, *dev]) if listens else None)
+        if world.is_main:
+            write_choice(path, made_of, chosen)
+    if world.is_main:
+        say(f"{path}: labels in the form that the base finds likeliest: {choice_in_words(chosen)}")
+    return styled(train, chosen), [chooser.writer.write(clip) for clip in styled(dev, chosen)]
 
 
 def log_likelihoods(lm: LMModel, batch: Batch) -> list[float]:

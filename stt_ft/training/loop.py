@@ -1,144 +1,397 @@
-"""The training loop: from a recipe and a run directory to checkpoints."""
+"""Training, from a recipe to checkpoints, in the order in which it happens.
+
+train          the whole of it, for `stt-ft train`
+prepare        open the model and load the clips; whatever is wrong is found here, before anything is written
+learn          the loop: batches, steps, validations, checkpoints
+do_step        one optimizer step: forward and backward (losses.py), then the weights move, unless the guard leaves the step out
+load_learner   the model, what of it learns, and its optimizer
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from moshi.models.lm import LMModel
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.recipe import Recipe
-from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.training.batches import Batch
-from stt_ft.training.dashboard import Dashboard
-from stt_ft.training.distributed import World
-from stt_ft.training.run_state import Progress, RunDir, Snapshot, prune_checkpoints, save_checkpoint
-from stt_ft.training.step import Stepper
-from stt_ft.training.trackers import Trackers
-from stt_ft.training.validation import Validator
+from stt_ft.core.manifest import Dataset
+from stt_ft.core.progress import say
+from stt_ft.core.provenance import file_sha256
+from stt_ft.core.recipe import OptimRecipe, Recipe
+from stt_ft.model.checkpoint_dir import ModelDir, open_model
+from stt_ft.model.device import pick_device, pick_dtype, training_kernels
+from stt_ft.model.lora import checkpoint_layers, make_trainable
+from stt_ft.model.stt_lm import load_lm
+from stt_ft.training import checkpoints
+from stt_ft.training.calibration import calibrate
+from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot
+from stt_ft.training.data.batches import Batch, TrainingBatches
+from stt_ft.training.data.clips import TrainingClip, dev_clips, fingerprint, training_clips
+from stt_ft.training.labels import LabelWriter, StyleChooser, labelled
+from stt_ft.training.losses import BaseMemory, Objective, Totals
+from stt_ft.training.parallel import World, check_shardable, data_parallel, joined_world, local_device, shard, whole
+from stt_ft.training.validation import validate
+from stt_ft.training.watching import Dashboard, Trackers, draw_curves
 
-FLUSH_STEPS = 10
-"""Steps between writings of metrics.train.jsonl: a GPU is asked for its losses no more often than this."""
+BETAS = (0.9, 0.95)
+"""AdamW's averaging of gradient and squared gradient; moshi-finetune's."""
+
+MAX_GRAD_NORM = 1.0
+"""The gradient is scaled down to this norm."""
+
+WARMUP_STEPS_IN = 20
+"""The learning rate rises over one in so many steps: 5 %, as moshi-finetune's pct_start."""
 
 MAX_SKIPPED_IN_A_ROW = 10
-"""Steps without a finite loss after which a run gives up."""
+"""Steps left out in a row after which a run gives up."""
+
+GUARD_MEMORY = 0.98
+"""Share of the running mean of the loss that stays at every step: it looks back over some fifty steps."""
+
+GUARD_WARM_STEPS = 20
+"""Steps before which no loss counts as a jump: there is no level yet."""
+
+FIRST_LOSS_SCALE = 2.0**14
+"""Factor on a float16 loss at first: small gradients would vanish without it."""
+
+STEPS_TO_DOUBLE = 500
+"""Steps without an overflow after which that factor doubles."""
 
 
-@dataclass(kw_only=True)
-class Trainer:
-    """One run. `train` does its steps from `progress.step` on."""
+def train(recipe: Recipe) -> None:
+    """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
+    inputs = prepare(recipe)
+    with joined_world(inputs.device) as world:
+        run = RunDir.open(recipe) if world.is_main else RunDir(Path(recipe.run_dir))
+        world.wait()
+        progress = where_it_stands(run, inputs)
+        was_done = progress.step >= recipe.schedule.max_steps
+        if not was_done:
+            progress = learn(inputs, run, progress, world)
+    if not world.is_main:
+        return
+    if not was_done:
+        draw_curves(run.directory / "loss.png", run.read_rows(TRAIN_METRICS), run.read_rows(DEV_METRICS))
+    if recipe.calibration.method != "off":
+        calibrate(run, inputs.model, recipe, train=inputs.train_clips, dev=inputs.dev_clips)
+    best = f", best on dev after step {progress.best_step}" if progress.best_step else ""
+    state = "this run is done" if was_done else f"{progress.step} steps done"
+    say(f"{run.directory}: {state}{best}; next: stt-ft merge {run.directory} --out DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+    """A recipe with the model it names opened and its clips loaded."""
 
     recipe: Recipe
     model: ModelDir
-    lm: LMModel
-    stepper: Stepper
-    batches: Iterator[Batch]
-    run: RunDir
-    progress: Progress
-    validator: Validator | None = None
-    trackers: Trackers = field(default_factory=Trackers)
-    pending: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
-    skipped_in_a_row: int = 0
+    device: torch.device
+    train_clips: list[TrainingClip]
+    dev_clips: list[TrainingClip]
+
+
+def prepare(recipe: Recipe) -> TrainingInputs:
+    """Open the model and load the clips that `recipe` names; raises an `SttFtError` for whatever would fail later."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    device = pick_device(recipe.device)
+    model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
+    if recipe.loss.pause_targets != "off" and model.num_heads != 4:
+        raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
+    if recipe.replay.holds and not recipe.lora.enable:
+        raise ConfigError("replay.text_weight needs lora.enable: without adapters to switch off, the base is gone")
+    data = Dataset.open(recipe.dataset)
+    return TrainingInputs(
+        recipe=recipe,
+        model=model,
+        device=device,
+        train_clips=training_clips(data, model, recipe),
+        dev_clips=dev_clips(data, model, recipe),
+    )
+
+
+def where_it_stands(run: RunDir, inputs: TrainingInputs) -> Progress:
+    """Return how far the run has come, step 0 for a new one; raises `ConfigError` where clips or base are not those it began with."""
+    now = Progress(step=0, data=fingerprint(inputs.train_clips), base_sha256=file_sha256(inputs.model.lm_weights))
+    steps = run.checkpoint_steps()
+    if not steps:
+        return now
+    then = run.read_progress(steps[-1])
+    for what, before, after in (("the training clips", then.data, now.data), ("the base's weights", then.base_sha256, now.base_sha256)):
+        if before != after:
+            raise ConfigError(f"{run.directory}: {what} changed since this run began; give another --run_dir to train on them anew")
+    return then
+
+
+def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World) -> Progress:
+    """Train from `progress` to the last step, and return how far the run has come.
+
+    Raises:
+        ConfigError: too many steps in a row were left out (names clips of the last), or a step does not fit into memory.
+    """
+    recipe, model = inputs.recipe, inputs.model
+    max_steps, every_steps = recipe.schedule.max_steps, recipe.validation.every_steps
+    learner = load_learner(recipe, model, inputs.device, world, progress)
+    writer = LabelWriter(model=model, tokenizer=model.tokenizer)
+    train_clips, dev_clips = inputs.train_clips, inputs.dev_clips
+    if recipe.labels.style == "base":  # before what was learned is loaded: the base chooses
+        chooser = StyleChooser(writer=writer, recipe=recipe, lm=learner.lm, autocast=learner.autocast)
+        path = run.directory / "labels.json"
+        train_clips, dev_clips = labelled(train_clips, dev_clips, path, progress.base_sha256, chooser, world, listens=learner.listens)
+    if progress.step:
+        checkpoints.load_checkpoint(run, progress.step, learner.trainable, learner.optimizer)
+    world.wait()
+    if world.is_main:
+        run.forget_after(progress.step)
+        say(f"{run.directory}: {_plan(inputs, learner, progress)}")
+    batches = TrainingBatches(train_clips, model, recipe, write=writer.write).starting_at(progress.step * recipe.batch.grad_accumulation)
+    trackers = Trackers.open(recipe, run.directory) if world.is_main else Trackers()
+    num_skipped_in_a_row = 0
+    learner.lm.train()
+    with Dashboard(first_step=progress.step, max_steps=max_steps, is_shown=world.is_main) as dashboard:
+        for step in range(progress.step + 1, max_steps + 1):
+            step_batches = list(itertools.islice(batches, recipe.batch.grad_accumulation))
+            row = do_step(learner, step, step_batches)
+            if world.is_main:
+                run.append(TRAIN_METRICS, [row])
+                trackers.log([row])
+            dashboard.step_done(step, row["frames"], row["loss"])
+            progress = dataclasses.replace(progress, step=step, num_skipped=progress.num_skipped + row["skipped"])
+            num_skipped_in_a_row = num_skipped_in_a_row + 1 if row["skipped"] else 0
+            if num_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                raise ConfigError(_gave_up(run, recipe, step, step_batches))
+
+            is_due = every_steps > 0 and step % every_steps == 0
+            if not is_due and step < max_steps:
+                continue
+            if dev_clips and every_steps > 0:
+                figures = world.from_main(validate(learner.lm, dev_clips, model, recipe, learner.autocast()) if learner.listens else None)
+                value = figures[recipe.validation.best_metric]
+                is_best = progress.best_value is None or value < progress.best_value
+                if is_best:
+                    progress = dataclasses.replace(progress, best_step=step, best_value=value)
+                if world.is_main:
+                    run.append(DEV_METRICS, [{"step": step, **figures}])
+                    trackers.log([{"step": step, **figures}], prefix="dev/")
+                    dashboard.validated(step, figures, is_best=is_best)
+            progress = dataclasses.replace(progress, guard=learner.guard.state, loss_scale=learner.scaler.state_dict())
+            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model)
+            if world.is_main:
+                checkpoints.save_checkpoint(run, progress, snapshot)
+                checkpoints.prune_checkpoints(run, keep=recipe.checkpoint.keep, best_step=progress.best_step)
+            world.wait()
+    trackers.close()
+    return progress
+
+
+def do_step(learner: Learner, step: int, batches: Sequence[Batch]) -> dict[str, Any]:
+    """Do optimizer step number `step` over `batches` and return its row of metrics.train.jsonl.
+
+    Raises:
+        ConfigError: the batches do not fit into memory; says which knob to turn and by how much.
+    """
+    recipe, optimizer = learner.recipe, learner.optimizer
+    lr = learning_rate(step - 1, recipe.optim.lr, recipe.schedule.max_steps)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    torch.manual_seed(recipe.seed * 1_000_003 + step + learner.world.rank * 7_919_000_003)
+    try:
+        terms = _add_gradients(learner, batches, learner.objective.totals(batches))
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise ConfigError(out_of_memory_advice(recipe, batches, step)) from None
+    learner.scaler.unscale_(optimizer)
+    norm = whole(nn.utils.clip_grad_norm_(learner.trainable.values(), MAX_GRAD_NORM))
+    *values, grad_norm = torch.cat([terms, norm[None]]).tolist()  # the only wait for the device in a step
+    is_accepted = learner.guard.accepts(values[0], grad_norm)
+    if is_accepted:
+        learner.scaler.step(optimizer)
+    learner.scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return {
+        "step": step,
+        **dict(zip(learner.objective.names, values, strict=True)),
+        "grad_norm": grad_norm,
+        "lr": lr,
+        "frames": sum(batch.num_frames for batch in batches),
+        "skipped": not is_accepted,
+    }
+
+
+def _add_gradients(learner: Learner, batches: Sequence[Batch], totals: Totals) -> torch.Tensor:
+    """Add up the gradients of all batches, over all processes, and return the terms of the loss, one for each of `Objective.names`."""
+    world, passes, names = learner.world, learner.passes, learner.objective.names
+    sums = torch.zeros(len(names), device=learner.lm.device)
+    own = world.share(batches)
+    for number, batch in enumerate(own, start=1):
+        # Under DDP, gradients stay on their device until the last pass of a step.
+        is_kept = isinstance(passes, nn.parallel.DistributedDataParallel) and number < len(own)
+        kept = passes.no_sync() if is_kept else contextlib.nullcontext()  # pyright: ignore[reportCallIssue]
+        with kept, training_kernels(learner.lm.device):
+            with learner.autocast():
+                terms = passes(batch, totals)
+            # Gradients are averaged over processes, and the loss is a share of the whole.
+            learner.scaler.scale(terms["loss"] * world.size).backward()
+        sums += torch.stack([terms[name].detach() for name in names])
+    return world.sum(sums)
+
+
+@dataclass(kw_only=True)
+class StepGuard:
+    """Says which steps are left out: those whose loss or gradient is not a number, and those whose loss jumps.
+
+    Attributes:
+        skip_above: how many times its running mean a loss may be; None for any.
+        state: sum of weighted losses, sum of weights, steps accepted.
+    """
+
+    skip_above: float | None
+    state: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def accepts(self, loss: float, norm: float) -> bool:
+        """Return whether a step with this loss and gradient norm is to be done, and remember its loss if so."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return False
+        total, weight, steps = self.state
+        if self.skip_above is not None and steps >= GUARD_WARM_STEPS and loss * weight > self.skip_above * total:
+            return False
+        self.state = (GUARD_MEMORY * total + (1 - GUARD_MEMORY) * loss, GUARD_MEMORY * weight + (1 - GUARD_MEMORY), steps + 1)
+        return True
+
+
+@dataclass(kw_only=True)
+class Learner:
+    """What learns on this process, and what an optimizer step needs.
+
+    Attributes:
+        objective: the model and its loss.
+        passes: `objective`, or what averages its gradients over the processes.
+        trainable: the weights that learn, by name.
+        scaler: factor on the loss in float16, where small gradients vanish; does nothing in other types.
+        is_sharded: whether the weights are spread over the processes of `world`.
+    """
+
+    recipe: Recipe
+    objective: Objective
+    passes: nn.Module
+    trainable: dict[str, nn.Parameter]
+    optimizer: torch.optim.AdamW
+    scaler: GradScaler
+    guard: StepGuard
+    world: World
+    is_sharded: bool
 
     @property
-    def world(self) -> World:
-        return self.stepper.world
+    def lm(self) -> LMModel:
+        return self.objective.lm
 
-    def train(self) -> Progress:
-        """Train to the last step, or until the dev split has not improved for `evaluation.patience` validations."""
-        recipe, first_step = self.recipe, self.progress.step
-        self.lm.train()
-        with Dashboard(first_step=first_step, max_steps=recipe.schedule.max_steps, is_shown=self.world.is_main) as dashboard:
-            for step in range(first_step + 1, recipe.schedule.max_steps + 1):
-                self._step(step, dashboard)
-                is_last = step == recipe.schedule.max_steps
-                if step % FLUSH_STEPS == 0 or is_last:
-                    self._flush()
-                self.progress = dataclasses.replace(self.progress, step=step)
-                is_best = self._is_due(recipe.evaluation.every_steps, step, is_last) and self._validate(step, dashboard)
-                is_over = is_last or self._has_stalled()
-                if is_best or is_over or self._is_due(recipe.checkpoint.every_steps, step, is_last):
-                    self._flush()
-                    self._save()
-                if is_over:
-                    break
-        return self.progress
+    @property
+    def listens(self) -> bool:
+        """Whether this process hears clips for all: the first does while the others wait, or all where each holds a part of the weights."""
+        return self.world.is_main or self.is_sharded
 
-    def _step(self, step: int, dashboard: Dashboard) -> None:
-        """Do one optimizer step over `grad_accumulation` batches."""
-        batches = list(itertools.islice(self.batches, self.recipe.batch.grad_accumulation))
-        row = self.stepper.do(step, batches)
-        self.pending.append((row, [clip_id for batch in batches for clip_id in batch.clip_ids]))
-        is_shown = self.lm.device.type == "cpu" or step % FLUSH_STEPS == 0
-        dashboard.step_done(step, row["frames"], row["loss"].item() if is_shown else None)
-
-    def _flush(self) -> None:
-        """Fetch the pending figures, write them to metrics.train.jsonl, and give up where nothing was learned for too long.
-
-        Raises:
-            ConfigError: too many steps in a row were skipped; names the clips of the last.
-        """
-        rows = [{name: _number(value) for name, value in row.items()} for row, _ in self.pending]
-        clips = [clip_ids for _, clip_ids in self.pending]
-        self.pending.clear()
-        if self.world.is_main:
-            self.run.append("metrics.train.jsonl", rows)
-            self.trackers.log(rows)
-        for row, clip_ids in zip(rows, clips, strict=True):
-            self.skipped_in_a_row = self.skipped_in_a_row + 1 if row["skipped"] else 0
-            self.progress = dataclasses.replace(self.progress, num_skipped=self.progress.num_skipped + row["skipped"])
-            if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                self._give_up(row["step"], clip_ids)
-
-    def _give_up(self, step: int, clip_ids: Sequence[str]) -> None:
-        optim = self.recipe.optim
-        jumped = f", or jumped above {optim.skip_above} times its mean," if optim.skip_above is not None else ""
-        raise ConfigError(
-            f"{self.run.directory}: the loss was not a number{jumped} {self.skipped_in_a_row} steps in a row, up to step {step} with clips "
-            f"{', '.join(clip_ids[:4])} …; lower optim.lr (now {optim.lr}) and train into another --run_dir"
-        )
-
-    def _is_due(self, every_steps: int, step: int, is_last: bool) -> bool:
-        return is_last or (every_steps > 0 and step % every_steps == 0)
-
-    def _validate(self, step: int, dashboard: Dashboard) -> bool:
-        """Hear the dev split; returns whether it never came out better. One process listens, all of them where each has a part of it."""
-        if self.validator is None or self.recipe.evaluation.every_steps == 0:
-            return False
-        listens = self.world.is_main or self.stepper.is_sharded
-        figures = self.world.from_main(self.validator.evaluate(self.lm, self.stepper.autocast()) if listens else None)
-        value = figures[self.recipe.evaluation.best_metric]
-        best = self.progress.best_value
-        is_best = best is None or value < best
-        changes = {"best_step": step, "best_value": value, "num_worse": 0} if is_best else {"num_worse": self.progress.num_worse + 1}
-        self.progress = dataclasses.replace(self.progress, **changes)
-        if self.world.is_main:
-            self.run.append("metrics.eval.jsonl", [{"step": step, **figures}])
-            self.trackers.log([{"step": step, **figures}], prefix="dev/")
-            dashboard.validated(step, figures, is_best=is_best)
-        return is_best
-
-    def _has_stalled(self) -> bool:
-        patience = self.recipe.evaluation.patience
-        return patience is not None and self.progress.num_worse >= patience
-
-    def _save(self) -> None:
-        states = {"guard": self.stepper.guard.state, "loss_scale": self.stepper.scale.state}
-        self.progress = dataclasses.replace(self.progress, **{name: tuple(state.tolist()) for name, state in states.items()})
-        snapshot = Snapshot.of(self.lm, self.stepper.trainable, self.stepper.optimizer, self.recipe, self.model)
-        if self.world.is_main:
-            save_checkpoint(self.run, self.progress, snapshot)
-            prune_checkpoints(self.run, keep=self.recipe.checkpoint.keep, best_step=self.progress.best_step)
-        self.world.wait()
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the model computes: float32 as it stands, or the shorter type that the recipe asks for."""
+        half = torch.float16 if self.recipe.precision == "float16" else torch.bfloat16
+        return torch.autocast(self.lm.device.type, dtype=half, enabled=self.recipe.precision != "float32")
 
 
-def _number(value: Any) -> Any:
-    """Return a tensor as a float, and anything that is not finite as None."""
-    value = value.item() if isinstance(value, torch.Tensor) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def load_learner(recipe: Recipe, model: ModelDir, device: torch.device, world: World, progress: Progress) -> Learner:
+    """Load the base, make of it what learns, and spread it over the processes where that is asked for."""
+    is_sharded = world.size > 1 and (recipe.parallel == "fsdp" or (recipe.parallel == "auto" and not recipe.lora.enable))
+    if is_sharded:
+        check_shardable(recipe)
+    device, dtype = local_device(device), pick_dtype(recipe.precision)
+    lm = load_lm(model, device="cpu" if is_sharded else device, dtype=dtype)
+    trainable = make_trainable(lm, recipe.lora, seed=recipe.seed)
+    base = BaseMemory.of(trainable, dtype) if recipe.replay.holds else None
+    if recipe.batch.gradient_checkpointing:
+        checkpoint_layers(lm, keeps_noise=recipe.lora.dropout > 0)
+    if is_sharded:
+        shard(lm, device)
+        trainable = {name: parameter for name, parameter in lm.named_parameters() if parameter.requires_grad}
+    objective = Objective(lm, model, recipe, base)
+    is_averaged = world.size > 1 and not is_sharded
+    is_float16 = recipe.precision == "float16"
+    scaler = GradScaler(device.type, init_scale=FIRST_LOSS_SCALE, growth_interval=STEPS_TO_DOUBLE, enabled=is_float16)
+    scaler.load_state_dict(progress.loss_scale or scaler.state_dict())
+    return Learner(
+        recipe=recipe,
+        objective=objective,
+        passes=data_parallel(objective, some_unused=recipe.loss.pause_targets == "off") if is_averaged else objective,
+        trainable=trainable,
+        optimizer=make_optimizer(trainable, recipe.optim),
+        scaler=scaler,
+        guard=StepGuard(skip_above=recipe.optim.skip_above, state=progress.guard),
+        world=world,
+        is_sharded=is_sharded,
+    )
+
+
+def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> torch.optim.AdamW:
+    """Return AdamW over the trainable weights. Only adapters decay: their zero is the base, where a whole weight's zero is nothing."""
+    adapters = [parameter for name, parameter in trainable.items() if ".lora_" in name]
+    others = [parameter for name, parameter in trainable.items() if ".lora_" not in name]
+    groups = [{"params": adapters, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=BETAS, fused=True)
+
+
+def learning_rate(step: int, highest: float, max_steps: int) -> float:
+    """Return the learning rate of optimizer step `step`, counted from 0: up in a line to `highest`, then down to 0 along a cosine."""
+    warmup_steps = max_steps // WARMUP_STEPS_IN
+    if step < warmup_steps:
+        return highest * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, max_steps - warmup_steps)
+    return highest * (0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _plan(inputs: TrainingInputs, learner: Learner, progress: Progress) -> str:
+    """Return what is about to happen, in one line."""
+    num_trained = sum(parameter.numel() for parameter in learner.trainable.values())
+    num_synthetic = sum(clip.is_synthetic for clip in inputs.train_clips)
+    beside = f", {num_synthetic} of them synthetic," if num_synthetic else ""
+    resumed = f", going on after step {progress.step}" if progress.step else ""
+    return (
+        f"{num_trained / 1e6:.1f} M of {sum(p.numel() for p in learner.lm.parameters()) / 1e6:.1f} M weights learn from "
+        f"{len(inputs.train_clips)} clips{beside} ({len(inputs.dev_clips)} dev) on {inputs.device} in {inputs.recipe.precision}{resumed}"
+    )
+
+
+def _gave_up(run: RunDir, recipe: Recipe, step: int, batches: Sequence[Batch]) -> str:
+    optim, clip_ids = recipe.optim, [clip_id for batch in batches for clip_id in batch.clip_ids]
+    jumped = f", or jumped above {optim.skip_above} times its mean," if optim.skip_above is not None else ""
+    return (
+        f"{run.directory}: the loss was not a number{jumped} {MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {step} with clips "
+        f"{', '.join(clip_ids[:4])} …; lower optim.lr (now {optim.lr}) and train into another --run_dir"
+    )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def out_of_memory_advice(recipe: Recipe, batches: Sequence[Batch], step: int) -> str:
+    """Return which knob to turn, and by how much, when the batches of a step do not fit into memory."""
+    rows, _, longest = max((batch.codes.shape for batch in batches), key=lambda shape: shape[0] * shape[2])
+    batch = recipe.batch
+    knobs = []
+    if not batch.gradient_checkpointing:
+        knobs.append("--batch.gradient_checkpointing true (a third slower, a few times less memory)")
+    if rows > 1:
+        knobs.append(f"--batch.batch_size {max(1, rows // 2)} --batch.grad_accumulation {batch.grad_accumulation * 2} (the same gradient)")
+        knobs.append(f"--batch.max_frames_per_batch {rows * longest * 2 // 3}")
+    else:
+        knobs.append(f"--batch.long_clips cut --batch.max_clip_s {longest * 0.08 / 2:.0f}")
+    what = f"out of memory at step {step}, with {rows} clips of up to {longest} frames in a pass"
+    return f"{what}; give {', or '.join(knobs)}, and another --run_dir"

@@ -15,11 +15,10 @@ from upstream import generate, open_upstream
 
 from stt_ft.core.recipe import LoraRecipe
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.lora import adapter_state_dict
+from stt_ft.model.lora import adapter_state_dict, make_trainable
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward, head_logits, load_lm
-from stt_ft.training.trainable import make_trainable
 
 RANK, SCALING = 4, 1.5
 RECIPES = {

@@ -17,11 +17,10 @@ from stt_ft.audio.synthesis import Synthesizer
 from stt_ft.core.recipe import LoraRecipe
 from stt_ft.core.timing import SAMPLES_PER_FRAME
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.lora import adapter_state_dict
+from stt_ft.model.lora import adapter_state_dict, make_trainable
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.stages.transcribe import transcribe
-from stt_ft.training.trainable import make_trainable
 
 TEXTS = (
     "please check the order number four one five",

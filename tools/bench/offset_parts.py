@@ -16,6 +16,7 @@ from offset_sounds import CHANNELS, PEOPLE, REPOSITORY, SIMULATED, Offsets, Soun
 from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
 from stt_ft.audio.levels import speech_span_s
 from stt_ft.audio.silero_vad import CHUNK_S, SileroVad, is_installed
+from stt_ft.core.manifest import Word
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, frame_at, frame_heard_s
 from stt_ft.metrics.endpointing import SPEECH_THRESHOLD, silent_for_s, turn_rows
 from stt_ft.model.checkpoint_dir import open_model
@@ -24,7 +25,7 @@ from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.transcriber import Transcriber
 from stt_ft.model.words import words_from_tokens
-from stt_ft.targets.interleave import TokenWord, build_text_stream
+from stt_ft.targets.interleave import build_text_stream
 
 LEAST_ROOM_S = 0.2
 LUMP_S = 0.35
@@ -201,7 +202,7 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
     cases = json.loads((REPOSITORY / "tests" / "golden" / "upstream_interleaver.json").read_text())["cases"]
     offsets_s = []
     for case in cases:
-        words = [TokenWord(tokens=tuple(tokens), start_s=start_s, end_s=end_s) for tokens, start_s, end_s in case["words"]]
+        words = [Word(text="", tokens=tuple(tokens), start_s=start_s, end_s=end_s) for tokens, start_s, end_s in case["words"]]
         stream = build_text_stream(words, num_frames=case["num_frames"], text_lag_s=case["text_lag_s"])
         theirs = [frame for frame, token in enumerate(case["tokens"]) if token > 3]
         ours = [frame for frame, token in enumerate(stream.tokens) if token > 3]
@@ -214,7 +215,9 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
     ids = {"padding_id": model.padding_id, "end_padding_id": model.end_padding_id}
     rng = np.random.default_rng(sounds.seed)
     for lag in (lag_s, 2.5):
-        words = [TokenWord(tokens=tuple(tokenizer.encode("one")), start_s=2 * i + rng.uniform(0, 1), end_s=2 * i + 1.5) for i in range(500)]
+        words = [
+            Word(text="", tokens=tuple(tokenizer.encode("one")), start_s=2 * i + rng.uniform(0, 1), end_s=2 * i + 1.5) for i in range(500)
+        ]
         stream = build_text_stream(words, num_frames=13_000, text_lag_s=lag)
         back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag, **ids)
         told_s = [heard.start_s - word.start_s for heard, word in zip(back, words, strict=True)]
@@ -225,7 +228,7 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
         starts_s, ends_s = [], []
         for take in sounds.simulated:
             if take.kind == kind:
-                words = [TokenWord(tokens=tuple(tokenizer.encode(w.text)), start_s=w.start_s, end_s=w.end_s) for w in take.words]
+                words = [Word(text="", tokens=tuple(tokenizer.encode(w.text)), start_s=w.start_s, end_s=w.end_s) for w in take.words]
                 stream = build_text_stream(words, num_frames=len(take.samples) // SAMPLES_PER_FRAME + 60, text_lag_s=lag_s)
                 back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag_s, **ids)
                 starts_s += [heard.start_s - word.start_s for heard, word in zip(back, take.words, strict=True)]

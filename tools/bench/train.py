@@ -1,7 +1,7 @@
 """Real frames a second of `stt-ft train` beside the naive way, on the same model, clips and machine in one run.
 
     python tools/bench/train.py --model tiny                              a minute or two on two cores
-    python tools/bench/train.py --model 1b --rank 128 --ft-embed          random weights of the true shape, some minutes; 3 GB of disk
+    python tools/bench/train.py --model 1b --rank 128                      random weights of the true shape, some minutes; 3 GB of disk
 
 The naive way is moshi-finetune's: every step runs the codec, and every clip is padded to a window of 30 s, eight to a batch. Forward pass,
 loss, adapter and optimizer are ours in both, so what is compared is that policy alone. A *real* frame is 80 ms of a recording; silence
@@ -29,17 +29,16 @@ import numpy as np
 import torch
 
 from stt_ft.core import timing
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import BatchRecipe, LoraRecipe, OptimRecipe, Recipe, ScheduleRecipe
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
 from stt_ft.model.device import pick_device
-from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.batches import Batch, TrainingBatches, collate, make_stream
-from stt_ft.training.clips import SpokenClip
-from stt_ft.training.distributed import World
-from stt_ft.training.run_state import Progress
-from stt_ft.training.setup import TrainingInputs
-from stt_ft.training.step import Stepper
+from stt_ft.training.checkpoints import Progress
+from stt_ft.training.data.batches import Batch, TrainingBatches, collate, make_stream
+from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.loop import Learner, do_step, load_learner
+from stt_ft.training.parallel import World
 
 WINDOW_S = 30.0
 NUM_CLIPS, SHORTEST_S, LONGEST_S, BATCH_SIZE, JOB_STEPS = 50, 3.0, 10.0, 8, 500
@@ -52,7 +51,7 @@ class Clip:
     """A recording: its sound, and what training keeps of it."""
 
     samples: np.ndarray
-    spoken: SpokenClip
+    spoken: TrainingClip
 
 
 def make_clips(model: ModelDir, device: torch.device) -> tuple[list[Clip], float]:
@@ -67,16 +66,16 @@ def make_clips(model: ModelDir, device: torch.device) -> tuple[list[Clip], float
     clips = []
     for index, (sound, clip_codes) in enumerate(zip(sounds, codes, strict=True)):
         starts_s = np.arange(0.4, timing.samples_to_s(len(sound)) - 0.4, 0.4) + prefix_s
-        words = tuple(TokenWord(tokens=(int(rng.integers(4, 90)),), start_s=s, end_s=s + 0.3) for s in starts_s)
+        words = tuple(Word(text="", tokens=(int(rng.integers(4, 90)),), start_s=s, end_s=s + 0.3) for s in starts_s)
         num_recorded = model.num_prefix_frames + timing.num_frames_covering(timing.samples_to_s(len(sound)))
-        spoken = SpokenClip(
+        spoken = TrainingClip(
             clip_id=f"clip {index}", codes=clip_codes, words=words, in_number=(True,) * len(words), num_recorded_frames=num_recorded
         )
         clips.append(Clip(samples=sound, spoken=spoken))
     return clips, encode_s
 
 
-def num_real_frames(clips: Sequence[SpokenClip], model: ModelDir) -> int:
+def num_real_frames(clips: Sequence[TrainingClip], model: ModelDir) -> int:
     return sum(clip.num_recorded_frames - model.num_prefix_frames for clip in clips)
 
 
@@ -98,7 +97,7 @@ def naive_batches(clips: Sequence[Clip], model: ModelDir, recipe: Recipe, codec:
             windows = [np.pad(clip.samples, (0, num_samples - len(clip.samples))) for clip in chosen]
             codes = [window_codes[:, :num_frames] for window_codes in codec.encode(windows)]
             spoken = [
-                SpokenClip(
+                TrainingClip(
                     clip_id=c.spoken.clip_id, codes=k, words=c.spoken.words, in_number=c.spoken.in_number, num_recorded_frames=num_frames
                 )
                 for c, k in zip(chosen, codes, strict=True)
@@ -145,20 +144,19 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def open_stepper(model: ModelDir, recipe: Recipe, device: torch.device, clips: list[SpokenClip]) -> Stepper:
-    inputs = TrainingInputs(recipe=recipe, model=model, device=device, train_clips=clips, dev_clips=[])
-    stepper = inputs._stepper(World(), Progress(step=0, data="", base_sha256=""))
-    stepper.lm.train()
-    return stepper
+def open_learner(model: ModelDir, recipe: Recipe, device: torch.device) -> Learner:
+    learner = load_learner(recipe, model, device, World(), Progress(step=0, data="", base_sha256=""))
+    learner.lm.train()
+    return learner
 
 
-def flop_utilisation(stepper: Stepper, tally: Tally, overhead: float, device: torch.device) -> str:
+def flop_utilisation(learner: Learner, tally: Tally, overhead: float, device: torch.device) -> str:
     """Return the share of the device's peak: 4 operations a frozen weight and frame (its gradient is not needed), 6 a trained one."""
     name = torch.cuda.get_device_name(device)
     peak = next((flops for key, flops in PEAK_FLOPS.items() if key in name), None)
     if peak is None:
         return f"unknown for {name}"
-    linear = [(n, p) for n, p in stepper.lm.named_parameters() if p.dim() == 2 and "emb" not in n]
+    linear = [(n, p) for n, p in learner.lm.named_parameters() if p.dim() == 2 and "emb" not in n]
     operations = sum((6 if p.requires_grad else 4) * p.numel() for _, p in linear)
     return f"{100 * operations * tally.per_wall_s * overhead / peak:.1f} % of {peak / 1e12:.0f} TFLOP/s"
 
@@ -180,16 +178,16 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> str:
     precision = "bfloat16" if device.type == "cuda" or arguments.model == "1b" else "float32"
     recipe = Recipe(
         dataset="-", run_dir=str(workdir / "run"), base=str(model.directory), device=arguments.device, precision=precision,
-        lora=LoraRecipe(rank=arguments.rank, ft_embed=arguments.ft_embed), optim=OptimRecipe(lr=1e-5),
+        lora=LoraRecipe(rank=arguments.rank), optim=OptimRecipe(lr=1e-5),
         batch=BatchRecipe(batch_size=BATCH_SIZE),
-        schedule=ScheduleRecipe(max_steps=10_000, kind="constant"),
+        schedule=ScheduleRecipe(max_steps=10_000),
     )  # fmt: skip
     clips, encode_s = make_clips(model, device)
-    stepper = open_stepper(model, recipe, device, [clip.spoken for clip in clips])
+    learner = open_learner(model, recipe, device)
     numbers = itertools.count(1)
 
     def step(batch: Batch) -> None:
-        stepper.do(next(numbers), [batch])
+        do_step(learner, next(numbers), [batch])
 
     ways = {"ours": our_batches(clips, model, recipe), "naive": naive_batches(clips, model, recipe, MimiCodec.load(model, device))}
     tallies = {name: Tally() for name in ways}
@@ -206,18 +204,18 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> str:
                 setattr(tallies[name], figure, getattr(tallies[name], figure) + getattr(now[name], figure))
             print(f"{name}: {now[name].per_wall_s:,.1f} real frames/s", file=sys.stderr)
         ratios.append(now["ours"].per_wall_s / now["naive"].per_wall_s)
-    lines = report_lines(arguments, model, stepper, tallies, ratios, encode_s, device)
+    lines = report_lines(arguments, model, learner, tallies, ratios, encode_s, device)
     if device.type == "cuda":
-        lines += gpu_lines(stepper, clips, model, recipe, tallies["ours"], device, step)
+        lines += gpu_lines(learner, clips, model, recipe, tallies["ours"], device, step)
     return "\n".join(lines) + "\n"
 
 
 def report_lines(
-    arguments: argparse.Namespace, model: ModelDir, stepper: Stepper, tallies: dict[str, Tally], ratios: list[float], encode_s: float,
+    arguments: argparse.Namespace, model: ModelDir, learner: Learner, tallies: dict[str, Tally], ratios: list[float], encode_s: float,
     device: torch.device,
 ) -> list[str]:  # fmt: skip
     ours, naive = tallies["ours"], tallies["naive"]
-    num_trained = sum(parameter.numel() for parameter in stepper.trainable.values())
+    num_trained = sum(parameter.numel() for parameter in learner.trainable.values())
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
     what = "random weights of the 1b shape" if arguments.model == "1b" else arguments.model
     rows = [
@@ -229,7 +227,7 @@ def report_lines(
         f"## {what}: {wall:.1f} times the real frames of the naive way",
         "",
         f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, {where}, torch {torch.__version__}, "
-        f"{stepper.recipe.precision}, rank {arguments.rank}, embeddings {'trained' if arguments.ft_embed else 'frozen'}: "
+        f"{learner.recipe.precision}, rank {arguments.rank}: "
         f"{num_trained / 1e6:.1f} M weights learn. {NUM_CLIPS} clips of {SHORTEST_S:.0f} to {LONGEST_S:.0f} s, batches of {BATCH_SIZE}. "
         f"Load when this was written: {os.getloadavg()[0]:.1f} processes.",
         "",
@@ -246,7 +244,7 @@ def report_lines(
 
 
 def gpu_lines(
-    stepper: Stepper,
+    learner: Learner,
     clips: Sequence[Clip],
     model: ModelDir,
     recipe: Recipe,
@@ -262,7 +260,7 @@ def gpu_lines(
     real_frames = sum(real for _, real in itertools.islice(our_batches(clips, model, recipe), 50))
     return [
         f"The first attempt's job, {NUM_CLIPS} clips, batch {BATCH_SIZE}, {JOB_STEPS} steps: {job.wall_s:.1f} s of training.",
-        f"FLOP utilisation, padding counted: {flop_utilisation(stepper, job, all_frames / real_frames, device)}.",
+        f"FLOP utilisation, padding counted: {flop_utilisation(learner, job, all_frames / real_frames, device)}.",
         f"Peak GPU memory of the job: {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB.",
         "",
     ]
@@ -272,7 +270,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="tiny, 1b (random weights), or a model directory")
     parser.add_argument("--rank", type=int, default=32)
-    parser.add_argument("--ft-embed", action="store_true")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--steps", type=int, default=24, help="steps of ours a round; the naive way does a quarter")

@@ -24,7 +24,7 @@ def test_dataset_and_run_directory_are_enough(tmp_path: Path):
 
 
 def test_the_resolved_recipe_is_read_back_equal(tmp_path: Path):
-    recipe = load(tmp_path, optim__lr="3e-6", lora__targets="transformer.*", evaluation__patience="4", base="tiny")
+    recipe = load(tmp_path, optim__lr="3e-6", augment__speeds="0.9,1.1", checkpoint__keep="4", base="tiny")
     resolved = tmp_path / "args.yaml"
     resolved.write_text(dump_config(recipe))
     assert load_config(Recipe, resolved) == recipe
@@ -45,14 +45,12 @@ def test_every_key_is_documented():
         ("loss.pad_weight", "-0.1"),
         ("loss.pause_targets", "counts"),
         ("optim.lr", "0"),
-        ("optim.betas", "0.9,1"),
         ("schedule.max_steps", "0"),
-        ("schedule.warmup_steps", "501"),
         ("batch.batch_size", "0"),
         ("augment.pause_prob", "1.1"),
         ("synthetic.share", "1"),
         ("synthetic.share", "-0.1"),
-        ("evaluation.patience", "0"),
+        ("validation.every_steps", "-1"),
         ("checkpoint.keep", "0"),
     ],
 )

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from random_models import DIGITS
 
 from stt_ft.audio.synthesis import Synthesizer
+from stt_ft.core.manifest import Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.model.words import words_from_tokens
 from stt_ft.simulation.casting import HELDOUT_CAST, perform
-from stt_ft.targets.interleave import TokenWord, build_text_stream
+from stt_ft.targets.interleave import build_text_stream
 from stt_ft.text.prompts import ordinary_prompt
 
 IDS = {"padding_id": 3, "end_padding_id": 0}
@@ -34,7 +35,7 @@ def test_words_laid_on_the_stream_are_read_back_with_their_times(tokenizer, text
     words, time_s = [], 0.1
     for text, gap in zip(texts, gaps, strict=False):
         tokens = tuple(tokenizer.encode(text))
-        words.append(TokenWord(tokens=tokens, start_s=time_s + gap, end_s=time_s + gap + 0.2))
+        words.append(Word(text="", tokens=tokens, start_s=time_s + gap, end_s=time_s + gap + 0.2))
         time_s += gap + len(tokens) * FRAME_S + 0.16
     stream = build_text_stream(words, num_frames=400, text_lag_s=LAG_S, **IDS)
     heard = words_from_tokens(stream.tokens, tokenizer, text_lag_s=LAG_S, **IDS)
@@ -50,7 +51,9 @@ def test_words_laid_on_the_stream_are_read_back_with_their_times(tokenizer, text
 def test_words_come_back_neither_early_nor_late(tokenizer):
     """The mean over onsets anywhere in a frame; half a frame of bias would be a frame's edge taken for the onset."""
     rng = np.random.default_rng(0)
-    words = [TokenWord(tokens=tuple(tokenizer.encode("one")), start_s=2.0 * i + rng.uniform(0, 1), end_s=2.0 * i + 1.3) for i in range(400)]
+    words = [
+        Word(text="", tokens=tuple(tokenizer.encode("one")), start_s=2.0 * i + rng.uniform(0, 1), end_s=2.0 * i + 1.3) for i in range(400)
+    ]
     stream = build_text_stream(words, num_frames=round(2 * len(words) / FRAME_S), text_lag_s=LAG_S, **IDS)
     heard = words_from_tokens(stream.tokens, tokenizer, text_lag_s=LAG_S, **IDS)
     offsets_s = [wrote.start_s - said.start_s for wrote, said in zip(heard, words, strict=True)]
@@ -62,7 +65,7 @@ def test_the_ends_of_words_are_guessed_without_bias_on_unseen_voices(tiny_model)
     synthesizer, rng, offsets_s, tokenizer = Synthesizer(), random.Random(0), [], tiny_model.tokenizer
     for _ in range(6):
         utterance, _ = perform(synthesizer, ordinary_prompt(rng).text, {}, HELDOUT_CAST, rng)
-        words = [TokenWord(tokens=tuple(tokenizer.encode(w.text)), start_s=w.start_s, end_s=w.end_s) for w in utterance.words]
+        words = [Word(text="", tokens=tuple(tokenizer.encode(w.text)), start_s=w.start_s, end_s=w.end_s) for w in utterance.words]
         stream = build_text_stream(words, num_frames=400, text_lag_s=LAG_S, **IDS)
         heard = words_from_tokens(stream.tokens, tokenizer, text_lag_s=LAG_S, **IDS)
         offsets_s += [wrote.end_s - said.end_s for wrote, said in zip(heard, words, strict=True)]

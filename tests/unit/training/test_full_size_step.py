@@ -12,33 +12,31 @@ from random_models import make_random_base
 STEP = """
 import json, resource, sys
 import numpy as np, torch
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import BatchRecipe, LoraRecipe, Recipe
 from stt_ft.model.checkpoint_dir import open_model
-from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.batches import TrainingBatches
-from stt_ft.training.clips import SpokenClip
-from stt_ft.training.distributed import World
-from stt_ft.training.run_state import Progress
-from stt_ft.training.setup import TrainingInputs
+from stt_ft.training.data.batches import TrainingBatches
+from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.parallel import World
+from stt_ft.training.checkpoints import Progress
+from stt_ft.training.loop import do_step, load_learner
 
 model = open_model(sys.argv[1])
 rng = np.random.default_rng(0)
-words = tuple(TokenWord(tokens=(10 + index,), start_s=0.4 * index + 0.4, end_s=0.4 * index + 0.7) for index in range(18))
+words = tuple(Word(text="", tokens=(10 + index,), start_s=0.4 * index + 0.4, end_s=0.4 * index + 0.7) for index in range(18))
 clips = [
-    SpokenClip(
+    TrainingClip(
         clip_id=str(index), codes=rng.integers(0, 2048, (32, 138)).astype(np.int16),
         words=words, in_number=(True,) * 18, num_recorded_frames=100,
     )
     for index in range(2)
 ]
 recipe = Recipe(dataset="-", run_dir="-", base=sys.argv[1], device="cpu", lora=LoraRecipe(rank=128), batch=BatchRecipe(batch_size=2))
-stepper = TrainingInputs(recipe=recipe, model=model, device=torch.device("cpu"), train_clips=clips, dev_clips=[])._stepper(
-    World(), Progress(step=0, data="", base_sha256="")
-)
-stepper.lm.train()
-rows = [stepper.do(step, [batch]) for step, batch in zip((1, 2), TrainingBatches(clips, model, recipe).starting_at(0))]
+learner = load_learner(recipe, model, torch.device("cpu"), World(), Progress(step=0, data="", base_sha256=""))
+learner.lm.train()
+rows = [do_step(learner, step, [batch]) for step, batch in zip((1, 2), TrainingBatches(clips, model, recipe).starting_at(0))]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(json.dumps({"losses": [row["loss"].item() for row in rows], "skipped": [bool(row["skipped"]) for row in rows], "peak_gib": peak}))
+print(json.dumps({"losses": [row["loss"] for row in rows], "skipped": [row["skipped"] for row in rows], "peak_gib": peak}))
 """
 
 MAX_PEAK_GIB = 12.0

@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 import torch
 from random_models import random_codes
-from test_loop import recipe, run_train
+from training_runs import run_train
 
 from stt_ft.core.config import dump_config
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.recipe import CalibrationRecipe, EvalRecipe, LoraRecipe
-from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
+from stt_ft.core.recipe import CalibrationRecipe, LoraRecipe, ValidationRecipe
+from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.stt_lm import forward, load_lm
-from stt_ft.training import calibrated_run
-from stt_ft.training.calibration import HeadCorrection, constant_direction, fit_cut_offs, fit_likelihood, hidden_of
-from stt_ft.training.run_state import find_consolidated
-
-__all__ = ["recipe"]
+from stt_ft.training import calibration
+from stt_ft.training.calibration import HeadCorrection, constant_direction, fit_likelihood, hidden_of
+from stt_ft.training.checkpoints import find_consolidated
 
 RULE = EndpointRule()
 
@@ -62,13 +60,6 @@ def test_the_likelihood_fit_finds_a_planted_scale_and_bias():
         assert loss(found.scale + scale, found.bias + bias) > best
 
 
-def test_without_a_bias_only_the_scale_is_fitted():
-    logits = torch.randn(20_000, 6, dtype=torch.float64)
-    odds = 2 * logits[:, 0] - (2 * logits[:, 1:]).logsumexp(-1)
-    found = fit_likelihood(logits, torch.ones(20_000), torch.rand(20_000) < odds.sigmoid(), with_bias=False)
-    assert (found.scale, found.bias) == (pytest.approx(2.0, abs=0.1), 0.0)
-
-
 def test_heads_that_are_always_wrong_are_refused():
     logits = torch.randn(5000, 6, dtype=torch.float64)
     is_pause = logits[:, 0] < logits[:, 1:].logsumexp(-1)
@@ -76,51 +67,17 @@ def test_heads_that_are_always_wrong_are_refused():
         fit_likelihood(logits, torch.ones(5000), is_pause)
 
 
-def _turns(num_turns: int, seed: int) -> tuple[list[Turn], list[np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    turns = [
-        Turn(
-            pause_probs=rng.normal(0, 2, (60, 4)).cumsum(0) / 4,
-            first_word_start_s=0.3,
-            last_word_start_s=float(rng.uniform(2.0, 3.5)),
-            last_word_end_s=3.8,
-        )
-        for _ in range(num_turns)
-    ]
-    return turns, [1 + 0.2 * rng.random(60) for _ in turns]
-
-
-def _share_cut_off(turns: list[Turn], constants: list[np.ndarray], bias: float) -> float:
-    verdicts = []
-    for turn, constant in zip(turns, constants, strict=True):
-        probs = 1 / (1 + np.exp(-(turn.pause_probs + bias * constant[:, None])))
-        verdicts.append(judge_turn(dataclasses.replace(turn, pause_probs=probs), RULE).is_cut_off)
-    return sum(verdicts) / len(verdicts)
-
-
-@pytest.mark.parametrize("max_cut_offs", [0.0, 0.05, 0.2])
-def test_the_bias_is_the_greatest_that_keeps_cut_offs_within_the_share(max_cut_offs):
-    turns, constants = _turns(40, seed=3)
-    bias = fit_cut_offs(turns, constants, RULE, max_cut_offs).bias
-    assert _share_cut_off(turns, constants, bias) <= max_cut_offs
-    assert _share_cut_off(turns, constants, bias + 1e-3) > max_cut_offs
-
-
 @pytest.mark.parametrize(
     "lora", [LoraRecipe(rank=4), LoraRecipe(rank=4, heads="lora"), LoraRecipe(enable=False)], ids=["full", "lora", "all"]
 )
-def test_a_calibrated_run_merges_with_the_corrected_heads_and_nothing_else_changed(recipe, random_base, monkeypatch, lora):
-    monkeypatch.setattr(calibrated_run, "fit_likelihood", lambda *_, **__: HeadCorrection(scale=0.7))  # random heads foresee nothing
+def test_a_calibrated_run_merges_with_the_corrected_heads_and_nothing_else_changed(recipe, random_base, lora, monkeypatch):
+    monkeypatch.setattr(calibration, "MAX_SPREAD", 1.0)  # of random weights no direction is that constant
     asked = dataclasses.replace(
-        recipe,
-        lora=lora,
-        evaluation=EvalRecipe(every_steps=0),
-        schedule=dataclasses.replace(recipe.schedule, max_steps=3),
-        calibration=CalibrationRecipe(method="likelihood", bias=False),
+        recipe, lora=lora, validation=ValidationRecipe(every_steps=0), calibration=CalibrationRecipe(method="likelihood")
     )
     run = run_train(asked)
     record = json.loads((run.directory / "calibrated" / "calibration.json").read_text())
-    scales = [head["scale"] for head in record["heads"]]
+    scales, biases = (torch.tensor([head[name] for head in record["heads"]])[:, None] for name in ("scale", "bias"))
     assert find_consolidated(run.directory) == run.directory / "calibrated" / "consolidated"
 
     def opened(directory):
@@ -131,16 +88,19 @@ def test_a_calibrated_run_merges_with_the_corrected_heads_and_nothing_else_chang
 
     codes = torch.cat([torch.randint(0, 96, (1, 30)), torch.from_numpy(random_codes(random_base, 30)).long()])[None]
     with torch.no_grad():
-        before = forward(opened(run.checkpoint(3) / "consolidated"), codes)
+        before = forward(opened(run.checkpoint(12) / "consolidated"), codes)
         after = forward(opened(find_consolidated(run.directory)), codes)
     torch.testing.assert_close(after.text_logits, before.text_logits)
-    torch.testing.assert_close(after.head_logits, before.head_logits * torch.tensor(scales)[:, None], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after.head_logits[..., 1:], before.head_logits[..., 1:] * scales, atol=1e-5, rtol=1e-4)
+    added = (after.head_logits - before.head_logits * scales)[..., 0] / biases[:, 0]  # u . h, alike for all heads
+    torch.testing.assert_close(added, added[..., :1].expand_as(added), atol=1e-3, rtol=1e-3)
+    assert added.mean() > 0.2
 
     made = (run.directory / "calibrated" / "calibration.json").stat().st_mtime_ns
     run_train(asked)  # done before: nothing to do
     assert (run.directory / "calibrated" / "calibration.json").stat().st_mtime_ns == made
     (run.directory / "args.yaml").write_text(dump_config(dataclasses.replace(asked, calibration=CalibrationRecipe())))
-    assert find_consolidated(run.directory) == run.checkpoint(3) / "consolidated"
+    assert find_consolidated(run.directory) == run.checkpoint(12) / "consolidated"
 
 
 def test_what_the_heads_hear_is_what_the_server_hears(random_base):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -10,14 +9,14 @@ import pytest
 import torch
 from random_models import random_codes
 
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LabelsRecipe, Recipe
 from stt_ft.model.stt_lm import SttOutput, forward, load_lm
-from stt_ft.targets.interleave import TokenWord
 from stt_ft.text.written_style import WrittenStyle, styles
 from stt_ft.training import labels
-from stt_ft.training.augment import augment
-from stt_ft.training.batches import TrainingBatches
-from stt_ft.training.clips import SpokenClip, load_clips
+from stt_ft.training.data.augment import augment
+from stt_ft.training.data.batches import TrainingBatches
+from stt_ft.training.data.clips import TrainingClip, load_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, choice_in_words, read_choice, styled, write_choice
 
 STOP, BOTH = WrittenStyle(stop=True), WrittenStyle(commas=True, stop=True)
@@ -30,26 +29,26 @@ def writer(random_base) -> LabelWriter:
 
 
 @pytest.fixture(scope="module")
-def clips(encoded_dataset, random_base) -> list[SpokenClip]:
+def clips(encoded_dataset, random_base) -> list[TrainingClip]:
     return load_clips(encoded_dataset, "train", random_base, BatchRecipe())
 
 
 @pytest.fixture(scope="module")
-def sentences(clips) -> list[SpokenClip]:
+def sentences(clips) -> list[TrainingClip]:
     """The same words, none of them of a dictated number."""
     return [dataclasses.replace(clip, in_number=(False,) * len(clip.words)) for clip in clips]
 
 
-def make_clip(writer: LabelWriter, text: str, *, num_tail: int = 60, **changes) -> SpokenClip:
+def make_clip(writer: LabelWriter, text: str, *, num_tail: int = 60, **changes) -> TrainingClip:
     """Words every 0.48 s; all digit words are the number."""
     words = tuple(
-        TokenWord(tokens=tuple(writer.tokenizer.encode(word)), start_s=0.48 * (1 + index), end_s=0.48 * (1 + index) + 0.3)
+        Word(text="", tokens=tuple(writer.tokenizer.encode(word)), start_s=0.48 * (1 + index), end_s=0.48 * (1 + index) + 0.3)
         for index, word in enumerate(text.split())
     )
     num_recorded = 6 * (2 + len(words))
     in_number = tuple(word.strip(",.") in ("zero", "one", "two", "three", "nine") for word in text.split())
     codes = random_codes(writer.model, num_recorded + num_tail)
-    clip = SpokenClip(clip_id=text, codes=codes, words=words, in_number=in_number, num_recorded_frames=num_recorded)
+    clip = TrainingClip(clip_id=text, codes=codes, words=words, in_number=in_number, num_recorded_frames=num_recorded)
     return dataclasses.replace(clip, **changes)
 
 
@@ -78,8 +77,8 @@ def test_what_has_no_room_on_the_stream_is_no_candidate(writer):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_marks_follow_their_place_when_numbers_are_said_anew_cut_short_and_joined(writer, seed):
-    recipe = AugmentRecipe(renumber_prob=0.6, crop_prob=0.4, join_prob=0.5, pause_prob=0.3)
+def test_marks_follow_their_place_when_numbers_are_said_anew_and_joined(writer, seed):
+    recipe = AugmentRecipe(renumber_prob=0.6, join_prob=0.5, pause_prob=0.3)
     clip = make_clip(writer, "code one, two, three zero nine. please", style=BOTH)
     other = make_clip(writer, "order code", style=WrittenStyle())
     take = augment(clip, [other], recipe, max_frames=10_000, rng=np.random.default_rng(seed), write=writer.write)
@@ -102,7 +101,7 @@ def test_a_cut_piece_keeps_its_end_open(writer):
 def test_the_base_chooses_the_form_of_the_highest_log_likelihood(sentences, writer, random_base):
     """Against every form read alone, its log-probabilities added up in float64 by NumPy."""
     lm = load_lm(random_base)
-    chosen = StyleChooser(writer=writer, recipe=RECIPE).choose(lm, sentences, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
+    chosen = StyleChooser(writer=writer, recipe=RECIPE, lm=lm).choose(sentences)
     assert len(set(chosen.values())) > 1
     for clip in sentences:
         scores = {}
@@ -133,24 +132,20 @@ def test_a_base_that_writes_stops_gets_sentences_with_stops_and_numbers_without(
         return SttOutput(hidden=logits, text_logits=logits, head_logits=logits)
 
     monkeypatch.setattr(labels, "forward", reading)
-    lm = load_lm(random_base)
-    chooser = StyleChooser(writer=writer, recipe=RECIPE)
-    chosen = chooser.choose(lm, sentences, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
+    chooser = StyleChooser(writer=writer, recipe=RECIPE, lm=load_lm(random_base))
+    chosen = chooser.choose(sentences)
     assert set(chosen.values()) == {expected}
     assert choice_in_words(chosen) == f"{len(clips)} {expected.name}"
     numbers = [clip for clip in clips if any(clip.in_number)]
     assert len(numbers) > 1
-    chosen = chooser.choose(lm, numbers, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
+    chosen = chooser.choose(numbers)
     assert set(chosen.values()) == {WrittenStyle()}
 
 
 def test_takes_of_one_recording_are_written_alike(clips, writer, random_base):
     slower = [dataclasses.replace(clip, codes=np.repeat(clip.codes, 2, axis=1)) for clip in clips]
-    chooser = StyleChooser(writer=writer, recipe=RECIPE)
-    chosen, again = (
-        chooser.choose(load_lm(random_base), both, contextlib.nullcontext())  # pyright: ignore[reportArgumentType]
-        for both in (clips, [*clips, *slower])
-    )
+    chooser = StyleChooser(writer=writer, recipe=RECIPE, lm=load_lm(random_base))
+    chosen, again = (chooser.choose(both) for both in (clips, [*clips, *slower]))
     assert chosen == again
     assert [clip.style for clip in styled(slower, chosen)] == [clip.style for clip in styled(clips, chosen)]
 

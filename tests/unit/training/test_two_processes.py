@@ -15,7 +15,6 @@ from stt_ft.core.config import dump_config
 from stt_ft.core.recipe import (
     AugmentRecipe,
     BatchRecipe,
-    EvalRecipe,
     LabelsRecipe,
     LoraRecipe,
     LossRecipe,
@@ -23,8 +22,9 @@ from stt_ft.core.recipe import (
     Recipe,
     ReplayRecipe,
     ScheduleRecipe,
+    ValidationRecipe,
 )  # fmt: skip
-from stt_ft.training.run_state import RunDir
+from stt_ft.training.checkpoints import TRAIN_METRICS, RunDir
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def recipe(encoded_dataset, random_base, tmp_path) -> Recipe:
         lora=LoraRecipe(rank=4),
         loss=LossRecipe(pad_weight=0.3, pause_weight=0.7, cut_off_cost=7.5),
         optim=OptimRecipe(lr=3e-3),
-        schedule=ScheduleRecipe(max_steps=4, warmup_steps=1),
+        schedule=ScheduleRecipe(max_steps=4),
         batch=BatchRecipe(batch_size=5, grad_accumulation=1),
         labels=LabelsRecipe(style="base"),
         augment=AugmentRecipe(pause_prob=0.4, renumber_prob=0.3, join_prob=0.2),
-        replay=ReplayRecipe(dataset=str(encoded_dataset.directory), share=0.4, text_weight=1.0, pause_weight=1.0),
-        evaluation=EvalRecipe(every_steps=4, listen=False),
+        replay=ReplayRecipe(dataset=str(encoded_dataset.directory), text_weight=1.0),
+        validation=ValidationRecipe(every_steps=4, listen=False),
     )
 
 
@@ -69,8 +69,8 @@ def _train(recipe: Recipe, num_processes: int) -> RunDir:
 def test_two_processes_lose_what_one_loses_and_learn_the_same_labels(recipe, tmp_path):
     one = _train(recipe, 1)
     two = _train(dataclasses.replace(recipe, run_dir=str(tmp_path / "two")), 2)
-    for ours, theirs in zip(two.read_rows("metrics.train.jsonl"), one.read_rows("metrics.train.jsonl"), strict=True):
-        for name in ("loss", "text_loss", "pause_loss", "text_kl", "pause_kl", "grad_norm"):
+    for ours, theirs in zip(two.read_rows(TRAIN_METRICS), one.read_rows(TRAIN_METRICS), strict=True):
+        for name in ("loss", "text_loss", "pause_loss", "text_kl", "grad_norm"):
             assert ours[name] == pytest.approx(theirs[name], rel=2e-4, abs=1e-6), name
     labels = [json.loads((run.directory / "labels.json").read_bytes()) for run in (one, two)]
     assert labels[0] == labels[1]

@@ -1,4 +1,4 @@
-"""New takes from old codes: pauses inside numbers, numbers that end sooner, clips in one stream.
+"""New takes from old codes: pauses inside numbers, other numbers, clips in one stream.
 
 A few dozen recordings teach the pause heads the length of every number by heart. What is changed here is exactly what they must not
 rely on: how long a number is, how evenly it is spoken, and what came before. Silence is the clip's own: same room, same microphone.
@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from stt_ft.core import timing
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import AugmentRecipe
-from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.clips import SpokenClip
+from stt_ft.training.data.clips import TrainingClip
 
 SPEECH_MARGIN_S = 0.12
 """Silence is looked for no nearer to a word than this, in seconds: aligners are off by about that much."""
+
+MAX_PAUSE_S = 1.5
+"""Longest silence put in a gap, in seconds; the shortest is one frame."""
 
 MAX_WORDS_MORE = 3
 """How many words a number gains or loses at most when it is said anew."""
@@ -28,15 +31,15 @@ MIN_SILENCE_FRAMES = 3
 
 
 def augment(
-    clip: SpokenClip,
-    others: Sequence[SpokenClip],
+    clip: TrainingClip,
+    others: Sequence[TrainingClip],
     recipe: AugmentRecipe,
     *,
     max_frames: int,
     rng: np.random.Generator,
-    write: Callable[[SpokenClip], SpokenClip] = lambda clip: clip,
-) -> SpokenClip:
-    """Return one new take of `clip`, at most `max_frames` long where it was no longer before and no `join_s` asks for more.
+    write: Callable[[TrainingClip], TrainingClip] = lambda clip: clip,
+) -> TrainingClip:
+    """Return one new take of `clip`, joined with another clip where both together are at most `max_frames` long.
 
     Args:
         clip: what was recorded.
@@ -47,7 +50,7 @@ def augment(
         write: puts the words of a take in their style (`LabelWriter.write`), when it is settled which there are and before another joins.
     """
 
-    def varied(clip: SpokenClip) -> SpokenClip:
+    def varied(clip: TrainingClip) -> TrainingClip:
         return write(_vary(clip, recipe, rng))
 
     take = varied(clip)
@@ -55,29 +58,26 @@ def augment(
         joined = join(take, varied(others[int(rng.integers(len(others)))]))
         if joined.num_frames <= max_frames:
             take = joined
-        while recipe.join_s is not None and not take.goes_on and take.num_frames < timing.num_frames_covering(recipe.join_s):
-            take = join(take, varied(others[int(rng.integers(len(others)))]))
     if recipe.code_dropout > 0:
         dropped = rng.random(take.codes.shape) < recipe.code_dropout
         take = dataclasses.replace(take, codes=np.where(dropped, np.int16(-1), take.codes))
     return take
 
 
-def _vary(clip: SpokenClip, recipe: AugmentRecipe, rng: np.random.Generator) -> SpokenClip:
-    if rng.random() < recipe.crop_prob:
-        clip = crop_number(clip, rng)
+def _vary(clip: TrainingClip, recipe: AugmentRecipe, rng: np.random.Generator) -> TrainingClip:
+    rng.random()  # a draw that nothing uses any more; without it every seed would make other takes
     if recipe.renumber_prob > 0 and rng.random() < recipe.renumber_prob:
         clip = renumber(clip, rng)
     if recipe.pause_prob > 0:
-        clip = insert_pauses(clip, prob=recipe.pause_prob, max_pause_s=recipe.max_pause_s, rng=rng)
+        clip = insert_pauses(clip, prob=recipe.pause_prob, rng=rng)
     return clip
 
 
-def insert_pauses(clip: SpokenClip, *, prob: float, max_pause_s: float, rng: np.random.Generator) -> SpokenClip:
+def insert_pauses(clip: TrainingClip, *, prob: float, rng: np.random.Generator) -> TrainingClip:
     """Lengthen gaps between neighbouring words of a number by silence; later words move by as much."""
-    max_pause_frames = max(1, timing.num_frames_covering(max_pause_s))
+    max_pause_frames = timing.num_frames_covering(MAX_PAUSE_S)
     pieces: list[np.ndarray] = []
-    words: list[TokenWord] = list(clip.words[:1])
+    words: list[Word] = list(clip.words[:1])
     taken, inserted = 0, 0  # frames of the clip copied so far, frames of silence put in
     for index in range(1, len(clip.words)):
         if clip.in_number[index - 1] and clip.in_number[index] and rng.random() < prob:
@@ -85,31 +85,13 @@ def insert_pauses(clip: SpokenClip, *, prob: float, max_pause_s: float, rng: np.
             pause = silence(clip, int(rng.integers(1, max_pause_frames + 1)), rng)
             pieces += [clip.codes[:, taken:cut], pause]
             taken, inserted = cut, inserted + pause.shape[1]
-        words.append(moved(clip.words[index], inserted))
+        words.append(clip.words[index].moved(timing.frame_start_s(inserted)))
     pieces.append(clip.codes[:, taken:])
     codes = np.concatenate(pieces, axis=1)
     return dataclasses.replace(clip, codes=codes, words=tuple(words), num_recorded_frames=clip.num_recorded_frames + inserted)
 
 
-def crop_number(clip: SpokenClip, rng: np.random.Generator) -> SpokenClip:
-    """End the clip after a word inside its number, with as much silence behind as it had; a clip without a number stays as it is."""
-    inside = [index for index in range(1, len(clip.words)) if clip.in_number[index - 1] and clip.in_number[index]]
-    if not inside:
-        return clip
-    first_gone = inside[rng.integers(len(inside))]
-    cut = gap_frame(clip, first_gone)
-    tail = clip.codes[:, clip.num_recorded_frames :]
-    room = silence(clip, int(rng.integers(1, timing.num_frames_covering(0.5) + 1)), rng)
-    return dataclasses.replace(
-        clip,
-        codes=np.concatenate([clip.codes[:, :cut], room, tail], axis=1),
-        words=clip.words[:first_gone],
-        in_number=clip.in_number[:first_gone],
-        num_recorded_frames=cut + room.shape[1],
-    )
-
-
-def renumber(clip: SpokenClip, rng: np.random.Generator) -> SpokenClip:
+def renumber(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     """Return a take that dictates another number: its words but the last drawn anew from the clip's own, up to three more or fewer.
 
     The last word stays, and with it the melody by which a listener knows that the number has ended. A clip whose first number has fewer
@@ -125,20 +107,20 @@ def renumber(clip: SpokenClip, rng: np.random.Generator) -> SpokenClip:
     for index in rng.integers(last - first, size=num_words):
         start, stop = edges[index], edges[index + 1]
         pieces.append(clip.codes[:, start:stop])
-        words.append(moved(clip.words[first + index], position - start))
+        words.append(clip.words[first + index].moved(timing.frame_start_s(position - start)))
         position += stop - start
     shift = position - edges[-1]
     pieces.append(clip.codes[:, edges[-1] :])
     return dataclasses.replace(
         clip,
         codes=np.concatenate(pieces, axis=1),
-        words=(*words, *(moved(word, shift) for word in clip.words[last:])),
+        words=(*words, *(word.moved(timing.frame_start_s(shift)) for word in clip.words[last:])),
         in_number=clip.in_number[:first] + (True,) * num_words + clip.in_number[last:],
         num_recorded_frames=clip.num_recorded_frames + shift,
     )
 
 
-def _first_number(clip: SpokenClip) -> tuple[int, int] | None:
+def _first_number(clip: TrainingClip) -> tuple[int, int] | None:
     """Return the first and the last word of the clip's first number, or None where it has fewer than three words."""
     inside = [index for index, is_in in enumerate(clip.in_number) if is_in]
     if not inside:
@@ -148,10 +130,10 @@ def _first_number(clip: SpokenClip) -> tuple[int, int] | None:
     return (first, last) if last - first >= 2 else None
 
 
-def join(first: SpokenClip, second: SpokenClip) -> SpokenClip:
+def join(first: TrainingClip, second: TrainingClip) -> TrainingClip:
     """Return one stream in which `second` begins when `first` has ended, silence and all."""
-    later = tuple(moved(word, first.num_frames) for word in second.words)
-    return SpokenClip(
+    later = tuple(word.moved(timing.frame_start_s(first.num_frames)) for word in second.words)
+    return TrainingClip(
         clip_id=f"{first.clip_id} + {second.clip_id}",
         codes=np.concatenate([first.codes, second.codes], axis=1),
         words=first.words + later,
@@ -163,7 +145,7 @@ def join(first: SpokenClip, second: SpokenClip) -> SpokenClip:
     )
 
 
-def silence(clip: SpokenClip, num_frames: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+def silence(clip: TrainingClip, num_frames: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
     """Return `num_frames` frames of codes [n_q, num_frames] from the clip's own silence, in runs as long as they come."""
     runs = silent_runs(clip)
     lengths = np.array([stop - first for first, stop in runs])
@@ -178,7 +160,7 @@ def silence(clip: SpokenClip, num_frames: int, rng: np.random.Generator) -> npt.
     return np.concatenate(pieces, axis=1)
 
 
-def silent_runs(clip: SpokenClip) -> list[tuple[int, int]]:
+def silent_runs(clip: TrainingClip) -> list[tuple[int, int]]:
     """Return the runs of frames (first, stop) in which nothing is said: recorded ones, and the tail where these are too few."""
     recorded_s = timing.frame_start_s(clip.num_recorded_frames)
     ends_s = [0.0, *(word.end_s + SPEECH_MARGIN_S for word in clip.words)]
@@ -193,14 +175,8 @@ def silent_runs(clip: SpokenClip) -> list[tuple[int, int]]:
     return runs or [(clip.num_frames - 1, clip.num_frames)]
 
 
-def gap_frame(clip: SpokenClip, index: int) -> int:
+def gap_frame(clip: TrainingClip, index: int) -> int:
     """Return the frame before which the gap between words `index - 1` and `index` is best cut: its middle, rounded to a frame's edge."""
     before, after = clip.words[index - 1], clip.words[index]
     middle_s = (min(before.end_s, after.start_s) + after.start_s) / 2
     return min(max(round(middle_s * timing.FRAME_RATE_HZ), timing.frame_at(before.start_s) + 1), clip.num_recorded_frames)
-
-
-def moved(word: TokenWord, num_frames: int) -> TokenWord:
-    """Return `word` later by a number of frames."""
-    shift_s = timing.frame_start_s(num_frames)
-    return dataclasses.replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s)

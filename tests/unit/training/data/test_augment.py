@@ -8,35 +8,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import AugmentRecipe
 from stt_ft.core.timing import FRAME_RATE_HZ, frame_at
-from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.augment import augment, crop_number, insert_pauses, join, renumber, silence, silent_runs
-from stt_ft.training.clips import SpokenClip
+from stt_ft.training.data.augment import MAX_PAUSE_S, augment, insert_pauses, join, renumber, silence, silent_runs
+from stt_ft.training.data.clips import TrainingClip
 
 NUM_RECORDED, NUM_TAIL = 60, 37
 
 
-def make_clip(name: str = "a", digits: int = 4) -> SpokenClip:
+def make_clip(name: str = "a", digits: int = 4) -> TrainingClip:
     """Frame t has the code t in every codebook, so that every frame can be known again; words last 0.3 s, 0.4 s apart."""
     starts = [0.5 + 0.4 * index for index in range(2 + digits)]
     num_recorded = max(NUM_RECORDED, frame_at(starts[-1] + 1.0))
-    return SpokenClip(
+    return TrainingClip(
         clip_id=name,
         codes=np.tile(np.arange(num_recorded + NUM_TAIL, dtype=np.int16), (4, 1)),
-        words=tuple(TokenWord(tokens=(10 + index,), start_s=start, end_s=start + 0.3) for index, start in enumerate(starts)),
+        words=tuple(Word(text="", tokens=(10 + index,), start_s=start, end_s=start + 0.3) for index, start in enumerate(starts)),
         in_number=(False, False) + (True,) * digits,
         num_recorded_frames=num_recorded,
     )
 
 
 @settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 10_000), prob=st.floats(0.0, 1.0), max_pause_s=st.floats(0.05, 2.0))
-def test_pauses_lengthen_the_number_and_every_word_keeps_its_sound(seed, prob, max_pause_s):
+@given(seed=st.integers(0, 10_000), prob=st.floats(0.0, 1.0))
+def test_pauses_lengthen_the_number_and_every_word_keeps_its_sound(seed, prob):
     clip = make_clip()
-    paused = insert_pauses(clip, prob=prob, max_pause_s=max_pause_s, rng=np.random.default_rng(seed))
+    paused = insert_pauses(clip, prob=prob, rng=np.random.default_rng(seed))
     added = paused.num_frames - clip.num_frames
-    assert 0 <= added <= 3 * np.ceil(max_pause_s * FRAME_RATE_HZ)
+    assert 0 <= added <= 3 * np.ceil(MAX_PAUSE_S * FRAME_RATE_HZ)
     assert paused.num_recorded_frames - clip.num_recorded_frames == added
     shifts = [after.start_s - before.start_s for before, after in zip(clip.words, paused.words, strict=True)]
     assert shifts[:3] == [0, 0, 0]  # nothing moves before the first gap inside the number
@@ -50,7 +50,7 @@ def test_pauses_lengthen_the_number_and_every_word_keeps_its_sound(seed, prob, m
 def test_pauses_are_made_of_the_clips_own_silence():
     clip = make_clip()
     quiet = {frame for first, stop in silent_runs(clip) for frame in range(first, stop)}
-    paused = insert_pauses(clip, prob=1.0, max_pause_s=1.0, rng=np.random.default_rng(0))
+    paused = insert_pauses(clip, prob=1.0, rng=np.random.default_rng(0))
     counts = np.bincount(paused.codes[0], minlength=clip.num_frames)
     assert {frame for frame, count in enumerate(counts) if count > 1} <= quiet
 
@@ -64,28 +64,9 @@ def test_silence_keeps_clear_of_words_and_within_the_recording():
 
 
 def test_a_clip_without_silence_of_its_own_lends_from_the_tail():
-    words = tuple(TokenWord(tokens=(9,), start_s=0.05 + 0.3 * index, end_s=0.35 + 0.3 * index) for index in range(16))
-    clip = SpokenClip(clip_id="x", codes=make_clip().codes, words=words, in_number=(True,) * 16, num_recorded_frames=60)
+    words = tuple(Word(text="", tokens=(9,), start_s=0.05 + 0.3 * index, end_s=0.35 + 0.3 * index) for index in range(16))
+    clip = TrainingClip(clip_id="x", codes=make_clip().codes, words=words, in_number=(True,) * 16, num_recorded_frames=60)
     assert silence(clip, 5, np.random.default_rng(0)).min() >= 60
-
-
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10_000))
-def test_a_cropped_number_ends_after_one_of_its_words_with_the_tail_behind(seed):
-    clip = make_clip()
-    cropped = crop_number(clip, np.random.default_rng(seed))
-    assert 3 <= len(cropped.words) < len(clip.words)
-    assert cropped.words == clip.words[: len(cropped.words)]
-    assert len(cropped.in_number) == len(cropped.words)
-    assert cropped.codes[0, -NUM_TAIL:].tolist() == clip.codes[0, -NUM_TAIL:].tolist()
-    gone = frame_at((clip.words[len(cropped.words)].start_s + clip.words[len(cropped.words)].end_s) / 2)
-    assert clip.codes[0, gone] not in cropped.codes[0]
-    assert cropped.num_frames == cropped.num_recorded_frames + NUM_TAIL
-
-
-def test_a_clip_without_a_number_is_not_cropped():
-    clip = make_clip(digits=0)
-    assert crop_number(clip, np.random.default_rng(0)) is clip
 
 
 def test_joined_clips_follow_each_other_whole():

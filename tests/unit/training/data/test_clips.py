@@ -10,7 +10,7 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
 from stt_ft.stages.encode import encode
-from stt_ft.training.clips import fingerprint, load_clips
+from stt_ft.training.data.clips import fingerprint, load_clips
 
 
 @pytest.fixture

@@ -7,25 +7,23 @@ from hypothesis import strategies as st
 
 from stt_ft.core import timing
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, Recipe
-from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.augment import augment
-from stt_ft.training.batches import IGNORE, TrainingBatches, make_stream
-from stt_ft.training.clips import SpokenClip
-from stt_ft.training.cutting import cut_to_fit
+from stt_ft.core.manifest import Word
+from stt_ft.core.recipe import BatchRecipe, Recipe
+from stt_ft.training.data.batches import IGNORE, TrainingBatches, make_stream
+from stt_ft.training.data.clips import TrainingClip, cut_to_fit
 
 NUM_TAIL = 38
 
 
-def long_clip(num_words: int, seed: int = 0, longest_gap_s: float = 1.5, prefix: int = 0) -> SpokenClip:
+def long_clip(num_words: int, seed: int = 0, longest_gap_s: float = 1.5, prefix: int = 0) -> TrainingClip:
     """Frame t has the code t in every codebook, so that every frame can be known again."""
     rng = np.random.default_rng(seed)
     words, time_s = [], 0.4 + timing.frame_start_s(prefix)
     for index in range(num_words):
-        words.append(TokenWord(tokens=(4 + index % 60,), start_s=time_s, end_s=time_s + 0.3))
+        words.append(Word(text="", tokens=(4 + index % 60,), start_s=time_s, end_s=time_s + 0.3))
         time_s += 0.3 + float(rng.uniform(0.05, longest_gap_s))
     num_recorded = timing.num_frames_covering(time_s)
-    return SpokenClip(
+    return TrainingClip(
         clip_id="long.wav",
         codes=np.tile(np.arange(num_recorded + NUM_TAIL, dtype=np.int16), (4, 1)),
         words=tuple(words),
@@ -61,8 +59,8 @@ def test_a_clip_that_fits_stays_as_it_is():
 
 
 def test_words_without_a_gap_are_refused_by_id():
-    words = (TokenWord(tokens=(5,), start_s=0.4, end_s=20.0), TokenWord(tokens=(6,), start_s=20.0, end_s=40.0))
-    clip = SpokenClip(
+    words = (Word(text="", tokens=(5,), start_s=0.4, end_s=20.0), Word(text="", tokens=(6,), start_s=20.0, end_s=40.0))
+    clip = TrainingClip(
         clip_id="drone.wav", codes=np.zeros((4, 540), dtype=np.int16), words=words, in_number=(False, False), num_recorded_frames=502
     )
     with pytest.raises(DatasetError, match=r"clip drone\.wav: no gap between words in the 5\.0 s from 0\.0 s on"):
@@ -82,14 +80,6 @@ def test_what_comes_after_a_cut_is_left_open_in_the_pause_targets(random_base):
     assert known[:, 0].sum() > known[:, 3].sum()  # three seconds ahead, less is known
     assert (end.pause_targets != IGNORE).all()
     assert (end.pause_targets[-1] == 0).all()
-
-
-def test_joined_streams_grow_past_the_context_when_asked(random_base):
-    clips = [long_clip(4, seed) for seed in range(3)]
-    recipe = AugmentRecipe(join_prob=1.0, join_s=30.0)
-    take = augment(clips[0], clips, recipe, max_frames=random_base.context, rng=np.random.default_rng(0))
-    assert take.num_frames >= timing.num_frames_covering(30.0) > random_base.context
-    assert all(later.start_s > earlier.end_s for earlier, later in zip(take.words, take.words[1:], strict=False))
 
 
 @pytest.mark.parametrize("batch", [BatchRecipe(batch_size=8), BatchRecipe(batch_size=64, max_frames_per_batch=1200)])

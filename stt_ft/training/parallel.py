@@ -21,7 +21,7 @@ from torch import nn
 
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.recipe import Recipe
-from stt_ft.training.batches import Batch
+from stt_ft.training.data.batches import Batch
 
 PATIENCE = datetime.timedelta(hours=2)
 """How long processes wait for the first while it listens to the dev split."""
@@ -108,15 +108,12 @@ def local_device(device: torch.device) -> torch.device:
 
 def check_shardable(recipe: Recipe) -> None:
     """Raise `ConfigError` for what cannot be done with weights that are spread over processes."""
-    lora = recipe.lora
-    if recipe.replay.holds and (lora.heads == "full" or lora.ft_embed):
-        raise ConfigError("parallel fsdp with replay.text_weight or pause_weight needs lora.heads: lora or frozen, and ft_embed: false")
-    if lora.base_dtype in ("nf4", "int8"):
-        raise ConfigError(
-            f"parallel fsdp cannot shard packed weights; give --lora.base_dtype auto, or --parallel ddp with {lora.base_dtype}"
-        )
-    if recipe.evaluation.every_steps and recipe.evaluation.listen and recipe.precision != "float32":
-        raise ConfigError(f"parallel fsdp in {recipe.precision} cannot listen to the dev split; give --evaluation.listen false")
+    if recipe.replay.holds and recipe.lora.heads == "full":
+        raise ConfigError("parallel fsdp with replay.text_weight needs lora.heads: lora or frozen")
+    if recipe.precision == "float16":
+        raise ConfigError("parallel fsdp cannot scale the loss of float16; give --precision bfloat16, or --parallel ddp")
+    if recipe.validation.every_steps and recipe.validation.listen and recipe.precision != "float32":
+        raise ConfigError(f"parallel fsdp in {recipe.precision} cannot listen to the dev split; give --validation.listen false")
 
 
 def shard(lm: LMModel, device: torch.device) -> None:

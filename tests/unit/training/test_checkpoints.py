@@ -7,8 +7,17 @@ import torch
 
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.recipe import OptimRecipe, Recipe
-from stt_ft.training.run_state import Progress, RunDir, find_consolidated, load_checkpoint, prune_checkpoints, save_checkpoint
-from stt_ft.training.snapshot import Snapshot, training_state
+from stt_ft.training.checkpoints import (
+    TRAIN_METRICS,
+    Progress,
+    RunDir,
+    Snapshot,
+    find_consolidated,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+    training_state,
+)
 
 
 @pytest.fixture
@@ -75,11 +84,11 @@ def test_only_whole_checkpoints_are_counted(recipe):
 
 def test_rows_after_the_checkpoint_and_a_half_written_last_line_are_forgotten(recipe):
     run = RunDir.open(recipe)
-    run.append("metrics.train.jsonl", [{"step": step, "loss": 1.0} for step in range(1, 5)])
-    with (run.directory / "metrics.train.jsonl").open("a") as file:
+    run.append(TRAIN_METRICS, [{"step": step, "loss": 1.0} for step in range(1, 5)])
+    with (run.directory / TRAIN_METRICS).open("a") as file:
         file.write('{"step": 5, "lo')
     run.forget_after(3)
-    assert [row["step"] for row in run.read_rows("metrics.train.jsonl")] == [1, 2, 3]
+    assert [row["step"] for row in run.read_rows(TRAIN_METRICS)] == [1, 2, 3]
 
 
 def test_a_run_means_its_best_checkpoint_and_without_one_its_newest(recipe):

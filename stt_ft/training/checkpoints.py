@@ -5,7 +5,7 @@
     metrics.train.jsonl  metrics.eval.jsonl          one line an optimizer step, one a validation
     checkpoints/checkpoint_000500/consolidated/      lora.safetensors, config.json: moshi-finetune's layout, which moshi's loader takes
     checkpoints/checkpoint_000500/training_state/    weights in float32, optimizer, step; nothing but safetensors and JSON
-    calibrated/                                      where asked for: the best checkpoint, its pause heads calibrated (calibrated_run.py)
+    calibrated/                                      where asked for: the best checkpoint, its pause heads calibrated (calibration.py)
 
 A checkpoint directory appears whole or not at all. Batches and noise follow from the seed and the step, so no generator's state is kept.
 """
@@ -14,24 +14,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from moshi.models.lm import LMModel
 from torch import nn
 
 from stt_ft.core.atomic import atomic_directory, write_json, write_text
 from stt_ft.core.config import dump_config, load_config, to_dict
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.recipe import Recipe
-from stt_ft.training.snapshot import Snapshot, restore_training_state
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.lora import SCALING, adapter_state_dict
+from stt_ft.training.parallel import like, whole
 
-MAY_CHANGE = ("device", "threads", "run_dir", "parallel", "log", "checkpoint", "calibration", "annotate", "convert", "merge", "evaluate")
+TRAIN_METRICS, DEV_METRICS = "metrics.train.jsonl", "metrics.eval.jsonl"
+"""Files of a run directory: a row an optimizer step, a row a validation."""
+
+MAY_CHANGE = ("device", "threads", "run_dir", "parallel", "log", "checkpoint", "calibration", "annotate", "convert")
 """Keys of a recipe that do not change what is learned; all others must be the same when a run is taken up again."""
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})")
@@ -45,10 +52,9 @@ class Progress:
         step: optimizer steps done.
         best_step: after which step the dev split looked best, None before the first validation.
         best_value: its figure.
-        num_worse: validations since then.
         num_skipped: steps left out so far, their loss not a number or a jump.
         guard: what `StepGuard` remembers of the loss.
-        loss_scale: the state of `LossScale`, empty before the first step.
+        loss_scale: the state of float16's `GradScaler`, empty in other types.
         data: fingerprint of the clips trained on.
         base_sha256: hash of the base's language model.
     """
@@ -58,10 +64,9 @@ class Progress:
     base_sha256: str
     best_step: int | None = None
     best_value: float | None = None
-    num_worse: int = 0
     num_skipped: int = 0
-    guard: tuple[float, ...] = (0.0, 0.0, 0.0)
-    loss_scale: tuple[float, ...] = ()
+    guard: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    loss_scale: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,9 @@ class RunDir:
             raise CheckpointError(f"{path}: not the state of a run: {error}") from None
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Append rows to `name` (metrics.train.jsonl or metrics.eval.jsonl)."""
+        """Append rows to `name`, `TRAIN_METRICS` or `DEV_METRICS`; a figure that is not finite is written as null."""
         with (self.directory / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+            file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
         """Read the rows of a metrics file; a last line cut short by a kill is passed over."""
@@ -122,9 +127,13 @@ class RunDir:
 
     def forget_after(self, step: int) -> None:
         """Drop the rows of steps that a resumed run will do again."""
-        for name in ("metrics.train.jsonl", "metrics.eval.jsonl"):
+        for name in (TRAIN_METRICS, DEV_METRICS):
             kept = [row for row in self.read_rows(name) if row["step"] <= step]
             write_text(self.directory / name, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
 
 
 def recipe_differences(then: Recipe, now: Recipe) -> list[str]:
@@ -142,6 +151,70 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One checkpoint in memory.
+
+    Attributes:
+        weights_name: name of the file for moshi's loader: lora.safetensors, or consolidated.safetensors for a whole model.
+        weights: its tensors.
+        metadata: its metadata.
+        model_config: config.json beside it.
+        state: weights in float32 and the optimizer's moments, by "weight/NAME", "exp_avg/NAME" …
+    """
+
+    weights_name: str
+    weights: Mapping[str, torch.Tensor]
+    metadata: Mapping[str, str]
+    model_config: Mapping[str, Any]
+    state: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(
+        cls, lm: LMModel, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, recipe: Recipe, model: ModelDir
+    ) -> Snapshot:
+        """Gather a checkpoint; every process must ask where weights are sharded."""
+        dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+        lora = recipe.lora
+        if lora.enable:
+            weights = adapter_state_dict(lm, rank=lora.rank, dtype=dtype, gather=whole)
+        else:
+            weights = {name: whole(tensor.detach()).to("cpu", dtype).contiguous() for name, tensor in lm.state_dict().items()}
+        return cls(
+            weights_name="lora.safetensors" if lora.enable else "consolidated.safetensors",
+            weights=weights,
+            metadata={"base": model.name, "scaling": repr(SCALING)},
+            model_config=model.config
+            | ({"lora": True, "lora_rank": lora.rank, "lora_scaling": SCALING} if lora.enable else {"lora": False}),
+            state=training_state(trainable, optimizer),
+        )
+
+
+def training_state(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the trained weights in float32 and what the optimizer remembers of each, whole and on the CPU."""
+    tensors = {}
+    for name, parameter in trainable.items():
+        tensors[f"weight/{name}"] = whole(parameter.detach()).cpu().contiguous()
+        for moment, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{moment}/{name}"] = whole(value.detach()).cpu().contiguous()
+    return tensors
+
+
+def restore_training_state(
+    tensors: dict[str, torch.Tensor], trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> list[str]:
+    """Put `training_state` back, sharded as the weights are, and return the names that no weight wanted; `KeyError` for one missing."""
+    with torch.no_grad():
+        for name, parameter in trainable.items():
+            parameter.copy_(like(tensors.pop(f"weight/{name}"), parameter))
+            found = {key: tensors.pop(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
+            if found:
+                optimizer.state[parameter] = {
+                    key: value.to(parameter.device) if key == "step" else like(value, parameter) for key, value in found.items()
+                }
+    return list(tensors)
 
 
 def save_checkpoint(run: RunDir, progress: Progress, snapshot: Snapshot) -> Path:

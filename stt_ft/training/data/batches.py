@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.timing import FRAME_RATE_HZ
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.targets.pause_targets import HORIZONS_S, pause_targets
-from stt_ft.training.augment import augment
-from stt_ft.training.clips import SpokenClip
-from stt_ft.training.epochs import epoch_clips, group_by_length, pool_of, pools_of
+from stt_ft.training.data.augment import augment
+from stt_ft.training.data.clips import TrainingClip
 
 NOTHING = -1
 """Code of a frame that is not there: no embedding, no loss (upstream `zero_token_id`)."""
 
 IGNORE = -100
 """Pause target of a frame that is not there."""
+
+LENGTH_JITTER = 0.1
+"""Lengths are shuffled by this share before clips are put together, so that batches differ from epoch to epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class Batch:
     Attributes:
         codes: text tokens and codec codes, the targets at every frame [B, 1 + n_q, T].
         inputs: what the model is fed of them; differs where noise was put on the text [B, 1 + n_q, T].
-        text_targets: text tokens to be learned; nothing in the rows that are replayed without being learned [B, T].
+        text_targets: text tokens to be learned [B, T].
         pause_targets: class of every frame and head [B, T, 4].
         is_replay: which rows are ordinary speech that is replayed [B].
         num_frames: frames that are there, padding not counted.
@@ -72,16 +76,15 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One clip as training sees it: tokens and codes [1 + n_q, T], pause targets [T, 4], whether it is replayed, whether it is learned."""
+    """One clip as training sees it: tokens and codes [1 + n_q, T], pause targets [T, 4], whether it is replayed."""
 
     clip_id: str
     codes: np.ndarray
     pause_targets: np.ndarray
     is_replay: bool = False
-    is_learned: bool = True
 
 
-def make_stream(clip: SpokenClip, model: ModelDir, recipe: Recipe) -> Stream:
+def make_stream(clip: TrainingClip, model: ModelDir, recipe: Recipe) -> Stream:
     """Lay the words of `clip` on the text stream and derive what the pause heads should say."""
     text = clip.text_stream(model)
     kind = "count" if recipe.loss.pause_targets == "count" else "binary"
@@ -94,7 +97,6 @@ def make_stream(clip: SpokenClip, model: ModelDir, recipe: Recipe) -> Stream:
         codes=np.concatenate([text.tokens[None], clip.codes.astype(np.int64)]),
         pause_targets=targets,
         is_replay=clip.is_replay,
-        is_learned=recipe.replay.learn or not clip.is_replay,
     )
 
 
@@ -111,8 +113,7 @@ def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: i
     targets = np.full((len(streams), max(num_frames), streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
     for row, stream in enumerate(streams):
         codes[row, :, : num_frames[row]] = stream.codes
-        if stream.is_learned:
-            targets[row, : num_frames[row]] = stream.pause_targets
+        targets[row, : num_frames[row]] = stream.pause_targets
     inputs = codes
     if text_noise > 0:
         assert rng is not None
@@ -122,7 +123,7 @@ def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: i
         clip_ids=tuple(stream.clip_id for stream in streams),
         codes=torch.from_numpy(codes),
         inputs=torch.from_numpy(inputs),
-        text_targets=torch.from_numpy(np.where(np.array([[s.is_learned] for s in streams]), codes[:, 0], NOTHING)),
+        text_targets=torch.from_numpy(codes[:, 0].copy()),
         pause_targets=torch.from_numpy(targets),
         is_replay=torch.tensor([stream.is_replay for stream in streams]),
         num_frames=sum(num_frames),
@@ -134,18 +135,18 @@ class TrainingBatches:
 
     def __init__(
         self,
-        clips: Sequence[SpokenClip],
+        clips: Sequence[TrainingClip],
         model: ModelDir,
         recipe: Recipe,
         *,
-        write: Callable[[SpokenClip], SpokenClip] = lambda clip: clip,
+        write: Callable[[TrainingClip], TrainingClip] = lambda clip: clip,
     ) -> None:
         """Make batches of `clips`; `write` puts the words of a take in its clip's style (`LabelWriter.write`)."""
         self._write = write
         self._clips = list(clips)
         self._model = model
         self._recipe = recipe
-        self._alike = {pool: [self._clips[index] for index in indices] for pool, indices in pools_of(self._clips).items()}
+        self._alike = {pool: [clip for clip in self._clips if clip.pool == pool] for pool in ("recorded", "synthetic", "replayed")}
 
     def starting_at(self, index: int) -> Iterator[Batch]:
         """Yield batch number `index` and all that follow."""
@@ -167,26 +168,80 @@ class TrainingBatches:
         return len(self._groups(epoch, self._takes(epoch)))
 
     def _chosen(self, epoch: int) -> list[int]:
-        recipe = self._recipe
-        shares = {"replay_share": recipe.replay.share, "synthetic_share": recipe.synthetic.share}
-        return epoch_clips(self._clips, epoch, seed=recipe.seed, **shares)
+        return epoch_clips(self._clips, epoch, seed=self._recipe.seed, synthetic_share=self._recipe.synthetic.share)
 
-    def _takes(self, epoch: int) -> list[SpokenClip]:
+    def _takes(self, epoch: int) -> list[TrainingClip]:
         return [self._take(epoch, position, self._clips[index]) for position, index in enumerate(self._chosen(epoch))]
 
-    def _take(self, epoch: int, position: int, clip: SpokenClip) -> SpokenClip:
+    def _take(self, epoch: int, position: int, clip: TrainingClip) -> TrainingClip:
         rng = np.random.default_rng([self._recipe.seed, epoch, position, 0])
-        others = self._alike[pool_of(clip)]  # a clip is joined with its like, so that shares hold
+        others = self._alike[clip.pool]  # a clip is joined with its like, so that shares hold
         return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng, write=self._write)
 
-    def _groups(self, epoch: int, takes: Sequence[SpokenClip]) -> list[np.ndarray]:
+    def _groups(self, epoch: int, takes: Sequence[TrainingClip]) -> list[np.ndarray]:
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, epoch])
         lengths = [take.num_frames for take in takes]
         return group_by_length(lengths, batch_size=recipe.batch.batch_size, max_frames=recipe.batch.max_frames_per_batch, rng=rng)
 
-    def _batch(self, epoch: int, number: int, takes: Sequence[SpokenClip]) -> Batch:
+    def _batch(self, epoch: int, number: int, takes: Sequence[TrainingClip]) -> Batch:
         recipe = self._recipe
         streams = [make_stream(take, self._model, recipe) for take in takes]
         noise_rng = np.random.default_rng([recipe.seed, epoch, number, 1])
         return collate(streams, text_noise=recipe.loss.text_noise, padding_id=self._model.padding_id, rng=noise_rng)
+
+
+def epoch_clips(clips: Sequence[TrainingClip], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> list[int]:
+    """Return the indices of the clips of an epoch: each recording and each replayed clip once, beside them synthetic ones.
+
+    Of the synthetic ones there are as many as keep within `synthetic_share` of what is learned. They come round in shuffled rounds, going
+    on in an epoch where the one before left off.
+    """
+    pools = [clip.pool for clip in clips]
+    synthetic = [index for index, pool in enumerate(pools) if pool == "synthetic"]
+    most = math.floor(pools.count("recorded") * synthetic_share / (1 - synthetic_share) + 1e-9)
+    if most < len(synthetic):
+        synthetic = _by_turns(synthetic, most, epoch, seed)
+    return sorted([*synthetic, *(index for index, pool in enumerate(pools) if pool != "synthetic")])
+
+
+def _by_turns(indices: Sequence[int], count: int, epoch: int, seed: int) -> list[int]:
+    """Return `count` of `indices` in an epoch, from rounds that are shuffled anew each time, where the epoch before left off."""
+    if count == 0:
+        return []
+    first = epoch * count
+    rounds = range(first // len(indices), -(-(first + count) // len(indices)))
+    shuffled = [indices[at] for number in rounds for at in np.random.default_rng([seed, number, 3]).permutation(len(indices))]
+    skipped = first - rounds.start * len(indices)
+    return shuffled[skipped : skipped + count]
+
+
+def group_by_length(
+    lengths: Sequence[int], *, batch_size: int, max_frames: int | None, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Return groups of positions of `lengths`: neighbours in length, the groups in random order.
+
+    Args:
+        lengths: frames of each clip.
+        batch_size: most clips in a group.
+        max_frames: most frames in a group, padding counted; a clip that is longer alone stands alone. None for no limit.
+        rng: decides who stands beside whom among clips of about the same length, and the order of the groups.
+    """
+    jittered = np.array(lengths) * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
+    order = np.argsort(jittered, kind="stable")
+    groups = [np.array(group) for group in filled_groups(order.tolist(), lengths, batch_size=batch_size, max_frames=max_frames)]
+    return [groups[number] for number in rng.permutation(len(groups))]
+
+
+def filled_groups(order: Sequence[int], lengths: Sequence[int], *, batch_size: int, max_frames: int | None) -> list[list[int]]:
+    """Return the positions in `order` in groups, each filled as far as the limits of `group_by_length` allow."""
+    groups: list[list[int]] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index]) if groups else lengths[index]
+        if groups and len(groups[-1]) < batch_size and (max_frames is None or longest * (len(groups[-1]) + 1) <= max_frames):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            longest = lengths[index]
+    return groups

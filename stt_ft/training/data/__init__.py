@@ -1,0 +1,1 @@
+"""What training reads: the clips of a split, new takes made of them, and batches."""

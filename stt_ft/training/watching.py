@@ -1,0 +1,169 @@
+"""What a person sees of a run: a live line on a terminal or plain lines in a log, `loss.png`, TensorBoard, Weights & Biases.
+
+All of it is beside metrics.train.jsonl and metrics.eval.jsonl, which are always there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from stt_ft.core.atomic import atomic_path
+from stt_ft.core.config import to_dict
+from stt_ft.core.errors import MissingExtra
+from stt_ft.core.progress import say
+from stt_ft.core.recipe import Recipe
+
+_STEP = "optimizer_step"
+
+
+class Dashboard:
+    """Shows step, loss, frames a second, time left and memory. To be used as a context manager."""
+
+    def __init__(self, *, first_step: int, max_steps: int, is_shown: bool = True) -> None:
+        self._is_shown = is_shown
+        self._first_step = first_step
+        self._max_steps = max_steps
+        self._begin_s = time.monotonic()
+        self._num_frames = 0
+        self._live: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Dashboard:
+        if self._is_shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            self._live = Progress(*columns, console=Console(stderr=True), redirect_stderr=True)
+            self._task = self._live.add_task("", total=self._max_steps, completed=self._first_step)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames learned from per second since the beginning, padding not counted."""
+        return self._num_frames / max(time.monotonic() - self._begin_s, 1e-9)
+
+    def step_done(self, step: int, num_frames: int, loss: float) -> None:
+        """Note one optimizer step."""
+        self._num_frames += num_frames
+        if self._live is not None:
+            shown = f"loss {loss:.4f}  {self.frames_per_s:,.0f} frames/s{_memory()}"
+            self._live.update(self._task, completed=step, description=shown)
+
+    def validated(self, step: int, figures: dict[str, float], *, is_best: bool) -> None:
+        """Say how the dev split came out."""
+        shown = "  ".join(f"{name} {_figure(name, value)}" for name, value in figures.items())
+        say(f"step {step:>5}  dev: {shown}{'  (best)' if is_best else ''}")
+
+
+def _figure(name: str, value: float) -> str:
+    if name.endswith("_s"):
+        return f"{value:.2f} s"
+    return f"{value:.4f}" if "loss" in name or name == "combined" else f"{100 * value:.1f} %"
+
+
+def _memory() -> str:
+    """Return the peak GPU memory so far, where a GPU is in use."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return ""
+    return f"  {torch.cuda.max_memory_allocated() / 1e9:.1f} GB"
+
+
+@dataclass(kw_only=True)
+class Trackers:
+    """Where rows of figures go beside the metrics files; nowhere by default."""
+
+    writers: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, recipe: Recipe, directory: Path) -> Trackers:
+        """Open what the recipe asks for; raises `MissingExtra` where a package is missing."""
+        writers: list[Any] = []
+        if "tensorboard" in recipe.log:
+            writers.append(_TensorBoard(directory / "tensorboard"))
+        if "wandb" in recipe.log:
+            writers.append(_WeightsAndBiases(directory, to_dict(recipe)))
+        return cls(writers=writers)
+
+    def log(self, rows: Sequence[dict[str, Any]], *, prefix: str = "train/") -> None:
+        """Hand on rows that have a `step`; figures that are not numbers are left out."""
+        for row in rows:
+            figures = {f"{prefix}{name}": float(value) for name, value in row.items() if name != "step" and value is not None}
+            for writer in self.writers:
+                writer.write(row["step"], figures)
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+
+class _TensorBoard:
+    def __init__(self, directory: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise MissingExtra("tensorboard", "tensorboard", "log: [tensorboard]") from None
+        self._writer = SummaryWriter(str(directory))
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WeightsAndBiases:
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        try:
+            import wandb  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise MissingExtra("wandb", "wandb", "log: [wandb]") from None
+        place = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]  # the same for a run that is taken up again, and no other
+        self._run = wandb.init(
+            project=directory.name, name=directory.name, dir=str(directory), config=config, resume="allow", id=f"{directory.name}-{place}"
+        )
+        # Rows of training come a few steps after the dev split's, and W&B drops what comes late by its own count of steps.
+        self._run.define_metric("*", step_metric=_STEP)
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        self._run.log({**figures, _STEP: step})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def draw_curves(path: Path, train_rows: Sequence[dict[str, Any]], eval_rows: Sequence[dict[str, Any]]) -> None:
+    """Draw text and pause loss over steps, training as lines and dev as dots."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, label, color in (("text_loss", "text", "tab:blue"), ("pause_loss", "pause heads", "tab:orange")):
+        for rows, split, style in ((train_rows, "train", "-"), (eval_rows, "dev", "o--")):
+            shown = [row for row in rows if row.get(name)]
+            steps, losses = [row["step"] for row in shown], [row[name] for row in shown]
+            axes.plot(steps, losses, style, color=color, linewidth=1, markersize=4, alpha=0.8, label=f"{label}, {split}")
+    if train_rows:
+        axes.set_yscale("log")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
