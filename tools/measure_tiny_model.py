@@ -33,7 +33,7 @@ from stt_ft.simulation.casting import BASE_CAST, HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
-from stt_ft.stages.demo import PEOPLE_HELD_OUT
+from stt_ft.stages.chains import PEOPLE_HELD_OUT
 from stt_ft.targets.interleave import TokenWord, build_text_stream
 from stt_ft.text.prompts import Manner, Prompt
 

@@ -58,7 +58,7 @@ def tune(workdir: Path, data: Dataset, *, steps: int) -> Path:
     """Fine-tune the tiny model by the shipped recipe and merge it."""
     overrides = {
         "dataset": str(data.directory), "run_dir": str(workdir / "run"), "seed": SEED, "threads": torch.get_num_threads(),
-        "schedule.max_steps": steps, "evaluation.every_steps": steps, "checkpoint.every_steps": steps,
+        "schedule.max_steps": steps, "validation.every_steps": steps,
     }  # fmt: skip
     recipe = load_config(Recipe, RECIPE, overrides)
     (workdir / "recipe.yaml").write_text(dump_config(recipe))

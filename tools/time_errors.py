@@ -129,7 +129,7 @@ class Bench:
     def train(self, data: Dataset, seed: int, directory: Path) -> None:
         """Train on an arm's dataset, merge, and listen."""
         changes = {"dataset": str(data.directory), "run_dir": str(directory / "run"), "seed": seed, "threads": torch.get_num_threads()}
-        changes |= {"schedule.max_steps": self.steps, "evaluation.every_steps": 0}
+        changes |= {"schedule.max_steps": self.steps, "validation.every_steps": 0}
         write_text(directory / "recipe.yaml", dump_config(load_config(Recipe, RECIPE, changes)))
         stage("train")(str(directory / "recipe.yaml"))
         stage("merge")(str(directory / "run"), out=str(directory / "model"), dtype="bfloat16", overwrite=True)

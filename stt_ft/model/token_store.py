@@ -34,7 +34,7 @@ def audio_key(path: Path) -> str:
 
 
 def copy_key(key: str, copy: str) -> str:
-    """Return the key under which the codes of a sound's copy of this name are kept (`core.recipe.Copy`)."""
+    """Return the key under which the codes of a sound's copy of this name are kept (`core.recipe.Version`)."""
     return f"{key}@{copy}" if copy else key
 
 

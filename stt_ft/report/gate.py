@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from stt_ft.core.config import load_config, nearest
+from stt_ft.core.config import Config, load_config, nearest
 from stt_ft.core.errors import CheckFailed
 from stt_ft.report.figures import FIGURES, OPTIONAL_SLICES, SLICES
 from stt_ft.report.table import show_interval
@@ -42,7 +42,7 @@ _LIMITS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateConfig:
+class GateConfig(Config):
     """What a report must keep to."""
 
     checks: dict[str, dict[str, float]]

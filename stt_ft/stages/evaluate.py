@@ -1,6 +1,13 @@
-"""`stt-ft evaluate`: a model listens to held-out clips as the server would, and the report says what it did, beside a baseline."""
+"""The proof: in `stt-ft evaluate` a model listens to held-out clips as the server would, and a report says what it did beside a baseline;
+`stt-ft gate` holds a report to limits, exit 1 when it does not keep them.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+from stt_ft.core.atomic import write_text
+from stt_ft.core.errors import CheckFailed
 
 
 def evaluate(
@@ -44,8 +51,6 @@ def evaluate(
         batch_size: clips listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
-    from pathlib import Path
-
     from stt_ft.report.build import build_report
     from stt_ft.report.evaluation import BASE, Hearing, leave, rule_of
     from stt_ft.report.report_file import FRAMES_NAME
@@ -62,3 +67,29 @@ def evaluate(
     systems = hearing.systems(frames, agent, set_on=set_on, split=split, out=directory)
     report = build_report(frames, model=hearing.judged, baseline=baseline and BASE, rule=agent, systems=systems, about=about)
     leave(directory, report, frames, hearing.data)
+
+
+_MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
+
+
+def gate(report_dir: str, *, config: str | None = None, junit: str | None = None, strict: bool = False) -> None:
+    """Hold a report to limits on its figures, absolute and against the baseline, and exit 1 when one is broken.
+
+    Args:
+        report_dir: what `stt-ft evaluate` wrote.
+        config: limits as YAML; the shipped ones (stt_ft/report/gate.yaml) when not given.
+        junit: also write the results to this file as JUnit XML.
+        strict: the bad end of each figure's 95 % interval must keep the limit too.
+    """
+    from stt_ft.report.gate import check_report, junit_xml, load_gate
+    from stt_ft.report.report_file import read_report
+
+    limits = load_gate(config)
+    results = check_report(read_report(Path(report_dir)), limits, strict=strict)
+    for result in results:
+        print(f"{_MARKS[result.outcome]}  {result.line}")
+    if junit is not None:
+        write_text(Path(junit), junit_xml(results))
+    failed = [result for result in results if result.failed]
+    if failed:
+        raise CheckFailed(f"{report_dir}: {len(failed)} of {len(results)} limits broken: " + "; ".join(result.line for result in failed))

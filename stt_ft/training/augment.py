@@ -36,7 +36,7 @@ def augment(
     rng: np.random.Generator,
     write: Callable[[SpokenClip], SpokenClip] = lambda clip: clip,
 ) -> SpokenClip:
-    """Return one new take of `clip`, at most `max_frames` long where it was no longer before and no `join_s` asks for more.
+    """Return one new take of `clip`, at most `max_frames` long where it was no longer before.
 
     Args:
         clip: what was recorded.
@@ -55,8 +55,6 @@ def augment(
         joined = join(take, varied(others[int(rng.integers(len(others)))]))
         if joined.num_frames <= max_frames:
             take = joined
-        while recipe.join_s is not None and not take.goes_on and take.num_frames < timing.num_frames_covering(recipe.join_s):
-            take = join(take, varied(others[int(rng.integers(len(others)))]))
     if recipe.code_dropout > 0:
         dropped = rng.random(take.codes.shape) < recipe.code_dropout
         take = dataclasses.replace(take, codes=np.where(dropped, np.int16(-1), take.codes))
@@ -64,12 +62,11 @@ def augment(
 
 
 def _vary(clip: SpokenClip, recipe: AugmentRecipe, rng: np.random.Generator) -> SpokenClip:
-    if rng.random() < recipe.crop_prob:
-        clip = crop_number(clip, rng)
+    rng.random()
     if recipe.renumber_prob > 0 and rng.random() < recipe.renumber_prob:
         clip = renumber(clip, rng)
     if recipe.pause_prob > 0:
-        clip = insert_pauses(clip, prob=recipe.pause_prob, max_pause_s=recipe.max_pause_s, rng=rng)
+        clip = insert_pauses(clip, prob=recipe.pause_prob, max_pause_s=1.5, rng=rng)
     return clip
 
 

@@ -94,7 +94,7 @@ def make_stream(clip: SpokenClip, model: ModelDir, recipe: Recipe) -> Stream:
         codes=np.concatenate([text.tokens[None], clip.codes.astype(np.int64)]),
         pause_targets=targets,
         is_replay=clip.is_replay,
-        is_learned=recipe.replay.learn or not clip.is_replay,
+        is_learned=True,
     )
 
 
@@ -168,7 +168,7 @@ class TrainingBatches:
 
     def _chosen(self, epoch: int) -> list[int]:
         recipe = self._recipe
-        shares = {"replay_share": recipe.replay.share, "synthetic_share": recipe.synthetic.share}
+        shares = {"replay_share": None, "synthetic_share": recipe.synthetic.share}
         return epoch_clips(self._clips, epoch, seed=recipe.seed, **shares)
 
     def _takes(self, epoch: int) -> list[SpokenClip]:

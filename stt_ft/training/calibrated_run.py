@@ -34,7 +34,6 @@ from stt_ft.training.calibration import (
     MAX_SPREAD,
     HeadCorrection,
     constant_direction,
-    fit_cut_offs,
     fit_likelihood,
     head_logits_of,
     hear,
@@ -141,15 +140,11 @@ def _listen(model: ModelDir, recipe: Recipe, source: Path, train: Sequence[Spoke
 
 def _fit(heard: HeardHeads, recipe: CalibrationRecipe) -> list[HeadCorrection]:
     spread = heard.spread()
-    if recipe.bias and spread > MAX_SPREAD:
+    if spread > MAX_SPREAD:
         raise ConfigError(
             f"calibration: no direction of what the heads hear is constant (spread {spread:.2f}, at most {MAX_SPREAD}), so no bias can be "
-            "folded in; give --calibration.bias false, or --calibration.method off"
+            "folded in; give --calibration.method off"
         )
-    if recipe.method == "cut_offs":
-        rule = EndpointRule()
-        correction = fit_cut_offs(heard.turns(heard.weights, as_log_odds=True), heard.constants(), rule, recipe.max_cut_offs)
-        return [correction if head == rule.head else HeadCorrection() for head in range(len(heard.weights))]
     logits = torch.cat([head_logits_of(heard.weights, hidden) for hidden in heard.hidden])
     constant = torch.cat([hidden @ heard.direction for hidden in heard.hidden])
     model = heard.listener.model
@@ -157,7 +152,7 @@ def _fit(heard: HeardHeads, recipe: CalibrationRecipe) -> list[HeadCorrection]:
     targets = [pause_targets(text.onset_frames, text.sound_end_frames, num_frames, kind="binary") for text, num_frames in streams]
     is_pause = np.concatenate(targets) == 0
     truth = torch.from_numpy(is_pause)
-    return [fit_likelihood(logits[:, head], constant, truth[:, head], with_bias=recipe.bias) for head in range(logits.shape[1])]
+    return [fit_likelihood(logits[:, head], constant, truth[:, head], with_bias=True) for head in range(logits.shape[1])]
 
 
 def _replaced_heads(source: Path, heads: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

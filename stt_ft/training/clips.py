@@ -13,7 +13,7 @@ import numpy.typing as npt
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
-from stt_ft.core.recipe import BatchRecipe, Copy
+from stt_ft.core.recipe import BatchRecipe, Version
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.mimi_codec import codec_hash
@@ -66,7 +66,13 @@ class SpokenClip:
 
 
 def load_clips(
-    data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe, *, replay_kinds: Sequence[str] = (), copies: Sequence[Copy] = (Copy(),)
+    data: Dataset,
+    split: str,
+    model: ModelDir,
+    recipe: BatchRecipe,
+    *,
+    replay_kinds: Sequence[str] = (),
+    copies: Sequence[Version] = (Version(),),
 ) -> list[SpokenClip]:
     """Load a split for training, every clip in each of `copies`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
 
@@ -119,7 +125,7 @@ def _require_all_words(sidecar: Sidecar) -> None:
         raise DatasetError(f"its script does not fit the sound at {first}{more}, so no words are there; cut it, or correct the script")
 
 
-def _copy_flags(copies: Sequence[Copy]) -> str:
+def _copy_flags(copies: Sequence[Version]) -> str:
     """Return the flags of `encode` that make the codes of these copies."""
     speeds = [f"{copy.speed:g}" for copy in copies if copy.channel is None]
     channels = [copy.channel for copy in copies if copy.channel is not None]

@@ -101,7 +101,7 @@ def drift(tuned: SttOutput, base: SttOutput, frames: torch.Tensor, recipe: Repla
     """
     text = (kl_divergence(base.text_logits, tuned.text_logits) * frames).sum() / weights.text
     pause = (kl_divergence(base.head_logits, tuned.head_logits) * frames[..., None]).sum() / weights.pause
-    return Drift(total=recipe.text_weight * text + recipe.pause_weight * pause, text=text, pause=pause)
+    return Drift(total=recipe.text_weight * text, text=text, pause=pause)
 
 
 def kl_divergence(base_logits: torch.Tensor, tuned_logits: torch.Tensor) -> torch.Tensor:

@@ -109,14 +109,10 @@ def local_device(device: torch.device) -> torch.device:
 def check_shardable(recipe: Recipe) -> None:
     """Raise `ConfigError` for what cannot be done with weights that are spread over processes."""
     lora = recipe.lora
-    if recipe.replay.holds and (lora.heads == "full" or lora.ft_embed):
-        raise ConfigError("parallel fsdp with replay.text_weight or pause_weight needs lora.heads: lora or frozen, and ft_embed: false")
-    if lora.base_dtype in ("nf4", "int8"):
-        raise ConfigError(
-            f"parallel fsdp cannot shard packed weights; give --lora.base_dtype auto, or --parallel ddp with {lora.base_dtype}"
-        )
-    if recipe.evaluation.every_steps and recipe.evaluation.listen and recipe.precision != "float32":
-        raise ConfigError(f"parallel fsdp in {recipe.precision} cannot listen to the dev split; give --evaluation.listen false")
+    if recipe.replay.holds and lora.heads == "full":
+        raise ConfigError("parallel fsdp with replay.text_weight needs lora.heads: lora or frozen")
+    if recipe.validation.every_steps and recipe.validation.listen and recipe.precision != "float32":
+        raise ConfigError(f"parallel fsdp in {recipe.precision} cannot listen to the dev split; give --validation.listen false")
 
 
 def shard(lm: LMModel, device: torch.device) -> None:

@@ -51,7 +51,7 @@ class Trainer:
         return self.stepper.world
 
     def train(self) -> Progress:
-        """Train to the last step, or until the dev split has not improved for `evaluation.patience` validations."""
+        """Train to the last step."""
         recipe, first_step = self.recipe, self.progress.step
         self.lm.train()
         with Dashboard(first_step=first_step, max_steps=recipe.schedule.max_steps, is_shown=self.world.is_main) as dashboard:
@@ -61,13 +61,10 @@ class Trainer:
                 if step % FLUSH_STEPS == 0 or is_last:
                     self._flush()
                 self.progress = dataclasses.replace(self.progress, step=step)
-                is_best = self._is_due(recipe.evaluation.every_steps, step, is_last) and self._validate(step, dashboard)
-                is_over = is_last or self._has_stalled()
-                if is_best or is_over or self._is_due(recipe.checkpoint.every_steps, step, is_last):
+                is_best = self._is_due(recipe.validation.every_steps, step, is_last) and self._validate(step, dashboard)
+                if is_best or self._is_due(recipe.validation.every_steps, step, is_last):
                     self._flush()
                     self._save()
-                if is_over:
-                    break
         return self.progress
 
     def _step(self, step: int, dashboard: Dashboard) -> None:
@@ -109,11 +106,11 @@ class Trainer:
 
     def _validate(self, step: int, dashboard: Dashboard) -> bool:
         """Hear the dev split; returns whether it never came out better. One process listens, all of them where each has a part of it."""
-        if self.validator is None or self.recipe.evaluation.every_steps == 0:
+        if self.validator is None or self.recipe.validation.every_steps == 0:
             return False
         listens = self.world.is_main or self.stepper.is_sharded
         figures = self.world.from_main(self.validator.evaluate(self.lm, self.stepper.autocast()) if listens else None)
-        value = figures[self.recipe.evaluation.best_metric]
+        value = figures[self.recipe.validation.best_metric]
         best = self.progress.best_value
         is_best = best is None or value < best
         changes = {"best_step": step, "best_value": value, "num_worse": 0} if is_best else {"num_worse": self.progress.num_worse + 1}
@@ -123,10 +120,6 @@ class Trainer:
             self.trackers.log([{"step": step, **figures}], prefix="dev/")
             dashboard.validated(step, figures, is_best=is_best)
         return is_best
-
-    def _has_stalled(self) -> bool:
-        patience = self.recipe.evaluation.patience
-        return patience is not None and self.progress.num_worse >= patience
 
     def _save(self) -> None:
         states = {"guard": self.stepper.guard.state, "loss_scale": self.stepper.scale.state}

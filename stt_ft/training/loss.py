@@ -46,13 +46,13 @@ def stream_layout(model: ModelDir) -> dict[str, Any]:
 
 def has_audio_loss(model: ModelDir, recipe: LossRecipe) -> bool:
     """Whether the model speaks and is to learn it; no speech-to-text model does (`dep_q` is 0)."""
-    return model.dep_q > 0 and recipe.audio_weight > 0
+    return model.dep_q > 0
 
 
 def token_weights(tokens: torch.Tensor, recipe: LossRecipe, *, padding_id: int = 3, end_padding_id: int = 0) -> torch.Tensor:
     """Return the weight of every text token [B, T]: by its kind, and 0 where there is none (-1)."""
-    weights = torch.full(tokens.shape, recipe.word_weight, device=tokens.device)
-    weights = weights.masked_fill(tokens == padding_id, recipe.pad_weight).masked_fill(tokens == end_padding_id, recipe.end_padding_weight)
+    weights = torch.full(tokens.shape, 1.0, device=tokens.device)
+    weights = weights.masked_fill(tokens == padding_id, recipe.pad_weight).masked_fill(tokens == end_padding_id, 0.5)
     return weights.masked_fill(tokens < 0, 0.0)
 
 
@@ -65,7 +65,7 @@ def code_weights(batch: Batch, recipe: LossRecipe, spoken_delays: Sequence[int])
     delays = torch.tensor(spoken_delays, device=codes.device)[:, None]
     is_reached = torch.arange(num_frames, device=codes.device) < num_frames - delays
     weights = ((codes >= 0) & (batch.text_targets >= 0)[:, None] & is_reached).float()
-    weights[:, :1] *= recipe.first_codebook_weight
+    weights[:, :1] *= 100.0
     return weights
 
 
@@ -91,9 +91,7 @@ def stream_loss(
 ) -> LossTerms:
     """Return the loss of one forward pass as its share of the global batch; of a model that speaks, the output holds audio logits."""
     tokens = batch.text_targets
-    per_token = F.cross_entropy(
-        output.text_logits.float().flatten(0, 1), tokens.clamp(min=0).flatten(), reduction="none", label_smoothing=recipe.label_smoothing
-    )
+    per_token = F.cross_entropy(output.text_logits.float().flatten(0, 1), tokens.clamp(min=0).flatten(), reduction="none")
     by_kind = token_weights(tokens, recipe, padding_id=padding_id, end_padding_id=end_padding_id).flatten()
     total = text = (per_token * by_kind).sum() / weights.text
     pause = audio = text.new_zeros(())
@@ -103,7 +101,7 @@ def stream_loss(
     if output.audio_logits is not None:
         by_code = code_weights(batch, recipe, spoken_delays)
         audio = audio_loss(output.audio_logits.float(), batch.codes[:, 1:], by_code).sum() / weights.audio
-        total = total + recipe.audio_weight * audio
+        total = total + audio
     return LossTerms(total=total, text=text, pause=pause, audio=audio)
 
 
@@ -135,12 +133,10 @@ def pause_loss(head_logits: torch.Tensor, targets: torch.Tensor, recipe: LossRec
     """
     weights = pause_weights(targets, recipe)
     if recipe.pause_targets == "count":
-        flat = F.cross_entropy(
-            head_logits.flatten(0, 2), targets.flatten(), ignore_index=IGNORE, reduction="none", label_smoothing=recipe.label_smoothing
-        )
+        flat = F.cross_entropy(head_logits.flatten(0, 2), targets.flatten(), ignore_index=IGNORE, reduction="none")
         return flat.view(targets.shape) * weights
     log_total = head_logits.logsumexp(dim=-1)
     log_pause = head_logits[..., 0] - log_total
     log_speech = head_logits[..., 1:].logsumexp(dim=-1) - log_total
-    pause_share = (targets == 0).float() * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
+    pause_share = (targets == 0).float()
     return -(pause_share * log_pause + (1 - pause_share) * log_speech) * weights

@@ -31,7 +31,7 @@ from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.recipe import Recipe
 from stt_ft.training.snapshot import Snapshot, restore_training_state
 
-MAY_CHANGE = ("device", "threads", "run_dir", "parallel", "log", "checkpoint", "calibration", "annotate", "convert", "merge", "evaluate")
+MAY_CHANGE = ("device", "threads", "run_dir", "parallel", "log", "checkpoint", "calibration", "annotate", "convert")
 """Keys of a recipe that do not change what is learned; all others must be the same when a run is taken up again."""
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})")

@@ -39,8 +39,6 @@ def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[Spoke
         raise ConfigError(f"{data.directory}: train holds no recording to learn, and synthetic clips are learned beside recordings only")
     if not pools["recorded"]:
         raise ConfigError(f"{data.directory}: replay.kinds takes in every clip of train, so there is nothing to learn beside the replay")
-    if recipe.replay.share is not None and not pools["replayed"]:
-        raise ConfigError(f"{data.directory}: replay.share needs recordings to replay, and there are none")
     return clips
 
 
@@ -62,7 +60,7 @@ def _numbers(data: Dataset, clip: Clip) -> set[str]:
 
 
 def _load(data: Dataset, model: ModelDir, recipe: Recipe) -> list[SpokenClip]:
-    copies = recipe.augment.copies
+    copies = recipe.augment.versions
     return _cut(load_clips(data, "train", model, recipe.batch, replay_kinds=recipe.replay.kinds, copies=copies), model, recipe)
 
 
@@ -87,9 +85,9 @@ def dev_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[SpokenClip
     clips = load_clips(data, "dev", model, recipe.batch) if "dev" in data.splits() else []
     if recipe.calibration.method != "off" and (not clips or model.num_heads == 0):
         raise ConfigError(f"{data.directory}: calibration.method {recipe.calibration.method} needs pause heads and a dev split")
-    needs_turns = recipe.evaluation.best_metric in ("cut_offs", "turn_area_s", "combined") and recipe.evaluation.every_steps > 0
+    needs_turns = recipe.validation.best_metric in ("cut_offs", "turn_area_s", "combined") and recipe.validation.every_steps > 0
     if needs_turns and clips and (model.num_heads == 0 or not any(any(clip.in_number) for clip in clips)):
         raise ConfigError(
-            f"{data.directory}: evaluation.best_metric {recipe.evaluation.best_metric} needs pause heads and dev clips with numbers"
+            f"{data.directory}: validation.best_metric {recipe.validation.best_metric} needs pause heads and dev clips with numbers"
         )
     return clips

@@ -52,8 +52,7 @@ class TrainingInputs:
         steps = run.checkpoint_steps()
         if steps:
             progress = _checked(run, run.read_progress(steps[-1]), progress)
-            stalled = recipe.evaluation.patience is not None and progress.num_worse >= recipe.evaluation.patience
-            if progress.step >= recipe.schedule.max_steps or stalled:
+            if progress.step >= recipe.schedule.max_steps:
                 return None
         stepper = self._stepper(world, progress)
         train_clips, dev_clips, writer = self._labelled(run, stepper, progress)  # before what was learned is loaded: the base chooses
@@ -83,7 +82,7 @@ class TrainingInputs:
         if is_sharded:
             check_shardable(recipe)
         device = local_device(self.device)
-        dtype = frozen_dtype(recipe)
+        dtype = pick_dtype(recipe.precision)
         lm = load_lm(self.model, device="cpu" if is_sharded else device, dtype=dtype)
         trainable = make_trainable(lm, recipe.lora, seed=recipe.seed)
         memory = BaseMemory.of(trainable, dtype) if recipe.replay.holds else None
@@ -162,7 +161,7 @@ def prepare(recipe: Recipe) -> TrainingInputs:
             f"{model.name}: {two}; recordings hold one, so only speech-to-text models (dep_q 0) and models of one stream learn"
         )
     if recipe.replay.holds and not recipe.lora.enable:
-        raise ConfigError("replay.text_weight and replay.pause_weight need lora.enable: without adapters to switch off, the base is gone")
+        raise ConfigError("replay.text_weight needs lora.enable: without adapters to switch off, the base is gone")
     data = Dataset.open(recipe.dataset)
     return TrainingInputs(
         recipe=recipe,
@@ -179,12 +178,6 @@ def _shares_in_words(shares: dict[str, float | None], num_turns: int) -> str:
     low, high = wilson(round(cut_offs * num_turns), num_turns)
     ends = "no median latency" if latency_s is None else f"p50 {latency_s:.2f} s"
     return f"cut-offs {100 * cut_offs:.1f} % ({100 * low:.1f} to {100 * high:.1f} on {num_turns} turns), {ends}"
-
-
-def frozen_dtype(recipe: Recipe) -> torch.dtype:
-    """Return the type in which the base is loaded: `lora.base_dtype`, or `precision` where that says auto or packs what is loaded."""
-    name = recipe.lora.base_dtype
-    return pick_dtype(recipe.precision if name in ("auto", "nf4", "int8") else name)
 
 
 def _checked(run: RunDir, then: Progress, now: Progress) -> Progress:

@@ -48,9 +48,8 @@ class Snapshot:
         return cls(
             weights_name="lora.safetensors" if lora.enable else "consolidated.safetensors",
             weights=weights,
-            metadata={"base": model.name, "scaling": repr(lora.scaling)},
-            model_config=model.config
-            | ({"lora": True, "lora_rank": lora.rank, "lora_scaling": lora.scaling} if lora.enable else {"lora": False}),
+            metadata={"base": model.name, "scaling": repr(2.0)},
+            model_config=model.config | ({"lora": True, "lora_rank": lora.rank, "lora_scaling": 2.0} if lora.enable else {"lora": False}),
             state=training_state(trainable, optimizer),
         )
 

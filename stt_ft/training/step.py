@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +71,7 @@ class Stepper:
                 raise
             raise ConfigError(out_of_memory_advice(recipe, batches, step)) from None
         self.scale.unscale([parameter.grad for parameter in self.trainable.values() if parameter.grad is not None])
-        norm = whole(nn.utils.clip_grad_norm_(self.trainable.values(), recipe.optim.max_grad_norm or math.inf))
+        norm = whole(nn.utils.clip_grad_norm_(self.trainable.values(), 1.0))
         accepted = self.guard.accepts(sums["loss"], norm)
         self.scale.update(norm)
         self._apply(accepted)

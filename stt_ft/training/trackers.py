@@ -25,10 +25,10 @@ class Trackers:
     def open(cls, recipe: Recipe, directory: Path) -> Trackers:
         """Open what the recipe asks for; raises `MissingExtra` where a package is missing."""
         writers: list[Any] = []
-        if recipe.log.tensorboard:
+        if "tensorboard" in recipe.log:
             writers.append(_TensorBoard(directory / "tensorboard"))
-        if recipe.log.wandb is not None:
-            writers.append(_WeightsAndBiases(recipe.log.wandb, directory, to_dict(recipe)))
+        if "wandb" in recipe.log:
+            writers.append(_WeightsAndBiases(directory.name, directory, to_dict(recipe)))
         return cls(writers=writers)
 
     def log(self, rows: Sequence[dict[str, Any]], *, prefix: str = "train/") -> None:
@@ -48,7 +48,7 @@ class _TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise MissingExtra("tensorboard", "tensorboard", "log.tensorboard") from None
+            raise MissingExtra("tensorboard", "tensorboard", "log: [tensorboard]") from None
         self._writer = SummaryWriter(str(directory))
 
     def write(self, step: int, figures: dict[str, float]) -> None:
@@ -64,7 +64,7 @@ class _WeightsAndBiases:
         try:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise MissingExtra("wandb", "wandb", "log.wandb") from None
+            raise MissingExtra("wandb", "wandb", "log: [wandb]") from None
         place = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]  # the same for a run that is taken up again, and no other
         self._run = wandb.init(
             project=project, name=directory.name, dir=str(directory), config=config, resume="allow", id=f"{directory.name}-{place}"

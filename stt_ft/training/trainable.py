@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from stt_ft.core.recipe import LoraRecipe, OptimRecipe, ScheduleRecipe
 from stt_ft.model.lora import add_lora
-from stt_ft.model.quantized import pack_frozen
 
 HEADS = "extra_heads.*"
 """Names of the pause heads, as a glob pattern."""
@@ -26,19 +25,15 @@ def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, n
         add_lora(
             lm,
             rank=recipe.rank,
-            scaling=recipe.scaling,
-            targets=(*recipe.targets, HEADS) if recipe.heads == "lora" else recipe.targets,
+            scaling=2.0,
+            targets=("*", HEADS) if recipe.heads == "lora" else ("*",),
             except_for=() if recipe.heads == "lora" else (HEADS,),
             dropout=recipe.dropout,
             generator=generator,
         )
-        if recipe.base_dtype in ("nf4", "int8"):
-            pack_frozen(lm, recipe.base_dtype)
     whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
     if recipe.heads == "full":
         whole += list(lm.extra_heads)
-    if recipe.ft_embed:
-        whole += [lm.text_emb, *lm.emb]
     for module in whole:
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(parameter.detach().float()))
@@ -53,16 +48,7 @@ def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> t
     adapters = [parameter for name, parameter in trainable.items() if ".lora_" in name]
     whole = [parameter for name, parameter in trainable.items() if ".lora_" not in name]
     groups = [{"params": adapters, "weight_decay": recipe.weight_decay}, {"params": whole, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=recipe.betas, fused=True)
-
-
-def _one_cycle(step: int, schedule: ScheduleRecipe) -> float:
-    """Return the share of the highest rate under torch's OneCycleLR as moshi-finetune calls it: a 25th at first, a 250,000th at last."""
-    top, last = max(schedule.warmup_steps - 1, 0), max(schedule.max_steps - 1, 1)
-    lowest, end = 1 / 25, 1 / 25 / 1e4
-    if step < top:
-        return 1 + (lowest - 1) / 2 * (1 + math.cos(math.pi * step / top))
-    return end + (1 - end) / 2 * (1 + math.cos(math.pi * (step - top) / max(last - top, 1)))
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=(0.9, 0.95), fused=True)
 
 
 def checkpoint_layers(lm: LMModel, *, keeps_noise: bool) -> None:
@@ -75,12 +61,9 @@ def checkpoint_layers(lm: LMModel, *, keeps_noise: bool) -> None:
 
 
 def learning_rate(step: int, optim: OptimRecipe, schedule: ScheduleRecipe) -> float:
-    """Return the learning rate of optimizer step `step`, counted from 0: linear warm-up, then as `schedule.kind` says."""
-    if schedule.kind == "onecycle":
-        return optim.lr * _one_cycle(step, schedule)
-    if step < schedule.warmup_steps:
-        return optim.lr * (step + 1) / schedule.warmup_steps
-    if schedule.kind == "constant":
-        return optim.lr
-    done = (step - schedule.warmup_steps) / max(1, schedule.max_steps - schedule.warmup_steps)
-    return optim.lr * ((1 - done) if schedule.kind == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+    """Return the learning rate of optimizer step `step`, counted from 0: linear warm-up over a twentieth of the steps, then a cosine."""
+    warmup_steps = schedule.max_steps // 20
+    if step < warmup_steps:
+        return optim.lr * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, schedule.max_steps - warmup_steps)
+    return optim.lr * (0.5 * (1 + math.cos(math.pi * done)))

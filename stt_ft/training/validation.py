@@ -41,7 +41,7 @@ class Validator:
         with torch.no_grad(), compile_only_on_gpu(lm.device):
             with autocast:
                 figures = self._losses(lm)
-            if self.recipe.evaluation.listen:
+            if self.recipe.validation.listen:
                 # Weights that all learn are float32 throughout, and so is their cache: nothing to cast.
                 with autocast if self.recipe.lora.enable else contextlib.nullcontext(), folded(lm):
                     streams = stream_codes(lm, [clip.codes for clip in self.clips])

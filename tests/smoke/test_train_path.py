@@ -16,8 +16,8 @@ precision: float32
 device: cpu
 threads: 1
 lora: {{rank: 4}}
-schedule: {{max_steps: 3, warmup_steps: 1}}
-evaluation: {{every_steps: 3}}
+schedule: {{max_steps: 3}}
+validation: {{every_steps: 3}}
 """
 
 

@@ -180,9 +180,9 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> str:
     precision = "bfloat16" if device.type == "cuda" or arguments.model == "1b" else "float32"
     recipe = Recipe(
         dataset="-", run_dir=str(workdir / "run"), base=str(model.directory), device=arguments.device, precision=precision,
-        lora=LoraRecipe(rank=arguments.rank, ft_embed=arguments.ft_embed), optim=OptimRecipe(lr=1e-5),
+        lora=LoraRecipe(rank=arguments.rank), optim=OptimRecipe(lr=1e-5),
         batch=BatchRecipe(batch_size=BATCH_SIZE),
-        schedule=ScheduleRecipe(max_steps=10_000, kind="constant"),
+        schedule=ScheduleRecipe(max_steps=10_000),
     )  # fmt: skip
     clips, encode_s = make_clips(model, device)
     stepper = open_stepper(model, recipe, device, [clip.spoken for clip in clips])
@@ -229,7 +229,7 @@ def report_lines(
         f"## {what}: {wall:.1f} times the real frames of the naive way",
         "",
         f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, {where}, torch {torch.__version__}, "
-        f"{stepper.recipe.precision}, rank {arguments.rank}, embeddings {'trained' if arguments.ft_embed else 'frozen'}: "
+        f"{stepper.recipe.precision}, rank {arguments.rank}: "
         f"{num_trained / 1e6:.1f} M weights learn. {NUM_CLIPS} clips of {SHORTEST_S:.0f} to {LONGEST_S:.0f} s, batches of {BATCH_SIZE}. "
         f"Load when this was written: {os.getloadavg()[0]:.1f} processes.",
         "",

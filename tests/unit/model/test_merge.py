@@ -17,7 +17,7 @@ from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.tensor_names import pytorch_name
-from stt_ft.stages.merge import merge
+from stt_ft.stages.finetune import merge
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.build import build_report
 from stt_ft.report.gate import GateConfig, check_report, junit_xml, load_gate
 from stt_ft.report.report_file import read_report, write_report
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import gate
 
 
 def failing(report, **checks):

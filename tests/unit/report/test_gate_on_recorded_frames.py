@@ -12,7 +12,7 @@ from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.report.build import build_report
 from stt_ft.report.frames import ClipFrames
 from stt_ft.report.report_file import write_report
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import gate
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LIMITS = str(GOLDEN / "gate_tiny.yaml")

@@ -15,8 +15,7 @@ from stt_ft.model.token_store import TokenStore, audio_key
 from stt_ft.report.frames import read_frames
 from stt_ft.report.listening import codes_of, listen, references_of
 from stt_ft.report.report_file import read_report
-from stt_ft.stages.evaluate import evaluate
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import evaluate, gate
 
 
 @pytest.fixture(scope="module")

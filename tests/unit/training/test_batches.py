@@ -9,7 +9,7 @@ import pytest
 import torch
 from random_models import random_codes
 
-from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, ReplayRecipe, SyntheticRecipe
+from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, SyntheticRecipe
 from stt_ft.core.timing import FRAME_S
 from stt_ft.targets.interleave import TokenWord
 from stt_ft.training.batches import IGNORE, TrainingBatches, collate, make_stream
@@ -34,7 +34,7 @@ def test_every_clip_comes_once_an_epoch(clips, random_base):
 
 
 def test_entering_late_gives_the_same_batches(clips, random_base):
-    recipe = _recipe(augment=AugmentRecipe(pause_prob=0.5, crop_prob=0.5, join_prob=0.5, code_dropout=0.1), loss=LossRecipe(text_noise=0.2))
+    recipe = _recipe(augment=AugmentRecipe(pause_prob=0.5, join_prob=0.5, code_dropout=0.1), loss=LossRecipe(text_noise=0.2))
     from_start = list(itertools.islice(TrainingBatches(clips, random_base, recipe).starting_at(0), 8))
     for entry in (1, 3, 5):
         late = list(itertools.islice(TrainingBatches(clips, random_base, recipe).starting_at(entry), 8 - entry))
@@ -72,9 +72,7 @@ def test_padding_is_below_a_tenth_on_takes_of_3_to_10_s_with_the_recipes_changes
         codes = random_codes(random_base, int(num_frames) + 38, index)
         in_number = (True,) * len(words)
         takes.append(SpokenClip(clip_id=str(index), codes=codes, words=words, in_number=in_number, num_recorded_frames=int(num_frames)))
-    recipe = dataclasses.replace(
-        _recipe(augment=AugmentRecipe(pause_prob=0.25, crop_prob=0.25, join_prob=0.1)), batch=BatchRecipe(batch_size=8)
-    )
+    recipe = dataclasses.replace(_recipe(augment=AugmentRecipe(pause_prob=0.25, join_prob=0.1)), batch=BatchRecipe(batch_size=8))
     batches = list(itertools.islice(TrainingBatches(takes, random_base, recipe).starting_at(0), 84))  # three epochs
     assert sum(batch.num_frames for batch in batches) / sum(batch.codes[:, 0].numel() for batch in batches) > 0.9
 
@@ -97,21 +95,6 @@ def test_the_stream_carries_every_word_and_ends_in_a_pause(clips, random_base):
         assert [token for token in stream.codes[0] if token not in (0, 3)] == tokens
         assert (stream.pause_targets[-1] == 0).all()
         assert (stream.pause_targets[0, 3] > 0).all()
-
-
-def test_replay_takes_the_share_asked_for_and_every_replayed_clip_comes_round(clips, random_base):
-    mixed = [dataclasses.replace(clip, is_replay=index >= 6) for index, clip in enumerate(clips)]
-    replay = ReplayRecipe(kinds=("ordinary",), share=0.4)
-    batches = TrainingBatches(mixed, random_base, _recipe(replay=replay))
-    assert batches.num_batches(0) == 2  # 6 to learn and 4 replayed, 5 a batch
-    replayed = []
-    for epoch in range(3):
-        heard = list(itertools.islice(batches.starting_at(2 * epoch), 2))
-        assert sum(int(batch.is_replay.sum()) for batch in heard) == 4
-        learned = [clip_id for batch in heard for clip_id, is_replay in zip(batch.clip_ids, batch.is_replay, strict=True) if not is_replay]
-        assert sorted(learned) == sorted(clip.clip_id for clip in mixed[:6])
-        replayed += [clip_id for batch in heard for clip_id, is_replay in zip(batch.clip_ids, batch.is_replay, strict=True) if is_replay]
-    assert Counter(replayed) == {clip.clip_id: 2 for clip in mixed[6:]}  # twelve places for six clips
 
 
 def test_a_limit_on_frames_holds_with_padding_counted_and_can_be_entered_late(clips, random_base):
@@ -156,14 +139,6 @@ def test_synthetic_clips_are_at_most_the_share_asked_for_and_come_by_turns(clips
     late = TrainingBatches(mixed, random_base, _recipe(synthetic=SyntheticRecipe(share=share))).starting_at(3)
     for one, other in zip(itertools.islice(batches.starting_at(0), 3, 8), late, strict=False):
         assert torch.equal(one.codes, other.codes)
-
-
-def test_replays_share_is_of_all_that_is_learned_synthetic_clips_too(clips, random_base):
-    mixed = [dataclasses.replace(clip, is_synthetic=4 <= index < 8, is_replay=index >= 8) for index, clip in enumerate(clips)]
-    recipe = _recipe(synthetic=SyntheticRecipe(share=0.5), replay=ReplayRecipe(kinds=("ordinary",), share=0.2))
-    for heard in _epochs(TrainingBatches(mixed, random_base, recipe), 4):
-        assert len(heard) == 10
-        assert len(set(heard) & {clip.clip_id for clip in mixed[8:]}) == 2
 
 
 def test_a_recording_is_joined_with_recordings_only(clips, random_base):

@@ -62,7 +62,6 @@ def test_every_recipe_has_what_the_ablation_calls_essential(path):
     assert recipe.augment.pause_prob > 0
     assert recipe.labels.style == "base"
     assert recipe.augment.renumber_prob > 0
-    assert recipe.augment.crop_prob == 0
     assert recipe.replay.kinds == ("ordinary",)
     assert recipe.replay.text_weight > 0
     if recipe.loss.pause_targets != "off":

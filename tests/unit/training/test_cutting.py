@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from stt_ft.core import timing
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, Recipe
+from stt_ft.core.recipe import BatchRecipe, Recipe
 from stt_ft.targets.interleave import TokenWord
-from stt_ft.training.augment import augment
 from stt_ft.training.batches import IGNORE, TrainingBatches, make_stream
 from stt_ft.training.clips import SpokenClip
 from stt_ft.training.cutting import cut_to_fit
@@ -82,14 +81,6 @@ def test_what_comes_after_a_cut_is_left_open_in_the_pause_targets(random_base):
     assert known[:, 0].sum() > known[:, 3].sum()  # three seconds ahead, less is known
     assert (end.pause_targets != IGNORE).all()
     assert (end.pause_targets[-1] == 0).all()
-
-
-def test_joined_streams_grow_past_the_context_when_asked(random_base):
-    clips = [long_clip(4, seed) for seed in range(3)]
-    recipe = AugmentRecipe(join_prob=1.0, join_s=30.0)
-    take = augment(clips[0], clips, recipe, max_frames=random_base.context, rng=np.random.default_rng(0))
-    assert take.num_frames >= timing.num_frames_covering(30.0) > random_base.context
-    assert all(later.start_s > earlier.end_s for earlier, later in zip(take.words, take.words[1:], strict=False))
 
 
 @pytest.mark.parametrize("batch", [BatchRecipe(batch_size=8), BatchRecipe(batch_size=64, max_frames_per_batch=1200)])

@@ -16,8 +16,8 @@ from stt_ft.training.trainable import make_trainable
 
 CHOICES = {
     "heads in full": LoraRecipe(rank=4),
-    "heads by adapter, embeddings in full": LoraRecipe(rank=4, heads="lora", ft_embed=True),
-    "some layers, dropout": LoraRecipe(rank=4, targets=("transformer.*",), dropout=0.3),
+    "heads by adapter, embeddings in full": LoraRecipe(rank=4, heads="lora"),
+    "some layers, dropout": LoraRecipe(rank=4, dropout=0.3),
 }
 
 

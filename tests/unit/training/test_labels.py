@@ -79,7 +79,7 @@ def test_what_has_no_room_on_the_stream_is_no_candidate(writer):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_marks_follow_their_place_when_numbers_are_said_anew_cut_short_and_joined(writer, seed):
-    recipe = AugmentRecipe(renumber_prob=0.6, crop_prob=0.4, join_prob=0.5, pause_prob=0.3)
+    recipe = AugmentRecipe(renumber_prob=0.6, join_prob=0.5, pause_prob=0.3)
     clip = make_clip(writer, "code one, two, three zero nine. please", style=BOTH)
     other = make_clip(writer, "order code", style=WrittenStyle())
     take = augment(clip, [other], recipe, max_frames=10_000, rng=np.random.default_rng(seed), write=writer.write)

@@ -23,17 +23,6 @@ def test_heads_learn_in_full_by_adapter_or_not_at_all(random_base):
     }
 
 
-def test_heads_learn_even_where_the_targets_leave_them_out(random_base):
-    names = _names(random_base, targets=("transformer.*",), heads="lora")
-    assert "extra_heads.3.lora_A.weight" in names
-    assert not any(name.startswith("text_linear") for name in names)
-
-
-def test_embeddings_learn_in_full_when_asked(random_base):
-    assert {"text_emb.weight", "emb.0.weight", "emb.3.weight"} <= _names(random_base, ft_embed=True)
-    assert not any("emb" in name for name in _names(random_base))
-
-
 def test_without_an_adapter_every_weight_learns_in_float32(random_base):
     lm = load_lm(random_base, dtype=torch.bfloat16)
     trainable = make_trainable(lm, LoraRecipe(enable=False), seed=0)
@@ -43,7 +32,7 @@ def test_without_an_adapter_every_weight_learns_in_float32(random_base):
 
 def test_what_learns_is_float32_and_what_does_not_stays_as_loaded(random_base):
     lm = load_lm(random_base, dtype=torch.bfloat16)
-    trainable = make_trainable(lm, LoraRecipe(rank=4, ft_embed=True), seed=0)
+    trainable = make_trainable(lm, LoraRecipe(rank=4), seed=0)
     assert {parameter.dtype for parameter in trainable.values()} == {torch.float32}
     assert lm.text_linear.frozen_W.weight.dtype == torch.bfloat16
 
@@ -55,33 +44,16 @@ def test_the_seed_decides_the_first_matrices(random_base):
 
 
 def test_only_adapters_decay(random_base):
-    trainable = make_trainable(load_lm(random_base), LoraRecipe(rank=4, ft_embed=True), seed=0)
+    trainable = make_trainable(load_lm(random_base), LoraRecipe(rank=4), seed=0)
     adapters, whole = make_optimizer(trainable, OptimRecipe(weight_decay=0.1)).param_groups
     assert (adapters["weight_decay"], whole["weight_decay"]) == (0.1, 0.0)
-    assert len(whole["params"]) == 4 + 1 + 4  # heads, text and audio embeddings
+    assert len(whole["params"]) == 4  # heads
 
 
 def test_the_learning_rate_rises_then_falls_as_asked():
     optim = OptimRecipe(lr=1.0)
 
-    def rates(kind: str) -> list[float]:
-        return [learning_rate(step, optim, ScheduleRecipe(kind=kind, max_steps=12, warmup_steps=4)) for step in range(12)]
-
-    for kind in ("cosine", "linear", "constant"):
-        assert rates(kind)[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert rates("constant")[-1] == 1.0
-    assert rates("linear")[8] == pytest.approx(0.5)
-    assert rates("cosine")[8] == pytest.approx(0.5)
-    assert 0 < rates("cosine")[-1] < rates("linear")[-1] < 0.2
-
-
-@pytest.mark.parametrize(("max_steps", "warmup_steps"), [(40, 10), (100, 5)])
-def test_one_cycle_is_torchs_own(max_steps, warmup_steps):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.3, total_steps=max_steps, pct_start=warmup_steps / max_steps)
-    schedule = ScheduleRecipe(kind="onecycle", max_steps=max_steps, warmup_steps=warmup_steps)
-    for step in range(max_steps):
-        assert learning_rate(step, OptimRecipe(lr=0.3), schedule) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
-        optimizer.step()
-        if step < max_steps - 1:
-            theirs.step()
+    rates = [learning_rate(step, optim, ScheduleRecipe(max_steps=80)) for step in range(80)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[42] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.01

@@ -15,7 +15,6 @@ from stt_ft.core.config import dump_config
 from stt_ft.core.recipe import (
     AugmentRecipe,
     BatchRecipe,
-    EvalRecipe,
     LabelsRecipe,
     LoraRecipe,
     LossRecipe,
@@ -23,6 +22,7 @@ from stt_ft.core.recipe import (
     Recipe,
     ReplayRecipe,
     ScheduleRecipe,
+    ValidationRecipe,
 )  # fmt: skip
 from stt_ft.training.run_state import RunDir
 
@@ -40,12 +40,12 @@ def recipe(encoded_dataset, random_base, tmp_path) -> Recipe:
         lora=LoraRecipe(rank=4),
         loss=LossRecipe(pad_weight=0.3, pause_weight=0.7, cut_off_cost=7.5),
         optim=OptimRecipe(lr=3e-3),
-        schedule=ScheduleRecipe(max_steps=4, warmup_steps=1),
+        schedule=ScheduleRecipe(max_steps=4),
         batch=BatchRecipe(batch_size=5, grad_accumulation=1),
         labels=LabelsRecipe(style="base"),
         augment=AugmentRecipe(pause_prob=0.4, renumber_prob=0.3, join_prob=0.2),
-        replay=ReplayRecipe(dataset=str(encoded_dataset.directory), share=0.4, text_weight=1.0, pause_weight=1.0),
-        evaluation=EvalRecipe(every_steps=4, listen=False),
+        replay=ReplayRecipe(dataset=str(encoded_dataset.directory), text_weight=1.0),
+        validation=ValidationRecipe(every_steps=4, listen=False),
     )
 
 
