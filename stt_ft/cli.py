@@ -29,7 +29,6 @@ from typing import Any, Literal, Union
 import stt_ft
 from stt_ft.core.config import FieldDoc, describe, nearest, show, type_name, typed_value, what_became_of
 from stt_ft.core.errors import SttFtError
-from stt_ft.core.recipe import Recipe
 from stt_ft.stages import COMMANDS, Command, stage
 
 _WIDTH = 108
@@ -92,7 +91,18 @@ def _run_command(command: Command, argv: list[str]) -> None:
 
 
 def _recipe_docs(command: Command) -> list[FieldDoc]:
-    return describe(Recipe) if command.takes_recipe else []
+    if not command.takes_recipe:
+        return []
+    from stt_ft.core.recipe import Recipe
+
+    return describe(Recipe)
+
+
+def _what_became_of(key: str) -> str:
+    from stt_ft.core.recipe import Recipe
+
+    became = what_became_of(Recipe, key)
+    return f" ({became})" if became else ""
 
 
 # --- What may be typed --------------------------------------------------------------------------------------------------------------
@@ -156,9 +166,8 @@ def understood(function: Callable[..., Any], argv: Sequence[str], *, command: st
                 raise _refused(command, f"{flag} takes no value")
             name, equals, value = turned_off, "=", "false"
         if not flag.startswith("--") or (name not in parameters and name not in recipe_keys):
-            became = what_became_of(Recipe, name) if recipe_keys else ""
-            hint = f" ({became})" if became else nearest(name, [*parameters, *recipe_keys], "--")
-            raise _refused(command, f"no such flag: {flag}{hint}")
+            hint = _what_became_of(name) if recipe_keys else ""
+            raise _refused(command, f"no such flag: {flag}{hint or nearest(name, [*parameters, *recipe_keys], '--')}")
         if name in flags:
             raise _refused(command, f"{flag} is given twice")
         is_switch = name in parameters and parameters[name].annotation is bool

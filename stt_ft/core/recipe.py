@@ -13,9 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
-
-from stt_ft.core.config import Config, schema_text
+from stt_ft.core.config import Config, Limits, schema_text
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
 """The model fine-tuned by default: the hub repo of the 1b model that holds the extra heads (the plain repo lacks them)."""
@@ -23,12 +21,12 @@ DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
 NOISE_CHANNEL = re.compile(r"(-?\d+(?:\.\d+)?) ?dB", re.IGNORECASE)
 """How a channel of noise is named: so many decibels below the power of the speech ("20dB"). The other channel is "phone"."""
 
-Count = Annotated[int, Gt(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
-Weight = Annotated[float, Ge(0)]
-Positive = Annotated[float, Gt(0)]
-Name = Annotated[str, MinLen(1)]
+Count = Annotated[int, Limits(gt=0)]
+Share = Annotated[float, Limits(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Limits(ge=0, lt=1)]
+Weight = Annotated[float, Limits(ge=0)]
+Positive = Annotated[float, Limits(gt=0)]
+Name = Annotated[str, Limits(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,7 @@ class OptimRecipe:
     weight_decay: Weight = 0.1
     """AdamW's decoupled decay; moshi-finetune's default."""
 
-    skip_above: Annotated[float, Gt(1)] | None = None
+    skip_above: Annotated[float, Limits(gt=1)] | None = None
     """Steps whose loss is more than this many times its running mean are left out and counted, as are those that are not a number."""
 
 
@@ -154,7 +152,7 @@ class AugmentRecipe:
     renumber_prob: Share = 0.0
     """Chance that a clip dictates another number, 0 to 1: its own words drawn anew but for the last, up to three more or fewer."""
 
-    speeds: tuple[Annotated[float, Ge(0.5), Le(2)], ...] = (1.0,)
+    speeds: tuple[Annotated[float, Limits(ge=0.5, le=2)], ...] = (1.0,)
     """Versions of every training clip, played this many times as fast, pitch and formants included; `encode --speeds` makes their codes.
     1.0 is the clip as it was recorded."""
 
@@ -222,7 +220,7 @@ class SyntheticRecipe:
 class ValidationRecipe:
     """Validation on the dev split while training. Each validation leaves a checkpoint, from which an interrupted run goes on."""
 
-    every_steps: Annotated[int, Ge(0)] = 50
+    every_steps: Annotated[int, Limits(ge=0)] = 50
     """Optimizer steps between validations; 0 for none, and one checkpoint at the end."""
 
     listen: bool = True
@@ -290,7 +288,7 @@ class Recipe(Config):
     base: Name = DEFAULT_BASE
     """Model to start from: a hub repo, a model directory, or `tiny`."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Limits(ge=0)] = 0
     """Seed of weights, batches and noise; equal seeds on equal machines give equal runs."""
 
     device: str = "auto"

@@ -10,11 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 import yaml
-from annotated_types import Gt
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from stt_ft.core.config import Config, config_files, describe, dump_config, load_config, to_dict
+from stt_ft.core.config import Config, Limits, config_files, describe, dump_config, load_config, to_dict
 from stt_ft.core.errors import ConfigError
 
 on_disk = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -24,7 +23,7 @@ on_disk = settings(max_examples=80, deadline=None, suppress_health_check=[Health
 class Optim:
     """How weights move."""
 
-    lr: Annotated[float, Gt(0)] = 1e-3
+    lr: Annotated[float, Limits(gt=0)] = 1e-3
     """Learning rate,
     per step."""
 
