@@ -1,29 +1,34 @@
-"""The command line: finds the stage that a command names, refuses what it cannot understand, and turns errors into one line.
+"""The command line: refuses what it cannot understand before anything runs, hands the rest to Fire, turns errors into one line.
 
     stt-ft --help                what there is, along the path from recordings to a proven model
     stt-ft encode --help         one command
     stt-ft encode datasets/orders --base tiny
 
-Values are read as Fire reads them, except that a parameter's annotation has the last word: digits given for a text stay a text. Unlike
-under Fire, a flag that does not exist is refused before anything runs. Nothing heavy is imported until a stage is called.
+Fire binds a command's words and flags to the parameters of its function and calls it. Every flag and word is checked before, since Fire
+calls a function first and complains afterwards of what it did not understand. Values are read by the parameters' annotations, so that
+digits given for a text stay a text. Nothing heavy is imported until a stage is called.
 
 Exit codes: 0 done, 1 a check failed, 2 the user's mistake, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 import os
+import re
 import sys
 import textwrap
+import types
+import typing
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, Union
 
 import stt_ft
-from stt_ft.core.arguments import Parameter, UsageError, bind, parameters_of
-from stt_ft.core.config import FieldDoc, describe, nearest
+from stt_ft.core.config import FieldDoc, describe, nearest, show, type_name, typed_value, what_became_of
 from stt_ft.core.errors import SttFtError
-from stt_ft.core.field_types import show, type_name
-from stt_ft.core.recipe import Recipe
 from stt_ft.stages import COMMANDS, Command, stage
 
 _WIDTH = 108
@@ -31,6 +36,12 @@ _WIDTH = 108
 
 _EXIT_INTERRUPTED = 130
 _EXIT_BROKEN_PIPE = 141
+
+_NUMBER = re.compile(r"-\.?\d")
+
+
+class UsageError(SttFtError):
+    """A command line that cannot be understood."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,17 +84,154 @@ def _command(name: str) -> Command:
 
 
 def _run_command(command: Command, argv: list[str]) -> None:
-    before_words = argv[: argv.index("--")] if "--" in argv else argv
-    if "--help" in before_words or "-h" in before_words:
+    if "--help" in argv or "-h" in argv:
         print(command_help(command))
         return
-    function = stage(command.name)
-    bound = bind(function, argv, command=command.name, recipe_keys=[doc.key for doc in _recipe_docs(command)])
-    function(*bound.args, **bound.kwargs)
+    call(stage(command.name), argv, command=command.name, recipe_keys=[doc.key for doc in _recipe_docs(command)])
 
 
 def _recipe_docs(command: Command) -> list[FieldDoc]:
-    return describe(Recipe) if command.takes_recipe else []
+    if not command.takes_recipe:
+        return []
+    from stt_ft.core.recipe import Recipe
+
+    return describe(Recipe)
+
+
+def _what_became_of(key: str) -> str:
+    from stt_ft.core.recipe import Recipe
+
+    became = what_became_of(Recipe, key)
+    return f" ({became})" if became else ""
+
+
+# --- What may be typed --------------------------------------------------------------------------------------------------------------
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a command's function with their annotations resolved, without the one that gathers keys of a recipe.
+
+    Positional parameters are words, keyword-only parameters are flags.
+    """
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters.values()
+    return [p.replace(annotation=hints.get(p.name, str)) for p in parameters if p.kind is not p.VAR_KEYWORD]
+
+
+def label_of(parameter: inspect.Parameter) -> str:
+    """Return the parameter as usage shows it: MODEL_DIR, AUDIO..., --batch_size."""
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        return f"--{parameter.name}"
+    return parameter.name.upper() + ("..." if parameter.kind is parameter.VAR_POSITIONAL else "")
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+
+
+def call(function: Callable[..., Any], argv: Sequence[str], *, command: str, recipe_keys: Sequence[str] = ()) -> None:
+    """Let Fire call `function` with the words and flags of `argv`, once all of them are understood and fit."""
+    from fire import Fire, decorators
+
+    line = understood(function, argv, command=command, recipe_keys=recipe_keys)
+    readers = {p.name: functools.partial(_read, p, command) for p in parameters_of(function)}
+    decorators.SetParseFns(**readers)(function)
+    decorators.SetParseFn(str)(function)  # further words stay as typed, and so do keys of a recipe, whose types read them
+    Fire({command: function}, command=[command, *line], name="stt-ft")
+
+
+def understood(function: Callable[..., Any], argv: Sequence[str], *, command: str, recipe_keys: Sequence[str] = ()) -> list[str]:
+    """Return `argv` as Fire cannot misread it, each flag as `--name=value`; raises `UsageError` with the nearest valid name.
+
+    Args:
+        function: what is to be called.
+        argv: the words after the command.
+        command: its name, for messages.
+        recipe_keys: dotted keys of a recipe that may be given as flags.
+    """
+    parameters = {p.name: p for p in parameters_of(function) if p.kind is not p.VAR_POSITIONAL}
+    flags: dict[str, str] = {}
+    words: list[str] = []
+    pending = deque(argv)
+    while pending:
+        word = pending.popleft()
+        if not _is_flag(word):
+            words.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        name = flag.lstrip("-").replace("-", "_")
+        turned_off = name.removeprefix("no").removeprefix("_") if name.startswith("no") and name not in parameters else ""
+        if turned_off in parameters and parameters[turned_off].annotation is bool:
+            if equals:
+                raise _refused(command, f"{flag} takes no value")
+            name, equals, value = turned_off, "=", "false"
+        if not flag.startswith("--") or (name not in parameters and name not in recipe_keys):
+            hint = _what_became_of(name) if recipe_keys else ""
+            raise _refused(command, f"no such flag: {flag}{hint or nearest(name, [*parameters, *recipe_keys], '--')}")
+        if name in flags:
+            raise _refused(command, f"{flag} is given twice")
+        is_switch = name in parameters and parameters[name].annotation is bool
+        if not equals and is_switch and (not pending or pending[0].lower() not in ("true", "false")):
+            value = "true"
+        elif not equals:
+            if not pending or _is_flag(pending[0]):
+                raise _refused(command, f"{flag} needs a value")
+            value = pending.popleft()
+        flags[name] = value
+    _check_words(function, words, flags, command)
+    return [*(f"--{name}={value}" for name, value in flags.items()), *words]
+
+
+def _check_words(function: Callable[..., Any], words: Sequence[str], flags: dict[str, str], command: str) -> None:
+    """Raise `UsageError` for words that no parameter takes and for required parameters without a value."""
+    parameters = parameters_of(function)
+    takers = [p for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name not in flags]
+    few = not any(p.kind is p.VAR_POSITIONAL for p in takers)
+    unexpected = [word for index, word in enumerate(words) if word == "-" or (few and index >= len(takers))]
+    if unexpected:
+        labels = " ".join(label_of(p) for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        raise _refused(command, f"unexpected {unexpected[0]!r}; it takes {labels or 'flags only'}")
+    given = [*flags, *(p.name for p in takers[: len(words)])]
+    missing = [label_of(p) for p in parameters if _is_required(p) and p.name not in given]
+    if missing:
+        raise _refused(command, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+
+
+def _read(parameter: inspect.Parameter, command: str, text: str) -> Any:
+    """Return what `text` means for a parameter; Fire calls it for each."""
+    value = typed_value(parameter.annotation, text)
+    try:
+        return _fitted(parameter.annotation, value)
+    except ValueError:
+        raise _refused(command, f"{label_of(parameter)}: expected {type_name(parameter.annotation)}, got {show(value)}") from None
+
+
+def _fitted(hint: Any, value: Any) -> Any:
+    """Return `value` as the type `hint` wants it (an int becomes a float); raises `ValueError` where it does not fit."""
+    for option in typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,):
+        origin, arguments = typing.get_origin(option), typing.get_args(option)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if origin is list and isinstance(value, list):
+            return [_fitted(arguments[0], item) for item in value]
+        if origin is Literal:
+            for choice in arguments:
+                if value in (choice, str(choice)):
+                    return choice
+        elif option is float and is_number:
+            return float(value)
+        elif option is int and is_number and value == int(value):
+            return int(value)
+        elif option in (str, bool, type(None)) and isinstance(value, option):
+            return value
+    raise ValueError
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word != "-" and not _NUMBER.match(word)
+
+
+def _refused(command: str, message: str) -> UsageError:
+    return UsageError(f"{command}: {message} (see stt-ft {command} --help)")
 
 
 # --- Help ---------------------------------------------------------------------------------------------------------------------------
@@ -119,10 +267,10 @@ def command_help(command: Command) -> str:
     function = stage(command.name)
     summary, description, docs = _docstring(function)
     parameters = parameters_of(function)
-    words, flags = [p for p in parameters if p.positional], [p for p in parameters if not p.positional]
-    required = "".join(f" {p.label} {p.name.upper()}" for p in flags if p.required)
-    optional = " [--flags]" if any(not p.required for p in flags) or command.takes_recipe else ""
-    usage = " ".join(["stt-ft", command.name, *(p.label if p.required else f"[{p.label}]" for p in words)])
+    words, flags = ([p for p in parameters if (p.kind is p.KEYWORD_ONLY) == are_flags] for are_flags in (False, True))
+    required = "".join(f" {label_of(p)} {p.name.upper()}" for p in flags if _is_required(p))
+    optional = " [--flags]" if any(not _is_required(p) for p in flags) or command.takes_recipe else ""
+    usage = " ".join(["stt-ft", command.name, *(label_of(p) if _is_required(p) else f"[{label_of(p)}]" for p in words)])
     lines = [f"stt-ft {command.name}: {command.summary}", "", f"Usage: {usage}{required}{optional}", ""]
     lines += [line for text in (summary, description) if text for line in [*_paragraphs(text), ""]]
     for heading, group in (("Words", words), ("Flags", flags)):
@@ -146,9 +294,12 @@ def _docstring(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
     return info.summary or "", info.description or "", documented
 
 
-def _describe(parameter: Parameter, doc: str) -> tuple[str, str]:
-    default = None if parameter.required else show(parameter.default) if not isinstance(parameter.default, str) else parameter.default
-    return parameter.label, _doc_of(type_name(parameter.hint), default, doc)
+def _describe(parameter: inspect.Parameter, doc: str) -> tuple[str, str]:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return label_of(parameter), _doc_of(type_name(list[parameter.annotation]), "none", doc)
+    default = parameter.default
+    text = None if _is_required(parameter) else default if isinstance(default, str) else show(default)
+    return label_of(parameter), _doc_of(type_name(parameter.annotation), text, doc)
 
 
 def _doc_of(kind: str, default: str | None, doc: str) -> str:

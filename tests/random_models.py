@@ -108,7 +108,7 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
 @pytest.fixture(scope="session")
 def encoded_dataset(tmp_path_factory: pytest.TempPathFactory, random_base: ModelDir) -> Dataset:
     """Twelve training clips and four dev clips with codes of `random_base`."""
-    from stt_ft.stages.encode import encode
+    from stt_ft.stages.finetune import encode
 
     data = write_dataset(tmp_path_factory.mktemp("data") / "orders", {"train": 12, "dev": 4})
     encode(str(data.directory), base=str(random_base.directory), device="cpu")

@@ -37,7 +37,7 @@ from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes
 from stt_ft.stages import stage
-from stt_ft.stages.demo import PEOPLE_HELD_OUT
+from stt_ft.stages.chains import PEOPLE_HELD_OUT
 
 RECIPE = Path(__file__).parents[1] / "configs" / "tiny_cpu.yaml"
 RESULTS = Path(__file__).parent / "bench" / "results"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from make_tiny_model import STYLE, TEXT_LAG_S, Encoder
+from stt_ft.stages.demo import PEOPLE_HELD_OUT
 from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio
@@ -32,7 +33,6 @@ from stt_ft.simulation.casting import BASE_CAST, HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
-from stt_ft.stages.demo import PEOPLE_HELD_OUT
 from stt_ft.targets.interleave import build_text_stream
 from stt_ft.text.prompts import Manner, Prompt
 

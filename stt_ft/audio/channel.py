@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from stt_ft.audio.files import resample
 from stt_ft.audio.levels import level_steps_db
+from stt_ft.core.recipe import NOISE_CHANNEL
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 
 PHONE_RATE_HZ = 8_000
@@ -28,7 +28,6 @@ _MU_LAW_BIAS = 33  # G.711, table 2a: in units of a 14-bit sample
 _MU_LAW_LIMIT = 8158
 _ACTIVE_RANGE_DB = 30.0  # 10 ms steps this far below the loudest still are speech
 _LOWEST_NOISE_HZ = 50.0
-_SNR = re.compile(r"(-?\d+(?:\.\d+)?) ?dB", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ def channels_named(names: Sequence[str]) -> list[Channel]:
     """Return the channels called "phone" or "20dB" (noise so far below the speech); raises `ValueError` with all that are neither."""
     channels, mistakes = [], []
     for name in dict.fromkeys(names):
-        ratio = _SNR.fullmatch(name.strip())
+        ratio = NOISE_CHANNEL.fullmatch(name.strip())
         if ratio:
             channels.append(Channel(name=f"noise {float(ratio[1]):g} dB", snr_db=float(ratio[1])))
         elif name.strip() == "phone":

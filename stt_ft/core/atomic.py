@@ -1,71 +1,81 @@
 """Writes that either happen whole or not at all, so that a killed run leaves no half file behind.
 
-What is being written stands beside its place under a hidden name that says who writes it: `.take.HOST-PID-RANDOM.tmp.wav`. A killed process
-leaves it there; `remove_leftovers` takes away those whose process is gone.
+What is being written stands beside its place under a hidden name, `.take.1f0c9a2b.tmp.wav`, and its process holds a lock on it. A killed
+process leaves it there, unlocked; `remove_leftovers` takes it away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
-import hashlib
 import json
 import os
-import platform
 import re
 import shutil
-import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ABANDONED_S = 24 * 3600.0
-"""Age at which a temporary file of another machine counts as left behind: whether its process lives cannot be asked from here."""
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+_ASIDE = "aside"
+"""Name under which a directory that gives way to a new one lies in the temporary one until the new one is in place."""
 
-ASIDE = ".tmp.old"
-"""End of the name of a directory that stood in the way of a new one; `recover` puts it back when the new one never came."""
 
-_TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp(\.[^.]*)?$")
+@contextlib.contextmanager
+def _locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[bool]:
+    """Yield whether this process holds the lock of `path`: not where another does, nor where the file system has no locks."""
+    descriptor, holds = os.open(path, flags, 0o666), False
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holds = True
+        yield holds
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_name(path: Path, suffix: str = "") -> Path:
+    """Return a new name beside `path`, whose parent directory is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name.removesuffix(suffix)}.{uuid.uuid4().hex[:8]}.tmp{suffix}")
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, of the same suffix; flush it to disk and rename it to `path` when the block ends well.
+    """Yield an empty temporary file beside `path`, of the same suffix; flush it to disk and rename it to `path` when the block ends well.
 
     The parent directory is made if need be. When the block raises, the temporary file is removed and `path` is left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{_writer()}.tmp{path.suffix}")
+    temporary = _temporary_name(path, path.suffix)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        with _locked(temporary, os.O_CREAT | os.O_RDWR):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary directory beside `path`; rename it to `path` when the block ends well.
+    """Yield an empty directory beside `path`; rename it to `path` when the block ends well.
 
     With `replace`, what stands at `path` gives way to it; without, `path` must not exist.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_writer()}.tmp")
-    aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ASIDE)
-    temporary.mkdir()
+    temporary = _temporary_name(path)
+    new, aside = temporary / path.name, temporary / _ASIDE
+    new.mkdir(parents=True)
     try:
-        yield temporary
-        if replace and path.exists():
-            path.rename(aside)
-        temporary.rename(path)
+        with _locked(temporary):
+            yield new
+            if replace and path.exists():
+                path.rename(aside)
+            new.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if aside.exists() and not path.exists():
-            aside.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -82,54 +92,34 @@ def write_json(path: Path, value: Any) -> None:
 def remove_leftovers(directory: Path) -> int:
     """Remove what killed processes left half written anywhere under `directory`, and return how many pieces that were.
 
-    What a living process of this machine writes is left alone, and so is what another machine began less than `ABANDONED_S` ago.
+    What a living process writes is left alone, on whatever machine it runs, and so is everything on a file system without locks.
     """
-    leftovers = _abandoned(directory.rglob(".*.tmp*"))
-    for path in leftovers:
-        _remove(path)
-    return len(leftovers)
+    return sum(map(_remove_if_left, sorted(directory.rglob(".*.tmp*"))))
 
 
 def recover(path: Path) -> None:
-    """Take away what killed processes left of writing `path` itself, and put back what one of them had moved aside."""
-    for leftover in _abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp*")):
-        if leftover.name.endswith(ASIDE) and not path.exists():
-            leftover.rename(path)
-        else:
-            _remove(leftover)
+    """Remove what killed processes left of writing directory `path` itself, and put back what one of them had moved aside."""
+    for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp")):
+        _remove_if_left(leftover)
 
 
-def _abandoned(paths: Iterable[Path]) -> list[Path]:
-    """Return those of `paths` that are temporary and whose writer is gone."""
-    found = [(path, _TEMPORARY.match(path.name)) for path in sorted(paths)]
-    return [path for path, match in found if match is not None and _is_abandoned(path, match["host"], int(match["pid"]))]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _writer() -> str:
-    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def _host() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-
-
-def _is_abandoned(path: Path, host: str, pid: int) -> bool:
-    if host != _host():
-        try:
-            return time.time() - path.lstat().st_mtime > ABANDONED_S
-        except FileNotFoundError:
-            return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
+def _remove_if_left(path: Path) -> bool:
+    if not _TEMPORARY.fullmatch(path.name):
         return False
+    with contextlib.suppress(FileNotFoundError), _locked(path) as is_left:
+        if is_left:
+            _remove(path)
+        return is_left
     return False
+
+
+def _remove(temporary: Path) -> None:
+    """Remove a temporary file or directory; a directory that it holds aside goes back where nothing came in its place."""
+    if not temporary.is_dir():
+        temporary.unlink(missing_ok=True)
+        return
+    match = _TEMPORARY.fullmatch(temporary.name)
+    place = temporary.with_name(match["name"]) if match else temporary
+    if (temporary / _ASIDE).exists() and not place.exists():
+        (temporary / _ASIDE).rename(place)
+    shutil.rmtree(temporary, ignore_errors=True)

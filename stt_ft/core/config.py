@@ -1,11 +1,13 @@
-"""Configuration: frozen dataclasses read from YAML and dotted overrides, checked once, with all their mistakes listed together.
+"""Configuration: frozen dataclasses read from YAML and dotted overrides by pydantic, with all mistakes listed together.
 
-A configuration class is a keyword-only frozen dataclass. Its fields are documented by a string below each, as in torchtitan; `describe`
-reads those. It checks its own values in `__post_init__` and raises `ValueError(*messages)`, each beginning with the field's name.
+A configuration class is a keyword-only frozen dataclass that derives from `Config`; its sections are plain frozen dataclasses.
+Annotations say type and limits (`Annotated[float, Limits(gt=0)]`), a string below each field documents it. What the annotations cannot
+say is checked in `__post_init__`, which raises `ValueError(*messages)`, each beginning with the field's name.
 
     recipe = load_config(Recipe, "configs/tiny_cpu.yaml", {"optim.lr": "1e-4"})
 
-What several files share stands once, in a file that the others name by `inherit`; see `load_config`.
+pydantic takes 0.2 s to import and to build a validator, so that only `load_config` and `schema_text` import it: help texts come from the
+dataclasses themselves.
 """
 
 from __future__ import annotations
@@ -13,20 +15,20 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
 import itertools
+import json
 import textwrap
+import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, Union
 
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.field_types import Refused, Typed, accepts_none, fit, section_class, show, type_name
-from stt_ft.core.yaml_text import dump_yaml, parse_value, read_yaml
-
-Config = TypeVar("Config")
+from stt_ft.core.json_yaml import dump_yaml, parse_value, read_yaml
 
 INHERIT = "inherit"
 """Key by which a file names another, relative to itself, whose keys it takes over; its own keys win."""
@@ -34,27 +36,81 @@ INHERIT = "inherit"
 _FEW = 20
 """Names that a message lists whole; of more, only the nearest is named."""
 
+_NONE_WORDS = ("none", "null", "~")
 
-def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+_WORDS = {
+    "Input should be": "must be",
+    "String should have": "must have",
+    "a valid string": "a text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid array": "a list",
+    "an object": "keys and values",
+}
+"""pydantic's words for what was expected -> those of help texts."""
+
+
+class Config:
+    """Base of configuration classes: how pydantic reads them and their sections."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False, "use_attribute_docstrings": True}
+
+    formerly: ClassVar[dict[str, str]] = {}
+    """Dotted keys (or sections) of earlier versions -> what became of them, for messages."""
+
+
+class Limits:
+    """Limits of a number (gt, ge, lt, le) or a text (min_length) in an annotation, by pydantic's names: `Annotated[float, Limits(gt=0)]`.
+
+    As `annotated_types` has them, whose import alone would take a quarter of `stt-ft --help`.
+    """
+
+    def __init__(self, **limits: float) -> None:
+        self.limits = limits
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), **self.limits}
+
+
+Configuration = TypeVar("Configuration", bound=Config)
+
+
+def load_config(cls: type[Configuration], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Configuration:
     """Read the YAML file at `path` into `cls`, after setting the dotted keys of `overrides` ("optim.lr": 1e-4).
 
     A file that says `inherit: shared.yaml` has the keys of that file too (looked for beside it), and its own win, key by key within a
     section; a file that is inherited from inherits nothing itself. An override that is a string counts as typed: for a number "1e-4"
     is read as YAML reads it, for a text it stays as it is.
 
-    Raises `ConfigError` that names the file and lists every mistake: unknown keys with the nearest valid one, values of the wrong
-    type, missing keys, and what the classes' own `__post_init__` refuse; of a key that is inherited, the file in which it stands.
+    Raises `ConfigError` that names the file and lists every mistake: unknown keys with the nearest valid one, or what became of them;
+    values of the wrong type or out of their limits; missing keys. A mistake that is inherited is told with the file in which it stands.
+
+    What a section's `__post_init__` refuses is told once its fields fit their annotations.
     """
+    from pydantic import ValidationError
+
     own, inherited, shared = _read_files(path)
     values = _laid_over(own, inherited)
+    mistakes = _set_overrides(cls, values, overrides or {})
     taken_over = _dotted(inherited) - _dotted(own) - frozenset(overrides or ())
-    reader = _Reader(overridden=frozenset(overrides or ()), inherited=dict.fromkeys(taken_over, str(shared)))
-    for key, value in (overrides or {}).items():
-        reader.set_override(values, key, Typed(value) if isinstance(value, str) else value)
-    config = reader.read_section(cls, values, key="", default=None)
-    mistakes = list(dict.fromkeys(reader.mistakes))
-    if mistakes:
-        raise ConfigError(f"{path}: " + (mistakes[0] if len(mistakes) == 1 else "\n  ".join([f"{len(mistakes)} mistakes", *mistakes])))
+
+    def told(key: str, message: str) -> str:
+        where = f" (in {shared})" if key in taken_over or any(name.startswith(f"{key}.") for name in taken_over) else ""
+        return f"{'--' if key in (overrides or ()) else ''}{key}{message}{where}"
+
+    hints = typing.get_type_hints(cls)
+    given = {key: value for key, value in values.items() if value is not None or not dataclasses.is_dataclass(hints.get(key))}
+    config: Any = None
+    try:
+        config = _adapter(cls).validate_json(json.dumps(_json_ready(given)), strict=True)
+    except ValidationError as error:
+        mistakes += [(key, message) for fault in error.errors() for key, message in _mistakes_of(cls, fault)]
+    except RecursionError:
+        raise ConfigError(f"{path}: a value that holds itself") from None
+    lines = list(dict.fromkeys(told(key, message) for key, message in mistakes))
+    if lines:
+        raise ConfigError(f"{path}: " + (lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes", *lines])))
     return config
 
 
@@ -87,9 +143,8 @@ def _laid_over(own: Mapping[Any, Any], inherited: Mapping[Any, Any]) -> dict[Any
     merged = dict(inherited)
     for key, value in own.items():
         below = inherited.get(key)
-        merged[key] = (
-            _laid_over(value or {}, below) if isinstance(below, Mapping) and (value is None or isinstance(value, Mapping)) else value
-        )
+        is_laid_over = value is None or isinstance(value, Mapping)
+        merged[key] = _laid_over(value or {}, below) if is_laid_over and isinstance(below, Mapping) else value
     return merged
 
 
@@ -99,6 +154,81 @@ def _dotted(values: Mapping[Any, Any], prefix: str = "") -> frozenset[str]:
     for key, value in values.items():
         names |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}"}
     return frozenset(names)
+
+
+def _set_overrides(cls: type[Config], values: dict[Any, Any], overrides: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Set dotted keys in nested `values`, making the sections on the way; return the keys that cannot be set, with the reason."""
+    mistakes = []
+    for key, value in overrides.items():
+        *sections, name = key.split(".")
+        place, section_class = values, _section(cls, sections)
+        for depth, section in enumerate(sections, start=1):
+            if place.get(section) is None:
+                place[section] = {}
+            place = place[section]
+            if not isinstance(place, dict):
+                mistakes.append((key, f": {'.'.join(sections[:depth])} is {show(place)}, which has no keys"))
+                break
+        else:
+            hint = typing.get_type_hints(section_class).get(name, Any) if section_class else Any
+            place[name] = typed_value(hint, value) if isinstance(value, str) else value
+    return mistakes
+
+
+def _section(cls: Any, names: Iterable[str]) -> Any:
+    """Return the dataclass of the section that `names` lead to from `cls`, None where there is no such section."""
+    for name in names:
+        cls = typing.get_type_hints(cls).get(name) if dataclasses.is_dataclass(cls) else None
+    return cls if dataclasses.is_dataclass(cls) else None
+
+
+@functools.cache
+def _adapter(cls: type[Config]) -> Any:
+    """Return pydantic's validator of `cls`."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def _json_ready(value: Any) -> Any:
+    """Return `value` for strict reading as JSON: whole numbers such as 1e3 as integers, what JSON has no word for as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _mistakes_of(cls: type[Config], fault: Any) -> list[tuple[str, str]]:
+    """Return what one of pydantic's errors says as (dotted key, message that follows it)."""
+    key = ".".join(str(part) for part in fault["loc"] if isinstance(part, str))
+    given, kind = fault["input"], fault["type"]
+    prefix = f"{key}." if key else ""
+    if kind == "value_error":
+        subjects = [(message.split(" ", 1)[0].rstrip(":,"), message) for message in map(str, fault["ctx"]["error"].args)]
+        return [(f"{prefix}{subject}", message[len(subject) :]) for subject, message in subjects]
+    if kind == "missing":
+        return [(key, ": missing")]
+    below = [f"{prefix}{name}" for name in given] if isinstance(given, Mapping) else []
+    became = next((what_became_of(cls, name) for name in (key, *below) if what_became_of(cls, name)), "")
+    if became:
+        return [(key, f": no such key any more ({became})")]
+    if kind == "unexpected_keyword_argument":
+        *sections, name = fault["loc"]
+        names = [f.name for f in dataclasses.fields(_section(cls, sections))]
+        return [(key, f": no such key{nearest(str(name), names, key.removesuffix(name))}")]
+    message = fault["msg"]
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    in_quotes = " (put it in quotes)" if kind == "string_type" and isinstance(given, (int, float)) else ""
+    return [(key, f": {message}, got {show(given)}{in_quotes}")]
+
+
+def what_became_of(cls: type[Config], key: str) -> str:
+    """Return what became of a key of earlier versions, or of its section; nothing where `key` never was one."""
+    return cls.formerly.get(key) or cls.formerly.get(key.partition(".")[0], "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -121,6 +251,18 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def schema_text(cls: type[Config]) -> str:
+    """Return the JSON schema of configuration files as text, for editors. Nothing is required in it: a file may inherit any key."""
+    schema = _adapter(cls).json_schema()
+    schema.pop("required", None)
+    inherit = {"type": "string", "description": "File beside this one whose keys it takes over; its own keys win."}
+    schema["properties"] = {INHERIT: inherit, **schema["properties"]}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+# --- Types and values in the words of a user ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
 class FieldDoc:
     """One key of a configuration class: dotted name, type in words, default (None when it must be given) and documentation."""
@@ -136,12 +278,11 @@ def describe(cls: Any, prefix: str = "") -> list[FieldDoc]:
     docs, hints = field_docs(cls), typing.get_type_hints(cls)
     described = []
     for f in dataclasses.fields(cls):
-        section = section_class(hints[f.name])
-        if section is not None:
-            described += describe(section, f"{prefix}{f.name}.")
+        if dataclasses.is_dataclass(hints[f.name]):
+            described += describe(hints[f.name], f"{prefix}{f.name}.")
             continue
-        has_default, default = _default_of(f, None)
-        text = None if not has_default else str(default) if isinstance(default, str) else show(_plain(default))
+        default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        text = None if default is dataclasses.MISSING else str(default) if isinstance(default, str) else show(_plain(default))
         described.append(FieldDoc(key=f"{prefix}{f.name}", type_name=type_name(hints[f.name]), default=text, doc=docs.get(f.name, "")))
     return described
 
@@ -167,92 +308,39 @@ def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
     return f"; expected one of {', '.join(f'{prefix}{known}' for known in names)}" if 0 < len(names) <= _FEW else ""
 
 
-@dataclass(kw_only=True)
-class _Reader:
-    """Reads values into dataclasses and gathers what is wrong with them on the way."""
-
-    overridden: frozenset[str]
-    inherited: Mapping[str, str]
-    mistakes: list[str] = field(default_factory=list)
-
-    def mistake(self, key: str, message: str) -> None:
-        where = f" (in {self.inherited[key]})" if key in self.inherited else ""
-        self.mistakes.append(f"{'--' if key in self.overridden else ''}{key}{message}{where}")
-
-    def set_override(self, values: dict[str, Any], key: str, value: Any) -> None:
-        """Set dotted `key` in nested `values`, making the sections on the way."""
-        *sections, name = key.split(".")
-        for depth, section in enumerate(sections, start=1):
-            if values.get(section) is None:
-                values[section] = {}
-            values = values[section]
-            if not isinstance(values, dict):
-                self.mistake(key, f": {'.'.join(sections[:depth])} is {show(values)}, which has no keys")
-                return
-        values[name] = value
-
-    def read_section(self, cls: Any, values: Mapping[Any, Any], *, key: str, default: Any) -> Any:
-        """Return `cls` filled from `values`; fields not given are taken from `default` (an instance of `cls`), else from the class.
-
-        A field that is refused is filled with its default, so that the class's own checks can still tell what else is wrong.
-        """
-        hints = typing.get_type_hints(cls)
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        prefix = f"{key}." if key else ""
-        for name in values:
-            if name not in fields:
-                self.mistake(f"{prefix}{name}", f": no such key{nearest(str(name), fields, prefix)}")
-        arguments: dict[str, Any] = {}
-        refused: set[str] = set()
-        incomplete = False
-        for name, f in fields.items():
-            has_default, fallback = _default_of(f, default)
-            if name in values:
-                mistakes_before = len(self.mistakes)
-                arguments[name] = self.read_value(hints[name], values[name], key=f"{prefix}{name}", default=fallback)
-                if len(self.mistakes) > mistakes_before:
-                    refused.add(name)
-                    incomplete |= not has_default
-            elif has_default:
-                arguments[name] = fallback
-            else:
-                self.mistake(f"{prefix}{name}", f": missing; expected {type_name(hints[name])}")
-                incomplete = True
-        return default if incomplete else self._construct(cls, arguments, prefix=prefix, refused=refused, default=default)
-
-    def _construct(self, cls: Any, arguments: dict[str, Any], *, prefix: str, refused: set[str], default: Any) -> Any:
-        try:
-            return cls(**arguments)
-        except ValueError as error:
-            for message in map(str, error.args):
-                subject = message.split(" ", 1)[0].rstrip(":,")
-                if subject not in refused:
-                    self.mistake(f"{prefix}{subject}", message[len(subject) :])
-            return default
-
-    def read_value(self, hint: Any, value: Any, *, key: str, default: Any) -> Any:
-        """Return `value` as `hint` wants it; when it does not fit, note the mistake and return `default`."""
-        section = section_class(hint)
-        try:
-            if section is None:
-                return fit(hint, value)
-            value = parse_value(value) if isinstance(value, Typed) else value
-            if value is None and accepts_none(hint):
-                return None
-            if value is not None and not isinstance(value, Mapping):
-                raise Refused(f"expected keys and values, got {show(value)}")
-            return self.read_section(section, value or {}, key=key, default=default)
-        except Refused as refused:
-            self.mistake(key, f": {refused}")
-            return default
+def typed_value(hint: Any, text: str) -> Any:
+    """Return what typing `text` for `hint` means: "none", a text as it stands, "a,b" or "[a, b]" for a list, or any value of YAML."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if type(None) in options and text.lower() in _NONE_WORDS:
+        return None
+    for option in options:
+        arguments = typing.get_args(option)
+        if option in (str, Path) or (typing.get_origin(option) is Literal and any(isinstance(choice, str) for choice in arguments)):
+            return text
+        if typing.get_origin(option) in (tuple, list):
+            inner = text.strip().removeprefix("[").removesuffix("]")
+            return [typed_value(arguments[0], item.strip().strip("'\"")) for item in inner.split(",")] if inner.strip() else []
+    return parse_value(text)
 
 
-def _default_of(f: dataclasses.Field[Any], instance: Any) -> tuple[bool, Any]:
-    """Return whether field `f` has a default, and that default: from `instance` where there is one, else from the class."""
-    if instance is not None:
-        return True, getattr(instance, f.name)
-    if f.default is not dataclasses.MISSING:
-        return True, f.default
-    if f.default_factory is not dataclasses.MISSING:
-        return True, f.default_factory()
-    return False, None
+def type_name(hint: Any) -> str:
+    """Return `hint` in the words of a user: "a number", "one of binary, count, off", "a whole number or none"."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(type_name, arguments))
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path", type(None): "none"}
+    if hint in plain:
+        return plain[hint]
+    if origin is Literal:
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
+    if origin in (tuple, list):
+        return f"a list (each {type_name(arguments[0])})"
+    return "keys and values" if origin is dict else str(getattr(hint, "__name__", hint))
+
+
+def show(value: Any) -> str:
+    """Return `value` as an error message quotes it, shortened."""
+    if isinstance(value, str):
+        return f"the text {value[:60]!r}"
+    text = {True: "true", False: "false", None: "none"}.get(value) if value is None or isinstance(value, bool) else repr(value)
+    return str(text)[:60]

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import remove_leftovers, write_json, write_text
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.json_text import parse_json
-from stt_ft.core.yaml_text import dump_yaml, read_yaml
+from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -192,6 +192,7 @@ def _link(audio: Path, target: Path, *, copy: bool) -> None:
         if copy:
             shutil.copyfile(audio, temporary)
         else:
+            temporary.unlink()
             temporary.symlink_to(audio)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.json_text import parse_json
+from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import SPLITS, Sidecar
 
 FORMATS = ("folder", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse")

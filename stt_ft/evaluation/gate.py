@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from stt_ft.core.config import load_config, nearest
+from stt_ft.core.config import Config, load_config, nearest
 from stt_ft.core.errors import CheckFailed
 from stt_ft.evaluation.figures import FIGURES, OPTIONAL_SLICES, SLICES
 from stt_ft.evaluation.report import Measurement, Report
@@ -41,7 +41,7 @@ _LIMITS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateConfig:
+class GateConfig(Config):
     """What a report must keep to."""
 
     checks: dict[str, dict[str, float]]

@@ -21,7 +21,7 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
-from stt_ft.core.recipe import Copy
+from stt_ft.core.recipe import Version
 from stt_ft.core.timing import frame_start_s, num_samples
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
@@ -125,7 +125,7 @@ class Evaluation:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
         references, frames = reference_words(self.data, clips), []
         channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
-        versions = [Copy(channel=None if channel is None else channel.flag) for channel in channels]
+        versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning leaves it alone, so the models as a rule hear the same
         for name, model in self.models.items():
             codec = codec_hash(model)

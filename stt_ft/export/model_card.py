@@ -10,8 +10,8 @@ from typing import Any
 
 import stt_ft
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.json_yaml import dump_yaml
 from stt_ft.core.manifest import Dataset
-from stt_ft.core.yaml_text import dump_yaml
 from stt_ft.model.safetensors_file import read_header
 
 BASE_LICENCE = "cc-by-4.0"

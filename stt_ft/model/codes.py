@@ -31,7 +31,7 @@ from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.recipe import Copy
+from stt_ft.core.recipe import Version
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import compile_only_on_gpu
 from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
@@ -39,7 +39,7 @@ from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
 KEY_LENGTH = 16
 """Hexadecimal digits of a key: 64 bits, enough to tell billions of clips apart."""
 
-AS_RECORDED = Copy()
+AS_RECORDED = Version()
 
 
 def codec_hash(model: ModelDir) -> str:
@@ -128,7 +128,7 @@ def audio_key(path: Path) -> str:
         raise AudioError(f"{path}: {error.strerror or error}") from None
 
 
-def keys_of(data: Dataset, clips: Sequence[Clip], copy: Copy = AS_RECORDED) -> list[str]:
+def keys_of(data: Dataset, clips: Sequence[Clip], copy: Version = AS_RECORDED) -> list[str]:
     """Return the keys under which the codes of `clips` at a speed or through a channel are kept; raises `AudioError` as `audio_key`."""
     return [audio_key(data.audio_path(clip)) + (f"@{copy.name}" if copy.name else "") for clip in clips]
 
@@ -184,7 +184,7 @@ class TokenStore:
 
 
 def encoded(
-    model: ModelDir, data: Dataset, sounds: Mapping[str, tuple[Clip, Copy]], *, batch_size: int, device: torch.device | str
+    model: ModelDir, data: Dataset, sounds: Mapping[str, tuple[Clip, Version]], *, batch_size: int, device: torch.device | str
 ) -> Iterator[dict[str, npt.NDArray[np.int16]]]:
     """Encode sounds (key -> clip, and how it is heard) and yield their codes by key, batch by batch; sounds of like length together."""
     if not sounds:
@@ -196,7 +196,7 @@ def encoded(
 
 
 def codes_of(
-    model: ModelDir, data: Dataset, clips: Sequence[Clip], copy: Copy = AS_RECORDED, *, batch_size: int, device: torch.device | str
+    model: ModelDir, data: Dataset, clips: Sequence[Clip], copy: Version = AS_RECORDED, *, batch_size: int, device: torch.device | str
 ) -> list[npt.NDArray[np.int16]]:
     """Return the codes of every clip [n_q, T], at a speed or through a channel where `copy` says so.
 
@@ -213,7 +213,7 @@ def codes_of(
     return [made[key] if key in made else store.get(key) for key in keys]
 
 
-def _sound(data: Dataset, clip: Clip, copy: Copy) -> npt.NDArray[np.float32]:
+def _sound(data: Dataset, clip: Clip, copy: Version) -> npt.NDArray[np.float32]:
     """Return a clip's sound as `copy` has it, 24 kHz."""
     samples = change_speed(read_audio(data.audio_path(clip)), copy.speed)
     return samples if copy.channel is None else channels_named([copy.channel])[0].carry(samples, clip.path)

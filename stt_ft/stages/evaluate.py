@@ -1,8 +1,15 @@
-"""`stt-ft evaluate`: a model listens to held-out clips as the server would, and the report says what it did, beside a baseline."""
+"""The proof: in `stt-ft evaluate` a model listens to held-out clips as the server would, and a report says what it did beside a baseline;
+`stt-ft gate` holds a report to limits, exit 1 when it does not keep them.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stt_ft.core.atomic import write_text
+from stt_ft.core.errors import CheckFailed, CheckpointError
+from stt_ft.core.progress import say
 
 if TYPE_CHECKING:
     from stt_ft.evaluation.report import TrainingCourse
@@ -49,9 +56,6 @@ def evaluate(
         batch_size: clips listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
-    from pathlib import Path
-
-    from stt_ft.core.progress import say
     from stt_ft.evaluation.build import build_report
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
     from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, write_report
@@ -87,16 +91,37 @@ def evaluate(
 
 def _training_course(run_dir: str) -> TrainingCourse:
     """Return the losses of a run; raises `CheckpointError` where there are none."""
-    from pathlib import Path
-
-    from stt_ft.core.errors import CheckpointError
     from stt_ft.evaluation.report import TrainingCourse
-    from stt_ft.training.run_state import RunDir
+    from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, RunDir
 
     run = RunDir(Path(run_dir))
-    train_rows = run.read_rows("metrics.train.jsonl")
+    train_rows = run.read_rows(TRAIN_METRICS)
     if not train_rows:
-        raise CheckpointError(
-            f"{run.directory / 'metrics.train.jsonl'}: no such file; --run_dir takes the directory that `stt-ft train` wrote"
-        )
-    return TrainingCourse.of(run_dir, train_rows, run.read_rows("metrics.eval.jsonl"))
+        raise CheckpointError(f"{run.directory / TRAIN_METRICS}: no such file; --run_dir takes the directory that `stt-ft train` wrote")
+    return TrainingCourse.of(run_dir, train_rows, run.read_rows(DEV_METRICS))
+
+
+_MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
+
+
+def gate(report_dir: str, *, config: str | None = None, junit: str | None = None, strict: bool = False) -> None:
+    """Hold a report to limits on its figures, absolute and against the baseline, and exit 1 when one is broken.
+
+    Args:
+        report_dir: what `stt-ft evaluate` wrote.
+        config: limits as YAML; the shipped ones (stt_ft/evaluation/gate.yaml) when not given.
+        junit: also write the results to this file as JUnit XML.
+        strict: the bad end of each figure's 95 % interval must keep the limit too.
+    """
+    from stt_ft.evaluation.gate import check_report, junit_xml, load_gate
+    from stt_ft.evaluation.report import read_report
+
+    limits = load_gate(config)
+    results = check_report(read_report(Path(report_dir)), limits, strict=strict)
+    for result in results:
+        print(f"{_MARKS[result.outcome]}  {result.line}")
+    if junit is not None:
+        write_text(Path(junit), junit_xml(results))
+    failed = [result for result in results if result.failed]
+    if failed:
+        raise CheckFailed(f"{report_dir}: {len(failed)} of {len(results)} limits broken: " + "; ".join(result.line for result in failed))

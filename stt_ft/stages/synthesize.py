@@ -10,12 +10,17 @@ synthetic, stands in train, and is refused in dev and heldout. `train --syntheti
 
 from __future__ import annotations
 
+import dataclasses
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from stt_ft.core.atomic import remove_leftovers
+from stt_ft.core.errors import ConfigError
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.progress import say, track
 
-    from stt_ft.core.manifest import Clip, Dataset
+if TYPE_CHECKING:
     from stt_ft.corpus.prompt_script import PromptScript
     from stt_ft.simulation.engines import Engine
 
@@ -61,14 +66,7 @@ def synthesize(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         seed: decides numbers, voices, pauses and noise.
     """
-    import time
-    from pathlib import Path
-
     from stt_ft.audio.channel import channels_named
-    from stt_ft.core.atomic import remove_leftovers
-    from stt_ft.core.errors import ConfigError
-    from stt_ft.core.manifest import Dataset
-    from stt_ft.core.progress import say, track
     from stt_ft.simulation.synthetic import Session
 
     if source is None:
@@ -125,14 +123,12 @@ def synthesize(
 
 def _prompts(source: Path) -> PromptScript:
     """Return the prompts of a script file, or of what a dataset's recordings say."""
-    from stt_ft.core.manifest import Dataset
     from stt_ft.corpus.prompt_script import load_prompt_script, prompts_of_dataset
 
     return prompts_of_dataset(Dataset.open(source)) if source.is_dir() else load_prompt_script(source)
 
 
 def _check_language(data: Dataset, language: str) -> None:
-    from stt_ft.core.errors import ConfigError
     from stt_ft.text.spoken_forms import language_named
 
     language_named(language)
@@ -153,12 +149,8 @@ def _engine(
     device: str,
 ) -> Engine:
     """Return the engine that the flags describe; raises `ConfigError` for flags that do not go with it."""
-    import dataclasses
-    from pathlib import Path
-
     from stt_ft.align import work_named
     from stt_ft.align.aligner import KnownWords
-    from stt_ft.core.errors import ConfigError
     from stt_ft.simulation.casting import ACCENTS_OF, SYNTHETIC_CAST
     from stt_ft.simulation.engines import AlignedEngine, EspeakEngine, PiperSpeaker, ProgramSpeaker
 

@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stt_ft.core.atomic import write_text
+from stt_ft.core.errors import ConfigError
+from stt_ft.core.progress import emit_json, say
+from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, frame_heard_s
+
 if TYPE_CHECKING:
     import numpy as np
     from rich.text import Text
@@ -44,7 +49,6 @@ def transcribe(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
     from stt_ft.audio.files import read_audio, sound_files
-    from stt_ft.core.errors import ConfigError
     from stt_ft.model.transcriber import Transcriber
 
     if mic == bool(audio) or (mic and srt):
@@ -73,8 +77,6 @@ def transcribe(
 def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
     """Listen to the microphone until Ctrl-C or for so many seconds, then to the silence in which the last words come."""
     from stt_ft.audio.microphone import LiveMicrophone
-    from stt_ft.core.progress import say
-    from stt_ft.core.timing import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
     microphone = LiveMicrophone(sample_rate_hz=SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME, device=mic_device)
     with transcriber.live() as listener, microphone:
@@ -94,8 +96,6 @@ def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | N
 
 def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> None:
     """Print the subtitles of a file, or write them beside it."""
-    from stt_ft.core.atomic import write_text
-    from stt_ft.core.progress import say
     from stt_ft.text.captions import captions, to_srt
 
     lines = captions(transcript.words)
@@ -107,8 +107,6 @@ def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> No
 
 
 def _print_json(path: Path, transcript: Transcript) -> None:
-    from stt_ft.core.progress import emit_json
-    from stt_ft.core.timing import FRAME_S
 
     timed = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in transcript.words]
     pause = transcript.pause_probs.round(4).tolist()
@@ -117,7 +115,6 @@ def _print_json(path: Path, transcript: Transcript) -> None:
 
 def _print_pauses(transcript: Transcript) -> None:
     """Print one line a frame: time heard, probabilities of a pause within 0.5, 1, 2 and 3 s, and the word that appeared."""
-    from stt_ft.core.timing import FRAME_S, frame_heard_s
 
     word_at_frame = {round(word.appeared_s / FRAME_S) - 1: word.text for word in transcript.words}
     print("  heard    0.5 s    1 s    2 s    3 s  word")
@@ -151,7 +148,6 @@ def live_view(*, as_json: bool) -> Iterator[Callable[[LiveFrame], None]]:
 
 
 def _print_json_frame(frame: LiveFrame) -> None:
-    from stt_ft.core.progress import emit_json
 
     words = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in frame.words]
     emit_json({"heard_s": round(frame.heard_s, 3), "words": words, "pause": frame.pause_probs.astype(float).round(4).tolist()})

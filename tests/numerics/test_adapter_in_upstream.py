@@ -15,12 +15,12 @@ from upstream import generate, open_upstream
 
 from stt_ft.core.recipe import LoraRecipe
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.lora import adapter_state_dict, make_trainable
+from stt_ft.model.lora import SCALING, adapter_state_dict, make_trainable
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward, head_logits, load_lm
 
-RANK, SCALING = 4, 1.5
+RANK = 4
 RECIPES = {
     "all linears, heads in full": {},
     "all linears, heads by adapter": {"heads": "lora"},
@@ -31,7 +31,7 @@ RECIPES = {
 def _train_a_little(base: ModelDir, directory: Path, **recipe):
     """A model with random adapters, and the consolidated directory that training would write of it."""
     lm = load_lm(base)
-    trainable = make_trainable(lm, LoraRecipe(rank=RANK, scaling=SCALING, **recipe), seed=0)
+    trainable = make_trainable(lm, LoraRecipe(rank=RANK, **recipe), seed=0)
     for parameter in trainable.values():
         parameter.data += 0.05 * torch.randn_like(parameter)
     directory.mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.errors import CheckFailed
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import gate
 
 TOOL = Path(__file__).parents[2] / "tools" / "record_gate_frames.py"
 LIMITS = str(Path(__file__).parents[1] / "golden" / "gate_tiny.yaml")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
-from stt_ft.core.recipe import BatchRecipe, Copy, Recipe
+from stt_ft.core.recipe import BatchRecipe, Recipe, Version
 from stt_ft.corpus.problems import numbers_in
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
@@ -123,8 +123,8 @@ def dev_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[TrainingCl
 
 
 def _load_train(data: Dataset, model: ModelDir, recipe: Recipe) -> list[TrainingClip]:
-    """Return the train split in all its copies; clips that are too long are cut where the recipe says so, and were refused otherwise."""
-    clips = load_clips(data, "train", model, recipe.batch, replay_kinds=recipe.replay.kinds, copies=recipe.augment.copies)
+    """Return the train split in all its versions; clips that are too long are cut where the recipe says so, and were refused otherwise."""
+    clips = load_clips(data, "train", model, recipe.batch, replay_kinds=recipe.replay.kinds, versions=recipe.augment.versions)
     if recipe.batch.long_clips == "refuse":
         return clips
     max_frames = model.context
@@ -157,9 +157,15 @@ def _numbers(data: Dataset, clip: Clip) -> set[str]:
 
 
 def load_clips(
-    data: Dataset, split: str, model: ModelDir, recipe: BatchRecipe, *, replay_kinds: Sequence[str] = (), copies: Sequence[Copy] = (Copy(),)
+    data: Dataset,
+    split: str,
+    model: ModelDir,
+    recipe: BatchRecipe,
+    *,
+    replay_kinds: Sequence[str] = (),
+    versions: Sequence[Version] = (Version(),),
 ) -> list[TrainingClip]:
-    """Load a split for training, every clip in each of `copies`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
+    """Load a split for training, every clip in each of `versions`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
 
     Raises:
         DatasetError: the split is empty, is dev and holds a synthetic clip, or clips have no codes, no words, words that do not fit, or are
@@ -167,26 +173,26 @@ def load_clips(
     """
     clips = data.measured_clips(split)
     store = TokenStore.of(data, model)
-    heard = [(clip, key, copy) for copy in copies for clip, key in zip(clips, keys_of(data, clips, copy), strict=True)]
+    heard = [(clip, key, version) for version in versions for clip, key in zip(clips, keys_of(data, clips, version), strict=True)]
     missing = set(store.missing(key for _, key, _ in heard))
     if missing:
-        first, which = next((clip.path, f" at {copy.name}" if copy.name else "") for clip, key, copy in heard if key in missing)
+        first, which = next((clip.path, f" at {version.name}" if version.name else "") for clip, key, version in heard if key in missing)
         raise DatasetError(
             f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{which}); "
-            f"run `stt-ft encode {data.directory} --base {model.name}{_copy_flags(copies)}`"
+            f"run `stt-ft encode {data.directory} --base {model.name}{_version_flags(versions)}`"
         )
     tokenizer = model.tokenizer
     loaded, faults = [], []
-    for clip, key, copy in heard:
+    for clip, key, version in heard:
         try:
             sidecar = data.read_sidecar(clip)
             _require_all_words(sidecar)
             words = [
-                dataclasses.replace(word.at_speed(copy.speed), tokens=tuple(tokenizer.encode(word.text.strip())))
+                dataclasses.replace(word.at_speed(version.speed), tokens=tuple(tokenizer.encode(word.text.strip())))
                 for word in sidecar.alignments
                 if word.speaker == MAIN_SPEAKER
             ]
-            played = dataclasses.replace(clip, duration_s=clip.duration_s / copy.speed)
+            played = dataclasses.replace(clip, duration_s=clip.duration_s / version.speed)
             loaded.append(_load_clip(played, store.get(key), words, model, recipe, is_replay=clip.extra.get("kind") in replay_kinds))
         except (AlignmentError, DatasetError) as error:
             faults.append(f"clip {clip.path}: {error}")
@@ -210,10 +216,10 @@ def _require_all_words(sidecar: Sidecar) -> None:
         raise DatasetError(f"its script does not fit the sound at {first}{more}, so no words are there; cut it, or correct the script")
 
 
-def _copy_flags(copies: Sequence[Copy]) -> str:
-    """Return the flags of `encode` that make the codes of these copies."""
-    speeds = [f"{copy.speed:g}" for copy in copies if copy.channel is None]
-    channels = [copy.channel for copy in copies if copy.channel is not None]
+def _version_flags(versions: Sequence[Version]) -> str:
+    """Return the flags of `encode` that make the codes of these versions."""
+    speeds = [f"{version.speed:g}" for version in versions if version.channel is None]
+    channels = [version.channel for version in versions if version.channel is not None]
     return (f" --speeds {','.join(speeds)}" if speeds != ["1"] else "") + (f" --channels {','.join(channels)}" if channels else "")
 
 

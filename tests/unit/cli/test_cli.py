@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import signal
@@ -17,7 +18,6 @@ import pytest
 
 import stt_ft
 from stt_ft import cli
-from stt_ft.core.arguments import parameters_of
 from stt_ft.core.errors import CheckFailed, DatasetError
 from stt_ft.stages import COMMANDS, stage
 
@@ -31,9 +31,10 @@ def with_stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., 
     """Put a function in the place of a stage."""
 
     def put(name: str, function: Callable[..., Any]) -> None:
-        module = types.ModuleType(f"stt_ft.stages.{name}")
+        path = f"stt_ft.stages.{COMMANDS[name].module}"
+        module = types.ModuleType(path)
         setattr(module, name, function)
-        monkeypatch.setitem(sys.modules, f"stt_ft.stages.{name}", module)
+        monkeypatch.setitem(sys.modules, path, module)
 
     return put
 
@@ -52,7 +53,7 @@ def test_a_command_can_be_imported_and_documents_every_parameter(name: str):
     function = stage(name)
     summary, _, docs = cli._docstring(function)
     assert summary
-    assert [p.name for p in parameters_of(function) if not docs.get(p.name)] == []
+    assert [p.name for p in cli.parameters_of(function) if not docs.get(p.name)] == []
     assert ("overrides" in inspect.signature(function).parameters) == COMMANDS[name].takes_recipe
 
 
@@ -60,7 +61,7 @@ def test_a_command_can_be_imported_and_documents_every_parameter(name: str):
 def test_the_help_of_a_command_shows_its_parameters_and_an_example(name: str, capsys: pytest.CaptureFixture[str]):
     assert cli.main([name, "--help"]) == 0
     out = capsys.readouterr().out
-    assert all(p.label in out for p in parameters_of(stage(name)))
+    assert all(cli.label_of(p) in out for p in cli.parameters_of(stage(name)))
     assert COMMANDS[name].example in out
     assert max(len(line) for line in out.splitlines()) <= 120
 
@@ -70,7 +71,14 @@ def test_the_example_of_a_command_is_understood(name: str):
     _, command, *rest = COMMANDS[name].example.split()
     assert command == name
     keys = [doc.key for doc in cli._recipe_docs(COMMANDS[name])]
-    cli.bind(stage(name), rest, command=name, recipe_keys=keys)
+    taken: dict[str, Any] = {}
+
+    @functools.wraps(stage(name))
+    def takes(*words: Any, **flags: Any) -> None:
+        taken.update({"words": words, **flags})
+
+    cli.call(takes, rest, command=name, recipe_keys=keys)
+    assert taken
 
 
 @pytest.mark.parametrize("name", DESIGNED)
@@ -176,12 +184,12 @@ def test_version_and_help_in_their_spellings(capsys: pytest.CaptureFixture[str])
 
 INTERRUPTED = """
 import sys, time, types
-module = types.ModuleType("stt_ft.stages.check")
+module = types.ModuleType("stt_ft.stages.dataset")
 def check(dataset: str) -> None:
     print("begun", flush=True)
     time.sleep(30)
 module.check = check
-sys.modules["stt_ft.stages.check"] = module
+sys.modules["stt_ft.stages.dataset"] = module
 from stt_ft.cli import main
 sys.exit(main(["check", "x"]))
 """

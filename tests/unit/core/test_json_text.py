@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stt_ft.core.json_text import parse_json
+from stt_ft.core.json_yaml import parse_json
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1e999", '"\\ud800"', '{"\\uDC00": 1}'])

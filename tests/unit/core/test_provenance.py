@@ -25,7 +25,7 @@ def test_a_record_names_versions_options_and_inputs(tmp_path: Path):
     path.write_bytes(b"RIFF")
     made = record("convert", ConvertRecipe(style="auto"), {"audio": path}, packages=("pyyaml", "no-such-package"))
     assert made["stage"] == "convert"
-    assert made["options"] == {"language": "en", "style": "auto"}
+    assert made["options"] == {"style": "auto"}
     assert made["inputs"] == {"audio": hashlib.sha256(b"RIFF").hexdigest()}
     assert set(made["versions"]) == {"stt_ft", "python", "pyyaml"}
     assert made["versions"]["stt_ft"] == stt_ft.__version__

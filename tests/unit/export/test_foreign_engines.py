@@ -207,7 +207,7 @@ def test_an_export_without_its_engine_can_still_be_told(random_base, tmp_path, f
 
 
 def test_the_command_verifies_and_tells_programs(candle, tmp_path, capsys):
-    from stt_ft.stages.export import export
+    from stt_ft.stages.handover import export
 
     export("tiny", out=str(tmp_path / "out"), verify=True, num_clips=2)
     told = json.loads(capsys.readouterr().out)
@@ -217,7 +217,7 @@ def test_the_command_verifies_and_tells_programs(candle, tmp_path, capsys):
 
 
 def test_no_cargo_is_said_before_anything_is_written(monkeypatch, tmp_path):
-    from stt_ft.stages.export import export
+    from stt_ft.stages.handover import export
 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CargoMissing, match="rustup"):

@@ -69,11 +69,10 @@ def _remove(out: Path) -> None:
 
 def test_what_a_killed_run_moved_aside_comes_back(random_base, tmp_path):
     """Killed between the two renames of an overwrite, the old model is beside its place; the next run finds it again."""
-    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    gone = f".out.{atomic._host()}-{int(process.stdout)}-0123abcd.tmp"
-    (tmp_path / f"{gone}.old").mkdir()
-    (tmp_path / f"{gone}.old" / "config.json").write_text("{}")
-    (tmp_path / gone).mkdir()
+    gone = tmp_path / ".out.0123abcd.tmp"
+    for name, text in (("aside", "{}"), ("out", "{...")):
+        (gone / name).mkdir(parents=True)
+        (gone / name / "config.json").write_text(text)
     atomic.recover(tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_text() == "{}"
     assert _leftovers(tmp_path) == []

@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 from random_models import write_dataset
+from stt_ft.stages.encode import encode
 
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
-from stt_ft.core.recipe import Copy
+from stt_ft.core.recipe import Version
 from stt_ft.core.timing import SAMPLES_PER_FRAME
 from stt_ft.model import codes as codes_module
 from stt_ft.model.codes import MimiCodec, TokenStore, audio_key, codec_hash, codes_of, keys_of
-from stt_ft.stages.encode import encode
 
 HASH = "ab" * 32
 
@@ -165,8 +165,8 @@ def test_codes_through_a_channel_and_at_a_speed_are_those_of_encode(random_base,
     clips, codec = data.clips(), MimiCodec.load(random_base)
     sounds = [read_audio(data.audio_path(clip)) for clip in clips]
     carried = [channels_named(["phone"])[0].carry(sound, clip.path) for sound, clip in zip(sounds, clips, strict=True)]
-    phone = codes_of(random_base, data, clips, Copy(channel="phone"), batch_size=2, device="cpu")
-    fast = codes_of(random_base, data, clips, Copy(speed=1.1), batch_size=2, device="cpu")
+    phone = codes_of(random_base, data, clips, Version(channel="phone"), batch_size=2, device="cpu")
+    fast = codes_of(random_base, data, clips, Version(speed=1.1), batch_size=2, device="cpu")
     assert all(map(np.array_equal, phone, codec.encode(carried)))
     assert all(map(np.array_equal, fast, codec.encode([change_speed(sound, 1.1) for sound in sounds])))
     encode(str(data.directory), base=str(random_base.directory), channels=["phone"], speeds=[1.1], device="cpu")

@@ -13,7 +13,7 @@ from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset
 from stt_ft.simulation.glued import LEAD_S, TAIL_S, SpokenDigits, natural_gaps, sounding
 from stt_ft.simulation.takes import GluedPlan, write_glued
-from stt_ft.stages.demo import demo
+from stt_ft.stages.chains import demo
 from stt_ft.text.prompts import belongs_to
 
 RATE_HZ = 24_000

@@ -17,9 +17,9 @@ from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.problems import word_problems
-from stt_ft.stages.annotate import annotate
+from stt_ft.stages.words import annotate
 
-annotate_stage = import_module("stt_ft.stages.annotate")
+annotate_stage = import_module("stt_ft.stages.words")
 
 
 def sidecar_of(directory: Path, name: str) -> dict:

@@ -14,9 +14,8 @@ from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
 from stt_ft.corpus.inspection import Stream, inspect
-from stt_ft.stages.annotate import annotate
-from stt_ft.stages.check import check
-from stt_ft.stages.convert import convert
+from stt_ft.stages.dataset import check
+from stt_ft.stages.words import annotate, convert
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 
 from stt_ft.core.errors import CheckFailed
 from stt_ft.core.manifest import Dataset
-from stt_ft.stages.annotate import annotate
-from stt_ft.stages.convert import convert
+from stt_ft.stages.words import annotate, convert
 from stt_ft.text.digit_words import digits_of_words
 from stt_ft.text.spoken_forms import holds_digits
 

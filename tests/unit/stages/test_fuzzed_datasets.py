@@ -15,11 +15,9 @@ from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import SttFtError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.corpus.problems import KINDS, word_problems
-from stt_ft.stages.annotate import annotate
-from stt_ft.stages.check import check
-from stt_ft.stages.convert import convert
-from stt_ft.stages.ingest import ingest
-from stt_ft.stages.split import split
+from stt_ft.stages.dataset import check, split
+from stt_ft.stages.recordings import ingest
+from stt_ft.stages.words import annotate, convert
 
 NUM_CLIPS = 50
 NUM_SIDECAR_ROUNDS, NUM_MANIFEST_ROUNDS = 88, 600  # 88 * 50 sidecars and 600 manifests are 5,000 files

@@ -13,7 +13,7 @@ import soundfile
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Dataset
-from stt_ft.stages.ingest import ingest
+from stt_ft.stages.recordings import ingest
 
 
 def noise(duration_s: float, seed: int, rate_hz: int = 24_000) -> np.ndarray:

@@ -17,7 +17,7 @@ from stt_ft.core.errors import CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
-from stt_ft.stages.push import push
+from stt_ft.stages.handover import push
 
 REPO = "someone/stt-1b-orders"
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Dataset
-from stt_ft.stages.record import _metadata, record
+from stt_ft.stages.recordings import _metadata, record
 
 
 def test_make_script_writes_a_script(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
-from stt_ft.stages.split import split
+from stt_ft.stages.dataset import split
 
 
 @pytest.fixture

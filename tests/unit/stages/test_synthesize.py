@@ -26,12 +26,10 @@ from stt_ft.core.errors import AlignmentError, AudioError, CheckFailed, ConfigEr
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.simulation import engines
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST
-from stt_ft.stages.annotate import annotate
-from stt_ft.stages.check import check
-from stt_ft.stages.convert import convert
-from stt_ft.stages.ingest import ingest
-from stt_ft.stages.split import split
+from stt_ft.stages.dataset import check, split
+from stt_ft.stages.recordings import ingest
 from stt_ft.stages.synthesize import synthesize
+from stt_ft.stages.words import annotate, convert
 from stt_ft.text.digit_words import digit_runs
 
 SCRIPT = """

@@ -1,19 +1,30 @@
-"""`stt-ft annotate`: what was said in every clip, and when each word begins and ends.
+"""The words of a dataset: `stt-ft annotate` finds what was said and when, `stt-ft convert` writes numbers as they are spoken.
 
     stt-ft annotate datasets/orders --aligner sphinx         English, known scripts, no download
     stt-ft annotate datasets/orders --model large-v3         Whisper: any script, or none
     stt-ft annotate datasets/orders --verify                 both, for `check` to list the words on which they disagree
+    stt-ft convert datasets/orders --dry_run                 show what would change
+    stt-ft convert datasets/orders
 
-What is written is the written form, as transcribers write it ("1296803"); `convert` makes spoken form of it.
+`annotate` writes the written form, as transcribers write it ("1296803"); `convert` makes "one two nine six eight zero three" of it, every
+word with its own time. What it replaces is kept in each sidecar under `written`, from where every conversion starts: running twice equals
+running once.
 """
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
+import stt_ft
+from stt_ft.core.doubts import disputes_of, spoken_words_of
+from stt_ft.core.errors import CheckFailed, DatasetError, MissingExtra, SttFtError
+from stt_ft.core.manifest import Clip, Dataset, Sidecar
+from stt_ft.core.progress import say, track
+
 if TYPE_CHECKING:
-    from stt_ft.align.aligner import AlignmentResult, Work
-    from stt_ft.core.manifest import Clip, Dataset
+    from stt_ft.align.aligner import Aligner, AlignmentResult, Work
 
 
 def annotate(
@@ -40,13 +51,8 @@ def annotate(
         batch_size: clips heard side by side (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
     """
-    import os
-
     from stt_ft.align import work_named
     from stt_ft.align.aligner import shard_of
-    from stt_ft.core.errors import CheckFailed
-    from stt_ft.core.manifest import Dataset
-    from stt_ft.core.progress import say
     from stt_ft.corpus.dataset_language import language_of
 
     data = Dataset.open_for_writing(dataset)
@@ -75,8 +81,6 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
     """Annotate the clips that need it; return the faults by clip, and what was found in those that were annotated now."""
     from stt_ft.align.aligner import AlignmentJob
     from stt_ft.align.sidecars import annotated, known_sidecar, provenance_of
-    from stt_ft.core.errors import DatasetError
-    from stt_ft.core.progress import say, track
 
     faults: dict[str, str] = {}
     annotated_now: list[AlignmentResult] = []
@@ -113,8 +117,6 @@ def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) ->
     """Let a second aligner time the spoken words of `clips`, keep its times in their sidecars, and count the words in dispute."""
     from stt_ft.align.aligner import AlignmentJob
     from stt_ft.align.sidecars import provenance_of, verified
-    from stt_ft.core.doubts import disputes_of, spoken_words_of
-    from stt_ft.core.progress import say, track
 
     records, jobs = {}, []
     for path, clip in clips.items():
@@ -135,3 +137,96 @@ def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) ->
     disputed = {path: len(disputes_of(data.read_sidecar(clip))) for path, clip in clips.items()}
     where = f"{sum(disputed.values())} words in {sum(map(bool, disputed.values()))} clips are timed otherwise by more than 0.2 s"
     say(f"{data.directory}: {len(jobs) - failed} clips verified by {source}; {where}; `stt-ft check` lists them")
+
+
+def convert(
+    dataset: str,
+    *,
+    language: Literal["en", "fr", "fr-be", "fr-ch"] | None = None,
+    style: Literal["digits", "auto"] = "digits",
+    dry_run: bool = False,
+    realign: bool = True,
+) -> None:
+    """Turn written numbers into the words that were said, each with its own time.
+
+    Args:
+        dataset: dataset directory, annotated.
+        language: language of the number words, by default that of dataset.yaml; fr-be and fr-ch say septante and nonante.
+        style: digits reads every number digit by digit; auto reads codes so and quantities as amounts, years, times, by context and by ear.
+        dry_run: show the changes and write nothing.
+        realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
+    """
+    from stt_ft.align.sidecars import spoken_sidecar
+    from stt_ft.audio.files import read_audio
+    from stt_ft.corpus.dataset_language import language_of
+    from stt_ft.text.spoken_forms import LANGUAGES, language_named
+
+    data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
+    speech = language_of(data, language, choices=LANGUAGES)
+    language_named(speech)  # one that cannot be read aloud is refused here, once
+    clips = data.clips()
+    aligner = _span_aligner() if realign and speech == "en" else None
+    faults: dict[str, str] = {}
+    sources: Counter[str] = Counter()
+    num_changed = 0
+    for clip in clips:
+        try:
+            sidecar = data.read_sidecar(clip)
+            if not (sidecar.written or sidecar.alignments):
+                raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
+            result = spoken_sidecar(
+                sidecar,
+                language=speech,
+                style=style,
+                duration_s=clip.duration_s,
+                sound=lambda clip=clip: read_audio(data.audio_path(clip)),
+                aligner=aligner,
+            )
+        except SttFtError as error:
+            faults[clip.path] = str(error)
+            continue
+        sources += result.sources
+        converted = result.sidecar.with_provenance("convert", _provenance(speech, style, result.sources))
+        if converted == sidecar:
+            continue
+        num_changed += 1
+        if dry_run:
+            _show(clip.path, converted)
+        else:
+            data.write_sidecar(clip, converted)
+    for path, fault in faults.items():
+        say(f"{path}: {fault}")
+    numbers = ", ".join(f"{count} timed by {source}" for source, count in sorted(sources.items()))
+    say(f"{data.directory}: {num_changed} of {len(clips)} clips {'would change' if dry_run else 'converted'}; numbers: {numbers or 'none'}")
+    if faults:
+        many = f"{len(faults)} of {len(clips)} clips could not be converted"
+        raise CheckFailed(f"{data.directory}: {many}, the first is {next(iter(faults))}; the reasons are above")
+
+
+def _span_aligner() -> Aligner | None:
+    """Return the aligner for spans that `annotate` has not timed, or None where pocketsphinx is not installed."""
+    from stt_ft.align.sphinx_aligner import SphinxAligner
+
+    try:
+        return SphinxAligner()
+    except MissingExtra as missing:
+        say(f"new words are timed by syllables: {missing}")
+        return None
+
+
+def _provenance(language: str, style: str, sources: Counter[str]) -> dict[str, object]:
+    return {"stt_ft": stt_ft.__version__, "language": language, "style": style, "timed_by": dict(sorted(sources.items()))}
+
+
+def _show(path: str, converted: Sidecar) -> None:
+    """Print what a conversion changes: the clip, the written form, the spoken form."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    written = " ".join(word.text for word in converted.written or ())
+    spoken = " ".join(word.text for word in converted.alignments)
+    if written != spoken:
+        console.print(Text(path, style="bold"))
+        console.print(Text(f"- {written}", style="red"))
+        console.print(Text(f"+ {spoken}", style="green"))

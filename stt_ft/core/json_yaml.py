@@ -1,10 +1,14 @@
-"""YAML as people expect it: `2e-5` is a number, `off` and `yes` are words, a key given twice is an error.
+"""JSON and YAML from files that anybody may have written.
 
-PyYAML follows YAML 1.1, where `lr: 2e-5` is a text, `pause_targets: off` is False and the second of two equal keys wins in silence.
+JSON is read strictly: a value that could not be written again is refused. YAML is read as people expect it: `2e-5` is a number, `off` and
+`yes` are words, a key given twice is an error. (PyYAML follows YAML 1.1, where `lr: 2e-5` is a text, `pause_targets: off` is False and the
+second of two equal keys wins in silence.)
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +17,34 @@ import yaml
 
 from stt_ft.core.errors import ConfigError
 
+
+def parse_json(content: bytes | str) -> Any:
+    """Return the value of `content`; raises `ValueError` (or `RecursionError`) for anything that is not JSON.
+
+    Stricter than `json.loads`: NaN, infinity, numbers beyond a double, and halves of a surrogate pair are refused. All of them would only
+    fail later, when the value is written.
+    """
+    value = json.loads(content, parse_constant=_refuse, parse_float=_finite)
+    lowered = content.lower()
+    if (b"\\ud" in lowered) if isinstance(lowered, bytes) else ("\\ud" in lowered):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}, which is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
 _NUMBER_OR_SWITCH = ("bool", "int", "float", "timestamp")
+"""Kinds of plain scalar for which YAML 1.2 has other patterns than PyYAML."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,8 +1,15 @@
-"""`stt-ft export`: a model for the engine that will run it, and the proof that it runs there as it does here."""
+"""A model leaves: `stt-ft export` writes it for the engine that will run it and proves that it runs there as it does here, `stt-ft push`
+uploads it to the Hugging Face hub with a card that says what it is and what it measured.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stt_ft.core.errors import ConfigError
+from stt_ft.core.manifest import Dataset
+from stt_ft.core.progress import emit_json, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,10 +44,6 @@ def export(
         split: which of its clips.
         num_clips: how many.
     """
-    from pathlib import Path
-
-    from stt_ft.core.errors import ConfigError
-    from stt_ft.core.progress import emit_json, say
     from stt_ft.export.formats import FORMATS, how_to_run, write_format
     from stt_ft.export.verify import engine_of, verify_export
     from stt_ft.model.checkpoint_dir import open_model
@@ -65,7 +68,6 @@ def export(
 
 def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
     """Return codec codes by clip: of the first clips of a split, or made up where there is no dataset."""
-    from stt_ft.core.manifest import Dataset
     from stt_ft.export.verify import random_clips
     from stt_ft.model.codes import codes_of
 
@@ -75,3 +77,49 @@ def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) 
     clips = data.clips(split)[:num_clips]
     codes = codes_of(model, data, clips, batch_size=num_clips, device="cpu")
     return dict(zip((clip.path for clip in clips), codes, strict=True))
+
+
+def push(
+    model_dir: str,
+    repo: str,
+    *,
+    report: str | None = None,
+    dataset: str | None = None,
+    base: str | None = None,
+    licence: str | None = None,
+    private: bool = True,
+    dry_run: bool = False,
+) -> None:
+    """Upload what merge or export wrote, with a generated model card.
+
+    Args:
+        model_dir: directory that merge or export wrote.
+        repo: OWNER/NAME on the hub; made if it is not there. HF_TOKEN or `huggingface-cli login` says who you are, HF_ENDPOINT which hub.
+        report: what `stt-ft evaluate` wrote; its figures go into the card.
+        dataset: what it was trained on; the card tells clips, hours and number of speakers, and no text.
+        base: the base model, where the weights do not say it.
+        licence: of the upload; by default cc-by-4.0, the licence of Kyutai's weights.
+        private: make a new repository private.
+        dry_run: print the card and what would be uploaded, and upload nothing.
+    """
+    from stt_ft.evaluation.report import read_report
+    from stt_ft.evaluation.verdict import markdown_table
+    from stt_ft.export.hub import check_repo, files_to_push, push_directory
+    from stt_ft.export.model_card import BASE_LICENCE, PushedModel, model_card
+
+    check_repo(repo)
+    model = PushedModel.open(Path(model_dir), base=base)
+    card = model_card(
+        model,
+        repo,
+        licence=licence or BASE_LICENCE,
+        dataset=None if dataset is None else Dataset.open(dataset),
+        measured=None if report is None else markdown_table(read_report(Path(report))),
+    )
+    files = files_to_push(model.directory)
+    size = f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:,.1f} MB"
+    if dry_run:
+        print(card, end="")
+        say(f"{repo}: nothing uploaded; it would be {size}: README.md, {', '.join(path.name for path in files)}")
+        return
+    say(f"{repo}: uploaded {size}: {push_directory(model.directory, repo, card, private=private)}")

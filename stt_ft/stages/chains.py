@@ -1,22 +1,79 @@
-"""The whole path on the tiny model, on a CPU, in a few minutes: what `stt-ft` does, shown on speech that anyone can make.
+"""Stages in order, skipping what is up to date: `stt-ft run` on your recordings by a recipe, `stt-ft demo` on speech that anyone can make.
 
+    stt-ft run configs/stt_1b_digits.yaml
     stt-ft demo --workdir demo
     stt-ft demo --workdir demo --people recordings/      with people's voices, from a copy of the Free Spoken Digit Dataset
 
-espeak-ng stands in for people at a microphone, and a tiny model of the same architecture for Kyutai's; everything between is the product
-itself, called as the command line calls it. Speakers, speeds and numbers that the result is measured on are heard in no other stage.
+In the demo espeak-ng stands in for people at a microphone, and a tiny model of the same architecture for Kyutai's; everything between is
+the product itself, called as the command line calls it. Speakers, speeds and numbers that are measured on are heard in no other stage.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stt_ft.core.atomic import write_text
+from stt_ft.core.config import dump_config, load_config
+from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Dataset
+from stt_ft.core.progress import say, track
+from stt_ft.core.recipe import Recipe
+from stt_ft.core.steps import Step, run_steps
 from stt_ft.stages import stage_step
 
 if TYPE_CHECKING:
-    from stt_ft.core.recipe import Recipe
     from stt_ft.simulation.glued import SpokenDigits
+
+
+def run(config: str, **overrides: Any) -> None:
+    """Run every stage of a recipe in order, skipping what is up to date.
+
+    The dataset must exist (`stt-ft record` or `stt-ft ingest` make one) and be split (`stt-ft split`). A stage runs again when its options,
+    its files or the stage before it changed.
+
+    Args:
+        config: recipe file, such as configs/stt_1b_digits.yaml.
+        overrides: keys of the recipe given as flags; they win over the file.
+    """
+    recipe = load_config(Recipe, config, overrides)
+    dataset = Dataset.open(recipe.dataset)
+    if "heldout" not in dataset.splits():
+        raise DatasetError(f"{recipe.dataset}: no heldout split to evaluate on; make it first: stt-ft split {recipe.dataset}")
+    run_dir = Path(recipe.run_dir)
+    model, export, report = (run_dir / name for name in ("merged", "candle", "evaluation"))
+    run_steps(_steps(recipe, config, overrides, model=model, export=export, report=report), records=run_dir / ".stages")
+    say(f"report     {report / 'report.html'}")
+    say(f"model      {model}")
+    say(f"for Rust   {export}")
+
+
+def _steps(recipe: Recipe, config: str, overrides: dict[str, Any], *, model: Path, export: Path, report: Path) -> list[Step]:
+    """Return the chain from an annotated dataset's recordings to the report.
+
+    Args:
+        recipe: `config` with `overrides`.
+        config: recipe file, which `train` reads itself.
+        overrides: keys of the recipe that win over the file.
+        model: model directory to write.
+        export: directory for the Candle model.
+        report: directory for the evaluation.
+    """
+    name, run_dir = recipe.dataset, Path(recipe.run_dir)
+    versions = {"speeds": list(recipe.augment.speeds), "channels": list(recipe.augment.channels)}
+    return [
+        stage_step("annotate", name, aligner=recipe.annotate.aligner, model=recipe.annotate.model),
+        stage_step("convert", name, style=recipe.convert.style),
+        stage_step("check", name, base=recipe.base),
+        stage_step("encode", name, base=recipe.base, **versions),
+        stage_step("train", config, **overrides, outputs=[run_dir / "checkpoints"]),
+        stage_step("merge", recipe.run_dir, out=str(model), overwrite=True, outputs=[model]),
+        stage_step("export", str(model), out=str(export), overwrite=True, outputs=[export]),
+        stage_step(
+            "evaluate", str(model), name, out=str(report), baseline=recipe.base, run_dir=recipe.run_dir, outputs=[report / "report.json"]
+        ),
+    ]
+
 
 NUM_TRAIN, NUM_TRAIN_ORDINARY, NUM_DEV, NUM_HELDOUT, NUM_HELDOUT_ORDINARY = 160, 60, 24, 100, 40
 """Half of the numbers are dictated in the natural manner, half hesitantly."""
@@ -37,10 +94,6 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
         people: folder of the Free Spoken Digit Dataset's recordings (github.com/Jakobovski/free-spoken-digit-dataset). Numbers glued from
             the digits of its speakers are learned and measured beside the others, lucas and theo kept apart to be measured alone.
     """
-    from stt_ft.core.atomic import write_text
-    from stt_ft.core.config import dump_config
-    from stt_ft.core.progress import say
-    from stt_ft.core.steps import Step, run_steps
     from stt_ft.simulation.glued import SpokenDigits
 
     digits = None if people is None else _two_groups(SpokenDigits(Path(people)), people)
@@ -51,33 +104,13 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
     resolved = _recipe(dataset, run_dir, seed)
     write_text(recipe, dump_config(resolved))
 
-    run_steps(
-        [
-            Step(
-                name="speak",
-                action=lambda: _speak(dataset, seed, digits),
-                options={"seed": seed, "people": people},
-                outputs=[dataset / "heldout.jsonl"],
-            ),
-            stage_step("annotate", str(dataset), aligner="sphinx"),
-            stage_step("convert", str(dataset)),
-            stage_step("check", str(dataset), base="tiny"),
-            stage_step("encode", str(dataset), base="tiny", speeds=list(resolved.augment.speeds)),
-            stage_step("train", str(recipe), outputs=[run_dir / "checkpoints"]),
-            stage_step("merge", str(run_dir), out=str(model), dtype="bfloat16", overwrite=True, outputs=[model]),
-            stage_step("export", str(model), out=str(export), overwrite=True, outputs=[export]),
-            stage_step(
-                "evaluate",
-                str(model),
-                str(dataset),
-                out=str(report),
-                baseline="tiny",
-                run_dir=str(run_dir),
-                outputs=[report / "report.json"],
-            ),
-        ],
-        records=root / ".stages",
+    speak = Step(
+        name="speak",
+        action=lambda: _speak(dataset, seed, digits),
+        options={"seed": seed, "people": people},
+        outputs=[dataset / "heldout.jsonl"],
     )
+    run_steps([speak, *_steps(resolved, str(recipe), {}, model=model, export=export, report=report)], records=root / ".stages")
     say(f"report     {report / 'report.html'}  (open it in a browser)")
     say(f"model      {model}  (stt-ft transcribe {model} {dataset / 'audio'}/heldout_number_001.wav --pauses)")
     say(f"for Rust   {export}  (moshi-server worker --config {export / 'moshi-server.toml'})")
@@ -85,8 +118,6 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
 
 def _two_groups(digits: SpokenDigits, folder: str) -> SpokenDigits:
     """Return `digits` where there are speakers to learn from and speakers to measure on; else raise `DatasetError`."""
-    from stt_ft.core.errors import DatasetError
-
     measured = set(digits.speakers) & set(PEOPLE_HELD_OUT)
     if not measured or measured == set(digits.speakers):
         raise DatasetError(
@@ -98,8 +129,6 @@ def _two_groups(digits: SpokenDigits, folder: str) -> SpokenDigits:
 
 def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
     """Record the simulated speakers: numbers to learn from, ordinary sentences to keep, and others of both to be measured on."""
-    from stt_ft.core.manifest import Dataset
-    from stt_ft.core.progress import track
     from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
     from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 
@@ -128,8 +157,5 @@ def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
 
 def _recipe(dataset: Path, run_dir: Path, seed: int) -> Recipe:
     """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
-    from stt_ft.core.config import load_config
-    from stt_ft.core.recipe import Recipe
-
     path = Path(__file__).parent.parent / "assets" / "tiny_cpu.yaml"
     return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})

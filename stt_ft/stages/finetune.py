@@ -1,0 +1,144 @@
+"""From a dataset to a model: `stt-ft encode` runs the codec over every clip once, `stt-ft train` trains an adapter by a recipe and takes an
+interrupted run up again, `stt-ft merge` folds the adapter into its base: a model directory like the one it started from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stt_ft.core.config import load_config
+from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.manifest import Dataset
+from stt_ft.core.progress import say
+from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Recipe, Version
+
+
+def encode(
+    dataset: str,
+    *,
+    base: str = DEFAULT_BASE,
+    batch_size: int = 16,
+    device: str = "auto",
+    speeds: list[float] | None = None,
+    channels: list[str] | None = None,
+) -> None:
+    """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
+
+    Args:
+        dataset: dataset directory.
+        base: model whose codec to use: a hub repo id, a model directory, or tiny.
+        batch_size: clips encoded side by side.
+        device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
+        speeds: encode the clips of train at these speeds too, pitch and formants included, for augment.speeds ("0.9,1.1").
+        channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone) or noise so far below
+            the speech (20dB), such as phone,20dB.
+    """
+    from stt_ft.model.checkpoint_dir import open_model
+    from stt_ft.model.codes import TokenStore, encoded, keys_of
+    from stt_ft.model.device import pick_device
+
+    if batch_size <= 0:
+        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
+    versions = _versions(speeds or (), channels or ())
+    data = Dataset.open(dataset)
+    model = open_model(base, require_extra_heads=False)
+    store = TokenStore.of(data, model)
+    sounds = dict(zip(keys_of(data, data.clips()), ((clip, Version()) for clip in data.clips()), strict=True))
+    for version in versions:
+        clips = data.clips("train")
+        sounds |= zip(keys_of(data, clips, version), ((clip, version) for clip in clips), strict=True)
+    missing = {key: sounds[key] for key in store.missing(sounds)}
+    for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
+        store.add(codes)
+    say(f"{data.directory}: {len(missing)} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
+
+
+def _versions(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Version, ...]:
+    """Return the versions of a clip that the flags ask for beside the recording; raises `ConfigError` for what cannot be one."""
+    from stt_ft.audio.channel import channels_named
+
+    if wrong := [speed for speed in speeds if not 0.5 <= speed <= 2]:
+        raise ConfigError(f"--speeds must be 0.5 to 2, got {wrong[0]}")
+    try:
+        channels_named(channels)
+    except ValueError as error:
+        raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
+    asked = AugmentRecipe(speeds=(1.0, *speeds), channels=tuple(channels)).versions
+    return tuple(version for version in asked if version.name)
+
+
+def train(config: str, **overrides: Any) -> None:
+    """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
+
+    The dataset must have been through `encode` with the same base. Checkpoints, metrics and loss.png go to `run_dir`; a run that was
+    interrupted there goes on from its newest checkpoint and ends as if nothing had happened. On several GPUs:
+    torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG.
+
+    Args:
+        config: recipe file, such as configs/stt_1b_digits.yaml.
+        overrides: keys of the recipe that win over the file.
+    """
+    from stt_ft.training import loop
+
+    loop.train(load_config(Recipe, config, overrides))
+
+
+def merge(
+    run_or_checkpoint: str,
+    *,
+    out: str,
+    base: str | None = None,
+    dtype: str = "bfloat16",
+    adapter: list[str] | None = None,
+    last: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Fold what was trained into the base and write a whole model directory.
+
+    Args:
+        run_or_checkpoint: a run (its best checkpoint on the dev split, else its newest), a checkpoint, or what holds lora.safetensors.
+        out: model directory to write.
+        base: the base it was trained on; by default the one that the adapter names.
+        dtype: number type of the weights: bfloat16 (what the production engine reads), float16 or float32.
+        adapter: more adapters to fold in, each PATH or PATH:WEIGHT; the first keeps weight 1 unless it is listed here too. A weight scales
+            all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between the base (0) and the tuned model (1), 1.2 beyond it.
+        last: take the mean of so many newest checkpoints of a run, in place of its best one; a figure to choose it by is dev's.
+        overwrite: replace an existing model directory.
+    """
+    from stt_ft.model.checkpoint_dir import open_model
+    from stt_ft.model.merge import Adapter, merge_adapter
+    from stt_ft.training.checkpoints import find_consolidated, newest_consolidated
+
+    if last is not None and adapter:
+        raise ConfigError("--last takes one run's checkpoints alike, --adapter weighs adapters; give one of the two")
+    source = Path(run_or_checkpoint)
+    sources = [find_consolidated(source)] if last is None else newest_consolidated(source, last)
+    weights = {path: 1 / len(sources) for path in sources}
+    for entry in adapter or []:
+        path, weight = _path_and_weight(entry)
+        weights[find_consolidated(Path(path))] = weight
+    adapters = [Adapter.open(path, weight=weight) for path, weight in weights.items()]
+    trained_on = base or adapters[0].header.metadata.get("base")
+    if trained_on is None:
+        raise CheckpointError(f"{adapters[0].header.path}: does not say which base it was trained on; give --base")
+    model = open_model(trained_on, require_extra_heads=False)
+    plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
+    folded = ", ".join(f"{each.header.path.parent}{_by_weight(each.weight)}" for each in adapters)
+    say(f"{out}: {len(plan.specs)} tensors of {model.name} with {folded} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
+
+
+def _by_weight(weight: float) -> str:
+    return "" if weight == 1 else f" by {weight:.3g}"
+
+
+def _path_and_weight(entry: str) -> tuple[str, float]:
+    """Split "PATH:WEIGHT"; a path without a weight counts whole."""
+    path, colon, weight = entry.rpartition(":")
+    if not colon:
+        return entry, 1.0
+    try:
+        return path, float(weight)
+    except ValueError:
+        raise ConfigError(f"--adapter {entry}: expected PATH or PATH:WEIGHT, such as runs/a:0.7") from None
