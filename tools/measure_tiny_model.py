@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from make_tiny_model import STYLE, TEXT_LAG_S, Encoder
-from stt_ft.stages.demo import PEOPLE_HELD_OUT
+from stt_ft.stages.chains import PEOPLE_HELD_OUT
 from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from sample_frames import report_on, told_otherwise
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import gate
 
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.evaluation.build import build_report

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import gate
 
 from stt_ft.core.errors import CheckFailed
 from stt_ft.evaluation.build import build_report

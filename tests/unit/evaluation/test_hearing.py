@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from random_models import make_random_base
-from stt_ft.stages.gate import gate
+from stt_ft.stages.evaluate import gate
 
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word

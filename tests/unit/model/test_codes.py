@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from random_models import write_dataset
-from stt_ft.stages.encode import encode
+from stt_ft.stages.finetune import encode
 
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from random_models import SCALING, make_adapter
-from stt_ft.stages.merge import merge
+from stt_ft.stages.finetune import merge
 
 from stt_ft.core.errors import CheckpointError, SttFtError
 from stt_ft.core.provenance import file_sha256

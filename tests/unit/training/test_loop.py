@@ -10,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 from random_models import write_dataset
-from stt_ft.stages.encode import encode
-from stt_ft.stages.merge import merge
+from stt_ft.stages.finetune import encode
+from stt_ft.stages.finetune import merge
 from training_runs import kill_run_at, rows_of, run_killed_at, run_train
 
 from stt_ft.core.errors import ConfigError, DatasetError, MissingExtra, SttFtError

@@ -8,7 +8,7 @@ import pytest
 
 from stt_ft.core.config import dump_config
 from stt_ft.core.recipe import Recipe
-from stt_ft.stages.train import train
+from stt_ft.stages.finetune import train
 from stt_ft.training import loop
 from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, RunDir
 

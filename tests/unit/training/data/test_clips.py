@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from random_models import write_dataset
-from stt_ft.stages.encode import encode
+from stt_ft.stages.finetune import encode
 
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
