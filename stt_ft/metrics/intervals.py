@@ -213,13 +213,16 @@ def estimate(statistic: Statistic, resampling: Resampling, *, is_share: bool = F
 
 
 def paired_difference(ours: Statistic, theirs: Statistic, resampling: Resampling) -> Estimate:
-    """Return `ours` minus `theirs`, both over the same clips in the same order, with its 95 % paired-bootstrap interval."""
+    """Return `ours` minus `theirs`, both over the same clips in the same order, with its 95 % paired-bootstrap interval.
+
+    One clip shows no spread, so its difference may be chance, whatever its size: the interval is then without ends.
+    """
 
     def difference(times: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             return ours(times) - theirs(times)
 
-    low, high = _interval(difference, resampling)
+    low, high = _interval(difference, resampling) if resampling.num_draws > 1 else (-math.inf, math.inf)
     return Estimate(value=resampling.value(difference), low=low, high=high, num_clips=resampling.num_clips)
 
 
