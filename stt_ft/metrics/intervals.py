@@ -29,13 +29,13 @@ NUM_RESAMPLES = 2000
 """Resamplings of the clips: the ends of a 95 % interval of many draws then rest on 50 figures each."""
 
 MIN_SPEAKERS = 5
-"""Speakers below whom an interval is by clip: from so few, no interval tells how speakers differ."""
+"""Fewest known speakers from which speakers are drawn; below, clips are, for so few do not show how speakers differ."""
 
 _Z95 = 1.959963984540054
 """Normal quantile at 0.975."""
 
 _CELLS_AT_A_TIME = 2_000_000
-"""Numbers computed together, so that 2000 resamplings of 10,000 clips need no gigabyte."""
+"""Numbers held in memory at once, so that 2000 resamplings of 10,000 clips need no gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
