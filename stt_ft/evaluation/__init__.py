@@ -1,1 +1,1 @@
-"""From what models did frame by frame to figures, a page that people read and a gate that holds."""
+"""From what models did, frame by frame, to scores, figures, a report and a gate that holds it."""

@@ -35,10 +35,10 @@ SLICE_TITLES = {
 }
 
 OPTIONAL_SLICES = ("hesitant", "people")
-"""Slices that a dataset need not have: a gate passes over what it asks of them where there are no such clips."""
+"""Slices that a dataset need not have: a gate skips its limits on them where there are no such clips."""
 
 NUMBER_SLICES = ("numbers", "hesitant", "people")
-"""Slices of dictated numbers: whatever is told of one is told of each."""
+"""Slices of dictated numbers; the same figures are told of each."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ FIGURES: dict[str, Figure] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """A row of the table that people see first; `label` says it in full, where its slice is not in sight."""
+    """A row of the first table of a report; `label` names the figure together with its slice."""
 
     slice_name: str
     figure: str
@@ -167,7 +167,7 @@ def measured(estimates: Mapping[str, Estimate]) -> Measurements:
 
 
 MIN_CLIPS = 5
-"""Clips below which a part is not told."""
+"""Fewest clips of a part that is told."""
 
 MIN_PAUSE_S = 0.25
 """Silence between two words of a number from which it counts as a pause."""

@@ -16,13 +16,13 @@ from stt_ft.evaluation.report import Measurement, Report
 from stt_ft.metrics.intervals import MIN_SPEAKERS
 
 TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1, "score": 0.02}
-"""By unit: how much worse a figure may get, its interval leaving no doubt that it did, and still be called slightly worse."""
+"""Unit -> how much worse a figure may get beyond chance and still be called slightly worse."""
 
 MIN_CLIPS = 8
-"""Clips below which a difference is too few to say, whatever its interval."""
+"""Fewest clips from which a difference is called better or worse, whatever its interval."""
 
 PRICE = "a price"
-"""A latency that is longer where fewer turns are cut off, and whose curve lies lower: a wait that buys something."""
+"""A longer latency that buys something: fewer turns are cut off, and the curve of latency against cut-offs lies lower."""
 
 LEAST_GAIN_S = 0.1
 """How much lower the curve's mean latency (`endpointing.area_under`) must be for a longer wait to count as its price."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from stt_ft.text.digit_words import digit_runs, digits_of_words, is_digit_word
 
 MIN_NUMBER_DIGITS = 3
-"""Digits from which a run counts as a dictated number: "one or two" is ordinary speech."""
+"""Fewest digits in a row that count as a dictated number: "one or two" is ordinary speech."""
 
 FORMS = ("words", "digits", "mixed", "none")
 

@@ -30,7 +30,7 @@ from stt_ft.core.timing import FRAME_S, frame_heard_s, num_frames_covering
 from stt_ft.metrics.intervals import sorted_quantile
 
 ALIGNER_S = 0.1
-"""How much sooner than the aligner's end of the last word an agent may end the turn without cutting it off: what that end may be off."""
+"""An agent may end the turn this much before the aligner's end of the last word: that end may be off by as much."""
 
 NOTICED_WITHIN_S = 0.5
 """How long a head that was high in the silence before the first word may stay so: an agent learns of a first word from its text, which

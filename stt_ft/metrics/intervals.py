@@ -29,13 +29,13 @@ NUM_RESAMPLES = 2000
 """Resamplings of the clips: the ends of a 95 % interval of many draws then rest on 50 figures each."""
 
 MIN_SPEAKERS = 5
-"""Speakers below whom an interval is by clip: from so few, no interval tells how speakers differ."""
+"""Fewest known speakers from which speakers are drawn; below, clips are, for so few do not show how speakers differ."""
 
 _Z95 = 1.959963984540054
 """Normal quantile at 0.975."""
 
 _CELLS_AT_A_TIME = 2_000_000
-"""Numbers computed together, so that 2000 resamplings of 10,000 clips need no gigabyte."""
+"""Numbers held in memory at once, so that 2000 resamplings of 10,000 clips need no gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,13 +213,16 @@ def estimate(statistic: Statistic, resampling: Resampling, *, is_share: bool = F
 
 
 def paired_difference(ours: Statistic, theirs: Statistic, resampling: Resampling) -> Estimate:
-    """Return `ours` minus `theirs`, both over the same clips in the same order, with its 95 % paired-bootstrap interval."""
+    """Return `ours` minus `theirs`, both over the same clips in the same order, with its 95 % paired-bootstrap interval.
+
+    One clip shows no spread, so its difference may be chance, whatever its size: the interval is then without ends.
+    """
 
     def difference(times: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             return ours(times) - theirs(times)
 
-    low, high = _interval(difference, resampling)
+    low, high = _interval(difference, resampling) if resampling.num_draws > 1 else (-math.inf, math.inf)
     return Estimate(value=resampling.value(difference), low=low, high=high, num_clips=resampling.num_clips)
 
 

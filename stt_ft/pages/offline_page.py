@@ -25,7 +25,7 @@ PEAKS_PER_S = 100
 """Points a second of a drawn outline: one a pixel when nine seconds fill a wide screen."""
 
 EMBED_LIMIT_BYTES = 32_000_000
-"""Sound beyond this is linked by relative path instead of carried in the page."""
+"""Once a page carries this much sound, further clips are linked by relative path."""
 
 
 def render_page(template: str, *, scripts: Sequence[str], data: Any, audio: Sequence[str], **values: Any) -> str:

@@ -210,3 +210,10 @@ def test_six_speakers_of_ten_clips_cover_the_truth(case):
     print(f"{case}: {covered / trials:.1%} by speaker, {covered_by_clip / trials:.1%} by clip")
     assert covered / trials >= 0.90
     assert covered_by_clip / trials < 0.80
+
+
+def test_a_difference_over_one_clip_has_no_interval():
+    one = paired_difference(ratio([0.0]), ratio([1.0]), Resampling.of(["anna"]))
+    assert (one.value, one.low, one.high) == (-1.0, -math.inf, math.inf)
+    two = paired_difference(ratio([0.0, 0.0]), ratio([1.0, 1.0]), Resampling.of(["anna", "anna"]))
+    assert (two.value, two.low, two.high) == (-1.0, -1.0, -1.0)
