@@ -35,7 +35,7 @@ _WINDOW_STEP_S, _WINDOW_SPARE_S = 2.5, 0.5
 """Short windows grow in these steps, and leave at least this much silence behind the sound."""
 
 FRAMES_PER_S = 50
-"""Encoder frames a second (`whisper.audio.TOKENS_PER_SECOND`)."""
+"""Encoder frames per second (`whisper.audio.TOKENS_PER_SECOND`)."""
 
 MODEL_OF_SHAPE = {
     (4, 6, 51864): "tiny.en",
@@ -90,7 +90,7 @@ class AttentionWeights:
 
     Attributes:
         heads: (layer, head) of the decoder's cross-attention, H of them.
-        weights: one a lag and head, float32 [len(LAGS), H].
+        weights: one for each lag and head, float32 [len(LAGS), H].
     """
 
     heads: tuple[tuple[int, int], ...]

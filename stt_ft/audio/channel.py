@@ -1,9 +1,9 @@
-"""What lies between a speaker and the model: a telephone line, or noise. Twins of recordings, made while they are listened to.
+"""What lies between a speaker and the model: a telephone line, or noise. Recordings pass through it while they are listened to.
 
     phone   8 kHz, 300 to 3400 Hz (ITU-T G.712's pass band), eight-bit mu-law (ITU-T G.711), and back to the rate it came at
     noise   pink noise (equal power in every octave, as in rooms and streets), so many decibels below the power of the speech
 
-A twin is as long as its original and not a sample late, so that word times stay true.
+What comes out is as long as what went in and not a sample late, so that word times stay true.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Channel:
     def carry(self, samples: np.ndarray, key: str) -> np.ndarray:
         """Return what comes out when `samples` at 24 kHz go in; `key` (a clip's name) decides the noise."""
         if self.snr_db is not None:
-            samples = add_noise(samples, self.snr_db, seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
+            samples = add_pink_noise(samples, self.snr_db, seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
         return phone_line(samples) if self.phone else samples
 
 
@@ -87,7 +87,7 @@ def from_mu_law(codes: np.ndarray) -> np.ndarray:
     return (np.where(plain & 0x80, -level, level) / 8192).astype(np.float32)
 
 
-def add_noise(samples: np.ndarray, snr_db: float, *, seed: int) -> np.ndarray:
+def add_pink_noise(samples: np.ndarray, snr_db: float, *, seed: int) -> np.ndarray:
     """Return `samples` at 24 kHz with pink noise `snr_db` below their `speech_power`; silence stays as it is."""
     samples = np.asarray(samples, np.float32)
     power = speech_power(samples)
