@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from stt_ft.align.whisper_writing import Writer
+from stt_ft.align.whisper_writing import NUM_BEAMS, Writer
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
 from stt_ft.core.provenance import file_sha256
@@ -256,13 +256,13 @@ class WhisperModel:
             outputs.append(DecoderOutput(scores=together[row, :, expecting], log_probs=log_probs))
         return outputs
 
-    def transcribe_long(self, sound: np.ndarray, *, beam_size: int = 5) -> str:
+    def transcribe_long(self, sound: np.ndarray) -> str:
         """Return the transcript of a sound of any length by `whisper.transcribe`, without its random second attempts."""
         heard = self._whisper.transcribe(
             self.model,
             resample(sound, SAMPLE_RATE_HZ, _RATE_HZ),
             language=self._language_code(self.language),
-            beam_size=beam_size,
+            beam_size=NUM_BEAMS,
             temperature=0.0,
             condition_on_previous_text=False,
             fp16=self.device.type == "cuda",

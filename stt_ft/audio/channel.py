@@ -62,11 +62,11 @@ def channels_named(names: Sequence[str]) -> list[Channel]:
     return channels
 
 
-def phone_line(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
-    """Return mono `samples` as a telephone line hands them on, at the rate and length they came in."""
-    narrow = resample(samples, sample_rate_hz, PHONE_RATE_HZ)
+def phone_line(samples: np.ndarray) -> np.ndarray:
+    """Return mono `samples` at 24 kHz as a telephone line hands them on, as long as they were."""
+    narrow = resample(samples, SAMPLE_RATE_HZ, PHONE_RATE_HZ)
     narrow = np.convolve(narrow, _band_pass())[_FILTER_TAPS // 2 :][: len(narrow)] if len(narrow) else narrow
-    heard = resample(from_mu_law(to_mu_law(narrow)), PHONE_RATE_HZ, sample_rate_hz)[: len(samples)]
+    heard = resample(from_mu_law(to_mu_law(narrow)), PHONE_RATE_HZ, SAMPLE_RATE_HZ)[: len(samples)]
     return np.pad(heard, (0, len(samples) - len(heard))).astype(np.float32)
 
 
@@ -97,9 +97,9 @@ def add_pink_noise(samples: np.ndarray, snr_db: float, *, seed: int) -> np.ndarr
     return (samples + noise * math.sqrt(power / 10 ** (snr_db / 10))).astype(np.float32)
 
 
-def speech_power(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
-    """Return the mean power of the 10 ms steps in which someone speaks: those within 30 dB of the loudest. 0 in silence."""
-    levels_db = level_steps_db(samples, sample_rate_hz)
+def speech_power(samples: np.ndarray) -> float:
+    """Return the mean power of the 10 ms steps in which someone speaks: those within 30 dB of the loudest. 24 kHz; 0 in silence."""
+    levels_db = level_steps_db(samples, SAMPLE_RATE_HZ)
     if len(levels_db) == 0 or not np.any(samples):
         return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
     return float(np.mean(10 ** (levels_db[levels_db >= levels_db.max() - _ACTIVE_RANGE_DB] / 10)))
