@@ -21,7 +21,7 @@ from stt_ft.stages.chains import PEOPLE_HELD_OUT
 from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset, Word
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.metrics.digit_strings import number_runs
@@ -61,9 +61,8 @@ def cut_offs_in_words(directory: Path, dataset: Dataset) -> dict[str, Any]:
         runs = number_runs([word.text for word in said])
         in_number = [any(start <= index < stop for start, stop in runs) for index in range(len(said))]
         samples = np.pad(read_audio(dataset.audio_path(clip)), (0, 2 * SAMPLE_RATE_HZ))
-        spoken = tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in said)
         prompt = Prompt(words=tuple(word.text for word in said), kind="number")
-        (codes,) = encoder.encode([Spoken(samples=samples, words=spoken, prompt=prompt, voice="")])
+        (codes,) = encoder.encode([Spoken(samples=samples, words=said, prompt=prompt, voice="")])
         words = [
             Word(text="", tokens=tuple(tokenizer.encode(text)), start_s=word.start_s, end_s=word.end_s)
             for text, word in zip(STYLE.write(prompt.words, in_number), said, strict=True)

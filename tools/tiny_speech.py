@@ -115,7 +115,7 @@ class Voices:
         samples = samples[: num_samples(words[-1].end_s + 0.05)]
         pitch, pace = rng.uniform(0.85, 1.2), rng.uniform(0.8, 1.25)
         samples = stretch(change_speed(samples, pitch), pitch / pace)
-        words = tuple(Word(text=word.text, start_s=word.start_s / pace, end_s=word.end_s / pace) for word in words)
+        words = tuple(word.at_speed(pace) for word in words)
         pauses_s = _pauses(rng, prompt, rng.choice(tuple(prompts.Manner)))
         spoken = insert_silence(
             Utterance(samples=samples, words=words), pauses_s, lead_s=rng.uniform(0.0, 0.8), tail_s=rng.uniform(*TAIL_S)

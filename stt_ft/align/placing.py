@@ -35,7 +35,7 @@ _LONGEST_TRIM_S = 0.025
 _FAR_LOG_SHARE, _NATS_PER_S = -12.0, 120.0  # a segment is surer than attention
 
 SHORTEST_S, LONGEST_S = 6.0, 15.0
-"""A window ends within these bounds, at the longest silence there is. In longer ones attention now and then loses its way by seconds."""
+"""A window ends at the longest silence within these bounds. In longer windows attention now and then loses its way by seconds."""
 
 REAL_SILENCE_S = 0.15
 """A silence of this length parts two words; the closure of a "t" is shorter."""
@@ -58,10 +58,10 @@ class Window:
 
 
 def presence(samples: np.ndarray, *, step_s: float = STEP_S, window_s: float = _WINDOW_S) -> np.ndarray:
-    """Return how far the sound stands out of the recording's own background, 0 to 1 a step: float64 [T].
+    """Return how far the sound stands out of the recording's own background, from 0 to 1 in each step: float64 [T].
 
     The mean over frequency bands of the level above the band's floor, so that a hiss counts against hum and a vowel against traffic.
-    A recording without any contrast is all present.
+    A recording without any contrast counts as present throughout.
     """
     level_db = _band_levels_db(samples, step_s, window_s)
     if len(level_db) == 0:
@@ -82,7 +82,7 @@ def place_words(
         samples: mono sound at 24 kHz.
         log_shares: log of how likely each piece (token) of the text is the one spoken [L, F].
         pieces_of_word: how many pieces each word has; they add up to L.
-        shares_per_s: columns of `log_shares` a second.
+        shares_per_s: columns of `log_shares` per second.
 
     Raises:
         AlignmentError: the sound is too short for the words.
@@ -100,7 +100,7 @@ def place_words(
 
 
 def shares_of_spans(spans: Sequence[tuple[float, float]], duration_s: float) -> np.ndarray:
-    """Return log shares for words that an aligner gave whole spans in seconds: none lost inside, the more the farther outside [L, T]."""
+    """Return log shares of words that an aligner placed by spans in seconds: 0 inside a span, falling with the distance from it [L, T]."""
     middle_s = (np.arange(max(1, int(duration_s / STEP_S))) + 0.5) * STEP_S
     outside_s = [np.maximum(np.maximum(start_s - middle_s, middle_s - end_s), 0.0) for start_s, end_s in spans]
     return np.maximum(-_NATS_PER_S * np.array(outside_s), _FAR_LOG_SHARE)

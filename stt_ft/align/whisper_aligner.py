@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stt_ft.align.aligner import AlignmentJob, AlignmentResult, script_tokens, script_words
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, script_tokens, script_words
 from stt_ft.align.whisper_heads import attention_weights
-from stt_ft.align.whisper_hearing import AlignedText, KnownText, align_texts, mismatch_of
+from stt_ft.align.whisper_hearing import AlignedToken, KnownText, align_texts, mismatch_of
 from stt_ft.align.whisper_long import align_long
 from stt_ft.align.whisper_model import WINDOW_S, WhisperModel, short_window_s
 from stt_ft.align.whisper_writing import require_sense, trusted
@@ -100,7 +100,8 @@ class WhisperWork:
             script = self._model.transcribe_long(samples)
             require_sense(script)
         tokens = script_tokens(script, language=self._language)
-        return _result(job, tokens, align_long(self._model, samples, tokens, language=self._language))
+        aligned, left_out = align_long(self._model, samples, tokens, language=self._language)
+        return _result(job, tokens, aligned, left_out)
 
 
 def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> str:
@@ -109,9 +110,11 @@ def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> st
     return f"cuda:{int(local) % num_gpus}" if device == "auto" and num_gpus and local.isdecimal() else device
 
 
-def _result(job: AlignmentJob, tokens: Sequence[SpokenToken], aligned: AlignedText | AlignmentError) -> AlignmentResult:
+def _result(
+    job: AlignmentJob, tokens: Sequence[SpokenToken], aligned: list[AlignedToken] | AlignmentError, left_out: tuple[LeftOut, ...] = ()
+) -> AlignmentResult:
     if isinstance(aligned, AlignmentError):
         return AlignmentResult(clip_id=job.clip_id, fault=str(aligned))
-    mismatch = None if job.script is None else mismatch_of(job.script, aligned.expected)
-    words = script_words(tokens, aligned.timed, aligned.rivals)
-    return AlignmentResult(clip_id=job.clip_id, words=words, mismatch=mismatch, left_out=aligned.left_out)
+    mismatch = None if job.script is None else mismatch_of(job.script, aligned)
+    words = script_words(tokens, [token.words for token in aligned], [token.rival for token in aligned])
+    return AlignmentResult(clip_id=job.clip_id, words=words, mismatch=mismatch, left_out=left_out)

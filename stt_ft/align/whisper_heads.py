@@ -1,4 +1,4 @@
-"""How a Whisper checkpoint's attention follows the sound: measured once a checkpoint, on synthesised speech whose word times are known.
+"""How a Whisper checkpoint's attention follows the sound: measured once for each, on synthesised speech with known times.
 
 Which heads look at the word being expected, and how far each runs behind it, belongs to a checkpoint and its training. OpenAI publishes
 hand-picked heads for its own; even with those, words in running speech come 0.1 s late. So espeak-ng speaks a few dozen numbers and
@@ -28,7 +28,7 @@ MEASURED = "measured 1"
 
 NUM_HEADS = 16
 NUM_TAKES = 24
-"""Half numbers, some with pauses, half sentences. 24 take as many seconds with tiny.en on two cores; 40 gave the same times."""
+"""Half are numbers, some with pauses, half sentences. 24 take 24 s with tiny.en on two cores; 40 gave the same times."""
 
 _SEED = 20_261
 _SHRINKAGE = 3e-3
@@ -37,9 +37,10 @@ _VARIANTS = ("m1", "m3", "m7", "f1", "f2", "Andy", "Annie", "Michael")
 
 
 def attention_weights(model: WhisperModel) -> tuple[AttentionWeights, str]:
-    """Return how the attention of `model` is read, and in a word by what: the file beside its checkpoint, or a measurement made now.
+    """Return how the attention of `model` is read, and a word for where that comes from.
 
-    Without espeak-ng the known heads at the usual lag must do, and a message says so.
+    It comes from the file beside the checkpoint, or from a measurement made now; without espeak-ng, a message says that the known heads at
+    the usual lag are read.
     """
     path = model.checkpoint_path.with_name(f"{model.checkpoint_path.name}.attention.json")
     known = _kept(path, model)

@@ -14,15 +14,16 @@ Where a digit may have been misread, the decoder's own expectation at that place
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from stt_ft.align.aligner import AlignedWord, LeftOut
+from stt_ft.align.aligner import AlignedWord
 from stt_ft.align.placing import place_words
 from stt_ft.align.whisper_model import FRAMES_PER_S, DecoderOutput, WhisperModel
+from stt_ft.align.whisper_writing import next_token_logits
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import samples_to_s
@@ -36,7 +37,7 @@ _PROMPTS = {
 """What Whisper takes for the text before, by language."""
 
 _CLOSE_LEAD = 2.5
-"""Nats by which the best reading must lead to be trusted (by tools/bench/readings.py, tiny.en)."""
+"""Lead in nats that the best reading needs to be trusted (by tools/bench/readings.py, tiny.en)."""
 
 _MAX_TREE = 64
 """Beginnings of readings that are scored in one pass."""
@@ -60,21 +61,19 @@ class ExpectedWord:
     misread: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class AlignedText:
-    """What became of a text.
+@dataclass(kw_only=True)
+class AlignedToken:
+    """What became of a token of a text.
 
     Attributes:
-        timed: for each token its words with their times.
-        expected: for each token the words as the decoder expects them.
-        rivals: for each token the reading that came second.
-        left_out: stretches of which there are no words; only long clips have them.
+        words: its words with their times; none of a mark without sound.
+        expected: its words as the decoder expects them.
+        rival: the reading that came second.
     """
 
-    timed: list[list[AlignedWord]]
-    expected: list[list[ExpectedWord]]
-    rivals: list[Rival | None]
-    left_out: tuple[LeftOut, ...] = ()
+    words: list[AlignedWord] = field(default_factory=list)
+    expected: list[ExpectedWord] = field(default_factory=list)
+    rival: Rival | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +86,16 @@ class KnownText:
 
 def align_texts(
     model: WhisperModel, features: torch.Tensor, texts: Sequence[KnownText], *, language: str
-) -> list[AlignedText | AlignmentError]:
+) -> list[list[AlignedToken] | AlignmentError]:
     """Align every text in one decoder pass, once the readings of its numbers are chosen by ear.
 
     Args:
         features: encoder output [B, F, D], one row for each text.
 
     Returns:
-        what became of each text, or why it cannot be aligned.
+        what became of the tokens of each text, or why it cannot be aligned.
     """
-    done: dict[int, AlignedText | AlignmentError] = {}
+    done: dict[int, list[AlignedToken] | AlignmentError] = {}
     choices: dict[int, Choice] = {}
     for row, text in enumerate(texts):
         num_tokens = sum(len(model.tokens_of(word)) for token in text.tokens for word in token.lattice.words)
@@ -109,11 +108,13 @@ def align_texts(
     words = [_words(model, choices[row].said) for row in rows]
     outputs = model.read(features[rows], [[token for word in own for token in word.tokens] for own in words]) if rows else []
     for row, own, output in zip(rows, words, outputs, strict=True):
-        num_tokens = len(texts[row].tokens)
+        aligned = [AlignedToken(rival=rival) for rival in choices[row].rivals]
         try:
-            timed = _timed(model, texts[row].samples, own, output, num_tokens)
-            expected = _expected(model, own, output, num_tokens, language)
-            done[row] = AlignedText(timed=timed, expected=expected, rivals=choices[row].rivals)
+            for word, timed in _timed(model, texts[row].samples, own, output):
+                aligned[word.token].words.append(timed)
+            for word, expected in zip(own, _expected(model, own, output, language), strict=True):
+                aligned[word.token].expected.append(expected)
+            done[row] = aligned
         except AlignmentError as error:
             done[row] = error
     return [done[row] for row in range(len(texts))]
@@ -121,73 +122,64 @@ def align_texts(
 
 @dataclass(frozen=True, kw_only=True)
 class _Said:
-    """A word of token `token` of a text, its text tokens, and their places in the decoder's output."""
+    """A word of token `token` of a text, its text tokens, and the place of the first of them in the decoder's output."""
 
     text: str
     token: int
     tokens: list[int]
-    places: slice
+    place: int
 
 
 def _words(model: WhisperModel, said: Sequence[Sequence[str]]) -> list[_Said]:
     words, place = [], 0
     for index, word in ((index, word) for index, own in enumerate(said) for word in own):
         tokens = model.tokens_of(word)
-        words.append(_Said(text=word, token=index, tokens=tokens, places=slice(place, place + len(tokens))))
+        words.append(_Said(text=word, token=index, tokens=tokens, place=place))
         place += len(tokens)
     return words
 
 
-def _timed(
-    model: WhisperModel, samples: np.ndarray, words: Sequence[_Said], output: DecoderOutput, num_tokens: int
-) -> list[list[AlignedWord]]:
-    """Return the words of each token with times from the decoder's attention and the mean probability of their text tokens."""
+def _timed(model: WhisperModel, samples: np.ndarray, words: Sequence[_Said], output: DecoderOutput) -> list[tuple[_Said, AlignedWord]]:
+    """Return the words that have a sound, with times from the decoder's attention and the mean probability of their text tokens."""
     if not bool(output.log_probs.isfinite().all()):
         raise AlignmentError("the Whisper model's output is not finite: a broken checkpoint, or numbers too large for float16")
     num_frames = max(1, min(output.scores.shape[-1], int(np.ceil(samples_to_s(len(samples)) * FRAMES_PER_S))))
-    shares = model.attention.log_shares(output.scores[:, :-1], num_frames)  # [L, F]
-    timed: list[list[AlignedWord]] = [[] for _ in range(num_tokens)]
-    with_sound = [word for word in words if any(glyph.isalnum() for glyph in word.text)]
-    if not with_sound:
-        return timed
-    spans = place_words(
-        samples,
-        np.concatenate([shares[word.places] for word in with_sound]),
-        [len(word.tokens) for word in with_sound],
-        shares_per_s=FRAMES_PER_S,
-    )
-    for word, (start_s, end_s) in zip(with_sound, spans, strict=True):
-        probs = [float(output.log_probs[word.places.start + index, token].exp()) for index, token in enumerate(word.tokens)]
-        confidence = float(np.mean(probs))
-        timed[word.token].append(AlignedWord(text=word.text, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence))
+    log_shares = model.attention.log_shares(output.scores[:, :-1], num_frames)  # [L, F]
+    words = [word for word in words if any(glyph.isalnum() for glyph in word.text)]
+    if not words:
+        return []
+    own_shares = np.concatenate([log_shares[word.place : word.place + len(word.tokens)] for word in words])
+    spans = place_words(samples, own_shares, [len(word.tokens) for word in words], shares_per_s=FRAMES_PER_S)
+    timed = []
+    for word, (start_s, end_s) in zip(words, spans, strict=True):
+        confidence = float(np.mean([float(output.log_probs[word.place + index, token].exp()) for index, token in enumerate(word.tokens)]))
+        timed.append((word, AlignedWord(text=word.text, start_s=round(start_s, 4), end_s=round(end_s, 4), confidence=confidence)))
     return timed
 
 
-def _expected(
-    model: WhisperModel, words: Sequence[_Said], output: DecoderOutput, num_tokens: int, language: str
-) -> list[list[ExpectedWord]]:
-    """Return the words of each token, digits replaced by the digits that the decoder surely expects in their place."""
+def _expected(model: WhisperModel, words: Sequence[_Said], output: DecoderOutput, language: str) -> list[ExpectedWord]:
+    """Return the words, digits replaced by the digits that the decoder surely expects in their place."""
     digits = language_named(language).digits if language in LANGUAGES else ()
-    firsts = [model.tokens_of(word)[0] for word in digits]
-    expected: list[list[ExpectedWord]] = [[] for _ in range(num_tokens)]
+    firsts = [model.tokens_of(digit)[0] for digit in digits]
+    expected = []
     for word in words:
         heard = ExpectedWord(text=word.text)
         if word.text in digits:
-            probs = output.log_probs[word.places.start, firsts].exp()
+            probs = output.log_probs[word.place, firsts].exp()
             share, likeliest = float(probs.max() / probs.sum().clamp(min=1e-12)), int(probs.argmax())
             if likeliest != digits.index(word.text) and share > _MISREAD_CONFIDENCE:
                 heard = ExpectedWord(text=digits[likeliest], misread=share)
-        expected[word.token].append(heard)
+        expected.append(heard)
     return expected
 
 
-def mismatch_of(script: str, expected: Sequence[Sequence[ExpectedWord]]) -> dict[str, Any] | None:
+def mismatch_of(script: str, aligned: Sequence[AlignedToken]) -> dict[str, Any] | None:
     """Return what was heard where a digit of the script was read as another, or None."""
-    misread = [word.misread for words in expected for word in words if word.misread is not None]
+    expected = [word for token in aligned for word in token.expected]
+    misread = [word.misread for word in expected if word.misread is not None]
     if not misread:
         return None
-    heard = " ".join(word.text for words in expected for word in words)
-    return {"script": script, "heard": heard, "confidence": round(min(misread), 3)}
+    return {"script": script, "heard": " ".join(word.text for word in expected), "confidence": round(min(misread), 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +191,7 @@ class Choice:
 
 
 def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequence[SpokenToken]) -> Choice:
-    """Return how each of `tokens` was said, by ear: one after the other, the earlier ones as chosen, later numbers left out.
+    """Return how each of `tokens` was said: one number after the other, behind the earlier ones as chosen, without the later ones.
 
     Args:
         features: encoder output of one clip [F, D].
@@ -330,11 +322,7 @@ class ReadingTree:
         self._log_probs |= dict(zip(new, values.tolist(), strict=True))
 
     def _log_probs_at(self, tokens: Sequence[int], parents: Sequence[int], places: Sequence[int]) -> torch.Tensor:
-        """Return the log probabilities of what follows each of `places` in a tree of tokens, [E, V].
-
-        This is `TextDecoder.forward` of openai-whisper (20250625) with a mask and positions of a tree.
-        """
-        device, dtype = self._model.device, self._sound.dtype
+        """Return the log probabilities of what follows each of `places` in a tree of tokens, [E, V]."""
         on_branch = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
         depths: list[int] = []
         for place, parent in enumerate(parents):
@@ -342,14 +330,9 @@ class ReadingTree:
                 on_branch[place] = on_branch[parent]
             on_branch[place, place] = True
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        mask = torch.zeros(on_branch.shape, dtype=dtype).masked_fill(~on_branch, float("-inf")).to(device)
-        decoder = self._decoder
+        device = self._model.device
+        mask = torch.zeros(on_branch.shape, dtype=self._sound.dtype).masked_fill(~on_branch, float("-inf")).to(device)
+        row, positions, asked = (torch.tensor(each, device=device) for each in ([tokens], depths, places))
         with torch.inference_mode(), self._model.explicit_attention():
-            embedded = decoder.token_embedding(torch.tensor(tokens, device=device))
-            hidden = (embedded + decoder.positional_embedding[torch.tensor(depths, device=device)]).to(dtype)[None]  # [1, M, D]
-            for block in decoder.blocks:
-                hidden = hidden + block.attn(block.attn_ln(hidden), mask=mask)[0]
-                hidden = hidden + block.cross_attn(block.cross_attn_ln(hidden), self._sound, kv_cache=self._projected)[0]
-                hidden = hidden + block.mlp(block.mlp_ln(hidden))
-            asked = decoder.ln(hidden)[0, torch.tensor(places, device=device)]
-            return (asked @ decoder.token_embedding.weight.to(dtype).T).float().log_softmax(dim=-1)
+            logits = next_token_logits(self._decoder, row, positions, self._sound, asked, mask=mask, cache=self._projected)
+            return logits[0].log_softmax(dim=-1)

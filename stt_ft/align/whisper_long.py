@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ import torch
 from stt_ft.align.agreement import LEAST_RUN, Difference, agreeing, differences
 from stt_ft.align.aligner import AlignedWord, LeftOut
 from stt_ft.align.placing import Window, windows_of
-from stt_ft.align.whisper_hearing import AlignedText, KnownText, align_texts
+from stt_ft.align.whisper_hearing import AlignedToken, KnownText, align_texts
 from stt_ft.align.whisper_model import WhisperModel, short_window_s
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.timing import samples_to_s
@@ -69,28 +69,52 @@ class _ScriptPart:
         return (self.token, self.part) == (other.token, other.part)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Piece:
-    """What is said at a place of a window, None for words of the script that are not; `token` is its place in the script, if it has one."""
+    """What is said at a place of a window, and what is heard of it.
+
+    Attributes:
+        said: the words; None for a token of the script that is not said.
+        token: its place in the script, if it has one.
+        heard: its words, in seconds of the clip.
+    """
 
     said: SpokenToken | None
     token: int | None
+    heard: AlignedToken = field(default_factory=AlignedToken)
 
 
 @dataclass(kw_only=True)
 class _Passage:
-    """A window, the words of the script that it holds (`start` to `stop`), what Whisper wrote there, and where that stands instead."""
+    """A window of the clip.
+
+    Attributes:
+        window: where it lies.
+        features: its encoder output [1, F, D].
+        written: what Whisper writes of it.
+        start: first word of the script that it holds.
+        stop: one past the last.
+        refuted: where what is written stands instead of the script: places from `start` on, and places in `written`.
+        pieces: what is said in it.
+    """
 
     window: Window
-    features: torch.Tensor  # [1, F, D]
+    features: torch.Tensor
     written: list[str]
     start: int = 0
     stop: int = 0
-    refuted: list[Difference] = dataclasses.field(default_factory=list)  # of places in the script, and in `written`
+    refuted: list[Difference] = field(default_factory=list)
+    pieces: list[_Piece] = field(default_factory=list)
+
+    def heard_words(self) -> list[tuple[AlignedToken, int]]:
+        """Return the place of every word that is heard in it."""
+        return [(piece.heard, place) for piece in self.pieces for place in range(len(piece.heard.words))]
 
 
-def align_long(model: WhisperModel, samples: np.ndarray, tokens: Sequence[SpokenToken], *, language: str) -> AlignedText:
-    """Return what is heard of `tokens` in a clip of any length; for those that are left out, no words.
+def align_long(
+    model: WhisperModel, samples: np.ndarray, tokens: Sequence[SpokenToken], *, language: str
+) -> tuple[list[AlignedToken], tuple[LeftOut, ...]]:
+    """Return what is heard of `tokens` in a clip of any length, and the stretches that are left out, whose tokens have no words.
 
     Raises:
         AlignmentError: most of the text does not fit the sound, or there is nothing to hear.
@@ -256,37 +280,37 @@ def _put_together(
     words: Sequence[_ScriptPart],
     passages: Sequence[_Passage],
     language: str,
-) -> AlignedText:
-    """Align every passage with what is said in it, and return the words of each token of the script and the stretches left out."""
+) -> tuple[list[AlignedToken], tuple[LeftOut, ...]]:
+    """Align every passage with what is said in it, and return what is heard of each token of the script and the stretches left out."""
     refuted = [(passage.start + one.start, passage.start + one.stop) for passage in passages for one in passage.refuted]
     dropped = {word.token for start, stop in refuted for word in words[start:stop]}
-    pieces = [_pieces(tokens, words, passage, dropped) for passage in passages]
-    heard = []
+    for passage in passages:
+        passage.pieces = _pieces(tokens, words, passage, dropped)
     faults = []
-    for passage, own in zip(passages, pieces, strict=True):
-        one = _heard(model, samples, passage, own, language)
-        if isinstance(one, AlignmentError):
-            faults.append(one)
-            dropped |= {piece.token for piece in own if piece.token is not None}
-            one = _nothing(len(own))
-        heard.append(one)
+    for passage in passages:
+        try:
+            _hear(model, samples, passage, language)
+        except AlignmentError as fault:
+            faults.append(fault)
+            dropped |= {piece.token for piece in passage.pieces if piece.token is not None}
     if len(faults) == len(passages):
         raise faults[0]
-    _mend_seams(model, samples, passages, heard, language)
-    whole = dataclasses.replace(_nothing(len(tokens)), left_out=_left_out(tokens, passages, pieces, heard, dropped))
-    for own, one in zip(pieces, heard, strict=True):
-        for piece, timed, expected, rival in zip(own, one.timed, one.expected, one.rivals, strict=True):
-            if piece.token is not None and piece.token not in dropped:
-                whole.timed[piece.token].extend(timed)
-                whole.expected[piece.token].extend(expected)
-                whole.rivals[piece.token] = rival
+    _mend_seams(model, samples, passages, language)
+    aligned = [AlignedToken() for _ in tokens]
+    for piece in (piece for passage in passages for piece in passage.pieces):
+        if piece.token is not None and piece.token not in dropped:
+            token = aligned[piece.token]
+            token.words += piece.heard.words
+            token.expected += piece.heard.expected
+            token.rival = piece.heard.rival
+    left_out = _left_out(tokens, passages, dropped)
     num_kept = sum(word.token not in dropped for word in words)
     if num_kept < _LEAST_KEPT * len(words):
         raise AlignmentError(
-            f"the script does not fit the sound: {num_kept} of its {len(words)} words are heard, from {whole.left_out[0].start_s:.1f} s on"
+            f"the script does not fit the sound: {num_kept} of its {len(words)} words are heard, from {left_out[0].start_s:.1f} s on"
             " others; correct its script"
         )
-    return whole
+    return aligned, left_out
 
 
 def _pieces(tokens: Sequence[SpokenToken], words: Sequence[_ScriptPart], passage: _Passage, dropped: set[int]) -> list[_Piece]:
@@ -313,46 +337,32 @@ def _word_token(words: Sequence[str]) -> SpokenToken:
     return SpokenToken(start=0, stop=1, written=tuple(words), lattice=fixed(words))
 
 
-def _heard(
-    model: WhisperModel, samples: np.ndarray, passage: _Passage, pieces: Sequence[_Piece], language: str
-) -> AlignedText | AlignmentError:
-    """Return what is heard of each piece, in seconds of the clip; nothing of those that are not said."""
-    whole = _nothing(len(pieces))
-    said = [(place, piece.said) for place, piece in enumerate(pieces) if piece.said is not None]
+def _hear(model: WhisperModel, samples: np.ndarray, passage: _Passage, language: str) -> None:
+    """Align what is said in a passage; raises `AlignmentError` when it does not fit."""
+    said = [(piece, piece.said) for piece in passage.pieces if piece.said is not None]
     if not said:
-        return whole
+        return
     text = KnownText(samples=passage.window.of(samples), tokens=[token for _, token in said])
-    (heard,) = align_texts(model, passage.features, [text], language=language)
-    if isinstance(heard, AlignmentError):
-        return heard
-    for (place, _), timed, expected, rival in zip(said, heard.timed, heard.expected, heard.rivals, strict=True):
-        whole.timed[place] = [_moved(word, passage.window.start_s) for word in timed]
-        whole.expected[place], whole.rivals[place] = expected, rival
-    return whole
-
-
-def _nothing(count: int) -> AlignedText:
-    """Return what is heard of `count` tokens before anything is."""
-    return AlignedText(timed=[[] for _ in range(count)], expected=[[] for _ in range(count)], rivals=[None] * count)
+    (aligned,) = align_texts(model, passage.features, [text], language=language)
+    if isinstance(aligned, AlignmentError):
+        raise aligned
+    for (piece, _), token in zip(said, aligned, strict=True):
+        words = [_moved(word, passage.window.start_s) for word in token.words]
+        piece.heard = dataclasses.replace(token, words=words)
 
 
 def _moved(word: AlignedWord, by_s: float) -> AlignedWord:
     return dataclasses.replace(word, start_s=round(word.start_s + by_s, 4), end_s=round(word.end_s + by_s, 4))
 
 
-def _mend_seams(
-    model: WhisperModel, samples: np.ndarray, passages: Sequence[_Passage], heard: Sequence[AlignedText], language: str
-) -> None:
+def _mend_seams(model: WhisperModel, samples: np.ndarray, passages: Sequence[_Passage], language: str) -> None:
     """Hear the words around every cut through speech again, in a window that has the cut in its middle."""
-    for passage, one, other in zip(passages, heard, heard[1:], strict=False):
-        if not passage.window.cuts_speech:
-            continue
-        before = [(one, piece, place) for piece, words in enumerate(one.timed) for place in range(len(words))][-_SEAM_WORDS:]
-        after = [(other, piece, place) for piece, words in enumerate(other.timed) for place in range(len(words))][:_SEAM_WORDS]
-        if len(before) < _SEAM_WORDS or len(after) < _SEAM_WORDS:
+    for passage, following in itertools.pairwise(passages):
+        before, after = passage.heard_words()[-_SEAM_WORDS:], following.heard_words()[:_SEAM_WORDS]
+        if not passage.window.cuts_speech or len(before) < _SEAM_WORDS or len(after) < _SEAM_WORDS:
             continue
         places = [*before, *after]
-        words = [side.timed[piece][place] for side, piece, place in places]
+        words = [token.words[place] for token, place in places]
         window = Window(start_s=max(0.0, words[0].start_s - _SEAM_EDGE_S), end_s=words[-1].end_s + _SEAM_EDGE_S)
         sound = window.of(samples)
         with torch.inference_mode():
@@ -362,31 +372,25 @@ def _mend_seams(
         if isinstance(again, AlignmentError):
             continue
         free_s = words[0].end_s
-        for (side, piece, place), (word,) in list(zip(places, again.timed, strict=True))[1:-1]:
-            word = _moved(word, window.start_s)
+        for (token, place), heard in list(zip(places, again, strict=True))[1:-1]:
+            word = _moved(heard.words[0], window.start_s)
             start_s = min(max(word.start_s, free_s), words[-1].start_s)
             free_s = min(max(word.end_s, start_s), words[-1].start_s)
-            side.timed[piece][place] = dataclasses.replace(word, start_s=start_s, end_s=free_s)
+            token.words[place] = dataclasses.replace(word, start_s=start_s, end_s=free_s)
 
 
-def _left_out(
-    tokens: Sequence[SpokenToken],
-    passages: Sequence[_Passage],
-    pieces: Sequence[Sequence[_Piece]],
-    heard: Sequence[AlignedText],
-    dropped: set[int],
-) -> tuple[LeftOut, ...]:
+def _left_out(tokens: Sequence[SpokenToken], passages: Sequence[_Passage], dropped: set[int]) -> tuple[LeftOut, ...]:
     """Return the stretches between kept words in which the script and the sound do not fit."""
-    entries = [(piece, words) for own, one in zip(pieces, heard, strict=True) for piece, words in zip(own, one.timed, strict=True)]
-    groups = [(out, list(group)) for out, group in itertools.groupby(entries, key=lambda entry: entry[0].token in {None, *dropped})]
-    sounds = [[word for _, words in group for word in words] for _, group in groups]
+    pieces = [piece for passage in passages for piece in passage.pieces]
+    groups = [(is_out, list(group)) for is_out, group in itertools.groupby(pieces, key=lambda piece: piece.token in {None, *dropped})]
+    sounds = [[word for piece in group for word in piece.heard.words] for _, group in groups]
     found = []
     for place, (is_out, group) in enumerate(groups):
         if is_out:
             before_s = sounds[place - 1][-1].end_s if place else passages[0].window.start_s
             after_s = sounds[place + 1][0].start_s if place + 1 < len(groups) else passages[-1].window.end_s
             own = sounds[place]
-            unsaid = dict.fromkeys(piece.token for piece, _ in group if piece.token is not None)
+            unsaid = dict.fromkeys(piece.token for piece in group if piece.token is not None)
             found.append(
                 LeftOut(
                     start_s=own[0].start_s if own else before_s,

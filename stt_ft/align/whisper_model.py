@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from stt_ft.align.whisper_writing import Writer
+from stt_ft.align.whisper_writing import NUM_BEAMS, Writer
 from stt_ft.audio.files import resample
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
 from stt_ft.core.provenance import file_sha256
@@ -35,7 +35,7 @@ _WINDOW_STEP_S, _WINDOW_SPARE_S = 2.5, 0.5
 """Short windows grow in these steps, and leave at least this much silence behind the sound."""
 
 FRAMES_PER_S = 50
-"""Encoder frames a second (`whisper.audio.TOKENS_PER_SECOND`)."""
+"""Encoder frames per second (`whisper.audio.TOKENS_PER_SECOND`)."""
 
 MODEL_OF_SHAPE = {
     (4, 6, 51864): "tiny.en",
@@ -90,7 +90,7 @@ class AttentionWeights:
 
     Attributes:
         heads: (layer, head) of the decoder's cross-attention, H of them.
-        weights: one a lag and head, float32 [len(LAGS), H].
+        weights: one for each lag and head, float32 [len(LAGS), H].
     """
 
     heads: tuple[tuple[int, int], ...]
@@ -256,13 +256,13 @@ class WhisperModel:
             outputs.append(DecoderOutput(scores=together[row, :, expecting], log_probs=log_probs))
         return outputs
 
-    def transcribe_long(self, sound: np.ndarray, *, beam_size: int = 5) -> str:
+    def transcribe_long(self, sound: np.ndarray) -> str:
         """Return the transcript of a sound of any length by `whisper.transcribe`, without its random second attempts."""
         heard = self._whisper.transcribe(
             self.model,
             resample(sound, SAMPLE_RATE_HZ, _RATE_HZ),
             language=self._language_code(self.language),
-            beam_size=beam_size,
+            beam_size=NUM_BEAMS,
             temperature=0.0,
             condition_on_previous_text=False,
             fp16=self.device.type == "cuda",

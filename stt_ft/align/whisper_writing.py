@@ -1,9 +1,9 @@
-"""What Whisper writes for clips without a script: a batch of them side by side, one token of each at a time.
+"""What Whisper writes for clips without a script, and whether to trust it: a batch of clips side by side, one token of each at a time.
 
-The clips of a batch share every pass of the decoder, and the beams of a clip its look at the sound, so that on a CPU five beams of eight
-clips cost little more than one clip without. openai-whisper's `decode` takes one clip at a time as soon as there are beams. Without beams
-both write the same. With them, this search goes on while a text that has not ended is likelier, a token, than the best that has; `decode`
-stops at five that have, which cuts numbers short, for after each of their digits there might be an end.
+The clips of a batch share every pass of the decoder, and the beams of a clip share its attention to the sound, so that on a CPU five beams
+of eight clips cost little more than one clip without beams. openai-whisper's `decode` takes one clip at a time as soon as there are beams.
+Without beams both write the same. With beams, this search goes on while a text that has not ended has more log probability per token than
+the best text that has; `decode` stops when five texts have ended, which cuts numbers short: each of their digits might be the last.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MAX_COMPRESSION, _MIN_LOG_PROB, _MAX_NO_SPEECH = 2.4, -1.0, 0.6
 """Whisper's own limits (`whisper.transcribe`) beyond which a transcript is not to be trusted."""
 
 _MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
-"""A text with more tokens than so many a second of sound, and so many beside, is a decoder that repeats itself; nobody speaks so fast."""
+"""A text has at most so many tokens per second of sound, and so many more; beyond that a decoder repeats itself: nobody speaks so fast."""
 
 _LONGEST_LOOP, _MAX_ROUNDS = 4, 6
-"""Up to so many tokens, said more than so many times on end, are a loop, and no beam follows one: in it every token is likely."""
+"""A loop is up to four tokens, said more than six times on end. No beam follows one, for in a loop every token is likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +208,40 @@ def _mean(found: tuple[tuple[int, ...], float]) -> float:
     return total / len(text)
 
 
+def next_token_logits(
+    decoder: Any,
+    tokens: torch.Tensor,
+    positions: torch.Tensor,
+    features: torch.Tensor,
+    places: torch.Tensor,
+    *,
+    mask: torch.Tensor,
+    cache: dict[Any, torch.Tensor],
+) -> torch.Tensor:
+    """Return the logits of what follows the tokens at `places`: float32 [N, P, V].
+
+    `TextDecoder.forward` of openai-whisper (20250625), but for tokens at any positions, under any mask, without the logits that nobody asks
+    for. The N / B texts of a clip look at its sound together, as so many places of one text: attention to the sound knows no order.
+
+    Args:
+        decoder: openai-whisper's `TextDecoder`.
+        tokens: of B clips with N / B texts each, those of a clip side by side [N, T].
+        positions: of the tokens in their text [T].
+        features: encoder output [B, F, D].
+        places: which of T.
+        mask: added to the scores of attention among the tokens.
+        cache: keys and values by the projection that makes them.
+    """
+    hidden = (decoder.token_embedding(tokens) + decoder.positional_embedding[positions]).to(features.dtype)
+    for block in decoder.blocks:
+        hidden = hidden + block.attn(block.attn_ln(hidden), mask=mask, kv_cache=cache)[0]
+        looking = block.cross_attn_ln(hidden).reshape(len(features), -1, hidden.shape[-1])
+        hidden = hidden + block.cross_attn(looking, features, kv_cache=cache)[0].reshape(hidden.shape)
+        hidden = hidden + block.mlp(block.mlp_ln(hidden))
+    hidden = decoder.ln(hidden[:, places])
+    return (hidden @ decoder.token_embedding.weight.to(hidden.dtype).T).float()
+
+
 class _Pass:
     """The decoder with the keys and values of what it has read so far: of the text by clip and beam, of the sound by clip."""
 
@@ -228,19 +262,10 @@ class _Pass:
             features: encoder output [B, F, D].
             places: which of T.
         """
-        # `TextDecoder.forward` (openai-whisper 20250625), but for the logits of places that nobody asks for, and for the beams of a clip,
-        # which look at its sound together: as so many places of one text, since attention to the sound knows no order
-        decoder = self._decoder
-        positions = decoder.positional_embedding[self._num_read : self._num_read + tokens.shape[1]]
-        hidden = (decoder.token_embedding(tokens) + positions).to(features.dtype)
-        for block in decoder.blocks:
-            hidden = hidden + block.attn(block.attn_ln(hidden), mask=decoder.mask, kv_cache=self._cache)[0]
-            looking = block.cross_attn_ln(hidden).reshape(len(features), -1, hidden.shape[-1])
-            hidden = hidden + block.cross_attn(looking, features, kv_cache=self._cache)[0].reshape(hidden.shape)
-            hidden = hidden + block.mlp(block.mlp_ln(hidden))
+        positions = torch.arange(self._num_read, self._num_read + tokens.shape[1], device=tokens.device)
         self._num_read += tokens.shape[1]
-        hidden = decoder.ln(hidden[:, places])
-        return (hidden @ decoder.token_embedding.weight.to(hidden.dtype).T).float()
+        asked = torch.tensor(places, device=tokens.device)
+        return next_token_logits(self._decoder, tokens, positions, features, asked, mask=self._decoder.mask, cache=self._cache)
 
     def keep_beams(self, beams: torch.Tensor) -> None:
         """Go on with these rows of N, in that order, some of them perhaps several times."""

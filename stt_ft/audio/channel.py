@@ -1,9 +1,9 @@
-"""What lies between a speaker and the model: a telephone line, or noise. Twins of recordings, made while they are listened to.
+"""What lies between a speaker and the model: a telephone line, or noise. Recordings pass through it while they are listened to.
 
     phone   8 kHz, 300 to 3400 Hz (ITU-T G.712's pass band), eight-bit mu-law (ITU-T G.711), and back to the rate it came at
     noise   pink noise (equal power in every octave, as in rooms and streets), so many decibels below the power of the speech
 
-A twin is as long as its original and not a sample late, so that word times stay true.
+What comes out is as long as what went in and not a sample late, so that word times stay true.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Channel:
     def carry(self, samples: np.ndarray, key: str) -> np.ndarray:
         """Return what comes out when `samples` at 24 kHz go in; `key` (a clip's name) decides the noise."""
         if self.snr_db is not None:
-            samples = add_noise(samples, self.snr_db, seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
+            samples = add_pink_noise(samples, self.snr_db, seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
         return phone_line(samples) if self.phone else samples
 
 
@@ -66,11 +66,11 @@ def channels_named(names: Sequence[str]) -> list[Channel]:
     return channels
 
 
-def phone_line(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
-    """Return mono `samples` as a telephone line hands them on, at the rate and length they came in."""
-    narrow = resample(samples, sample_rate_hz, PHONE_RATE_HZ)
+def phone_line(samples: np.ndarray) -> np.ndarray:
+    """Return mono `samples` at 24 kHz as a telephone line hands them on, as long as they were."""
+    narrow = resample(samples, SAMPLE_RATE_HZ, PHONE_RATE_HZ)
     narrow = np.convolve(narrow, _band_pass())[_FILTER_TAPS // 2 :][: len(narrow)] if len(narrow) else narrow
-    heard = resample(from_mu_law(to_mu_law(narrow)), PHONE_RATE_HZ, sample_rate_hz)[: len(samples)]
+    heard = resample(from_mu_law(to_mu_law(narrow)), PHONE_RATE_HZ, SAMPLE_RATE_HZ)[: len(samples)]
     return np.pad(heard, (0, len(samples) - len(heard))).astype(np.float32)
 
 
@@ -91,7 +91,7 @@ def from_mu_law(codes: np.ndarray) -> np.ndarray:
     return (np.where(plain & 0x80, -level, level) / 8192).astype(np.float32)
 
 
-def add_noise(samples: np.ndarray, snr_db: float, *, seed: int) -> np.ndarray:
+def add_pink_noise(samples: np.ndarray, snr_db: float, *, seed: int) -> np.ndarray:
     """Return `samples` at 24 kHz with pink noise `snr_db` below their `speech_power`; silence stays as it is."""
     samples = np.asarray(samples, np.float32)
     power = speech_power(samples)
@@ -101,9 +101,9 @@ def add_noise(samples: np.ndarray, snr_db: float, *, seed: int) -> np.ndarray:
     return (samples + noise * math.sqrt(power / 10 ** (snr_db / 10))).astype(np.float32)
 
 
-def speech_power(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
-    """Return the mean power of the 10 ms steps in which someone speaks: those within 30 dB of the loudest. 0 in silence."""
-    levels_db = level_steps_db(samples, sample_rate_hz)
+def speech_power(samples: np.ndarray) -> float:
+    """Return the mean power of the 10 ms steps in which someone speaks: those within 30 dB of the loudest. 24 kHz; 0 in silence."""
+    levels_db = level_steps_db(samples, SAMPLE_RATE_HZ)
     if len(levels_db) == 0 or not np.any(samples):
         return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
     return float(np.mean(10 ** (levels_db[levels_db >= levels_db.max() - _ACTIVE_RANGE_DB] / 10)))

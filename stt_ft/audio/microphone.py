@@ -52,6 +52,11 @@ class Recording:
 
     The device is asked for `sample_rate_hz`; one that cannot do it runs at its own rate, and the take is resampled. With `hand_on`,
     each piece of sound is given to that function as it comes, at `device_rate_hz`, and nothing is gathered.
+
+    Attributes:
+        level_db: power of the newest piece of sound, in decibels of full scale.
+        peak: largest magnitude of the take so far.
+        num_gaps: how often the device threw sound away since this program was too slow to take it; what was said then is missing.
     """
 
     def __init__(self, *, sample_rate_hz: int, device: int | None = None, hand_on: Callable[[np.ndarray], None] | None = None) -> None:
@@ -61,9 +66,9 @@ class Recording:
         self._hand_on = hand_on
         self._chunks: list[np.ndarray] = []
         self._lock = threading.Lock()
-        self._level_db = SILENCE_DB
-        self._peak = 0.0
-        self._num_gaps = 0
+        self.level_db = SILENCE_DB
+        self.peak = 0.0
+        self.num_gaps = 0
         self._stream: Any = None
 
     def __enter__(self) -> Recording:
@@ -86,21 +91,6 @@ class Recording:
         self._stream.stop()
         self._stream.close()
 
-    @property
-    def level_db(self) -> float:
-        """Power of the newest piece of sound, in decibels of full scale."""
-        return self._level_db
-
-    @property
-    def peak(self) -> float:
-        """Largest magnitude of the take so far."""
-        return self._peak
-
-    @property
-    def num_gaps(self) -> int:
-        """How often the device threw sound away since this program was too slow to take it; what was said then is missing."""
-        return self._num_gaps
-
     def samples(self) -> np.ndarray:
         """Return what was recorded so far, mono float32 at `sample_rate_hz`."""
         with self._lock:
@@ -109,14 +99,14 @@ class Recording:
 
     def _take(self, frames: np.ndarray, _count: int, _time: object, status: Any) -> None:
         chunk = frames[:, 0].copy()
-        self._num_gaps += bool(status.input_overflow)
+        self.num_gaps += bool(status.input_overflow)
         if self._hand_on is not None:
             self._hand_on(chunk)
             return
         with self._lock:
             self._chunks.append(chunk)
-        self._level_db = rms_db(chunk)
-        self._peak = max(self._peak, float(np.abs(chunk).max(initial=0.0)))
+        self.level_db = rms_db(chunk)
+        self.peak = max(self.peak, float(np.abs(chunk).max(initial=0.0)))
 
 
 class LiveMicrophone:

@@ -61,12 +61,6 @@ def digits_of_words(words: Sequence[str]) -> str:
     return "".join(run.digits for run in digit_runs(words))
 
 
-def is_ambiguous_digit_word(word: str) -> bool:
-    """Return whether `word` says a digit only beside others: "oh", "o", "double", "triple"."""
-    word = _bare(word)
-    return word in _ZERO_IN_COMPANY or word in _REPEAT_OF_WORD
-
-
 def is_repeat_word(word: str) -> bool:
     """Return whether `word` says how often the digit after it comes: "double", "triple"."""
     return _bare(word) in _REPEAT_OF_WORD

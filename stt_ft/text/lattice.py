@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+_UNLIKELY = 1e-10  # prior of a way that is seldom said
 _OTHER = -1  # in `without`: something else was said
 
 
@@ -97,13 +98,13 @@ def chain(parts: Sequence[Lattice]) -> Lattice:
     return Lattice(words=words, arcs=tuple(arcs), last=offset)
 
 
-def also(lattice: Lattice, ways: Iterable[Sequence[str]], *, prior: float = 1e-10) -> Lattice:
+def also(lattice: Lattice, ways: Iterable[Sequence[str]]) -> Lattice:
     """Return `lattice` with further, less likely ways of saying the whole of it."""
-    more = tuple(Arc(0, lattice.last, tuple(way), prior) for way in dict.fromkeys(map(tuple, ways)) if not lattice.accepts(way))
+    more = tuple(Arc(0, lattice.last, tuple(way), _UNLIKELY) for way in dict.fromkeys(map(tuple, ways)) if not lattice.accepts(way))
     return Lattice(words=lattice.words, arcs=lattice.arcs + more, last=lattice.last)
 
 
-def or_else(likely: Lattice, otherwise: Lattice, *, prior: float = 1e-10) -> Lattice:
+def or_else(likely: Lattice, otherwise: Lattice) -> Lattice:
     """Return the lattice of the ways of `likely` and, less likely, of those of `otherwise`."""
     if not otherwise.is_open and likely.accepts(otherwise.words):
         return likely
@@ -115,7 +116,7 @@ def or_else(likely: Lattice, otherwise: Lattice, *, prior: float = 1e-10) -> Lat
     arcs = [Arc(moved(arc.start, 0, likely.last), moved(arc.stop, 0, likely.last), arc.words, arc.prior) for arc in likely.arcs]
     for arc in otherwise.arcs:
         start, stop = (moved(node, likely.last - 1, otherwise.last) for node in (arc.start, arc.stop))
-        arcs.append(Arc(start, stop, arc.words, arc.prior * (1.0 if start else prior)))
+        arcs.append(Arc(start, stop, arc.words, arc.prior * (1.0 if start else _UNLIKELY)))
     return Lattice(words=likely.words, arcs=tuple(arcs), last=last)
 
 

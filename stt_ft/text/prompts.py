@@ -126,9 +126,9 @@ class Prompt:
         return any(start < index < end for start, end in (*first, *self.other_numbers))
 
 
-def belongs_to(digits: str, share: int, shares: int = 5) -> bool:
-    """Return whether a digit string falls into `share` of `shares` equal, disjoint parts of all of them, so that splits never meet."""
-    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % shares == share
+def belongs_to(digits: str, share: int) -> bool:
+    """Return whether a digit string falls into `share`, 0 to 4, of five equal, disjoint parts of all of them, so that splits never meet."""
+    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % 5 == share
 
 
 def number_prompt(
@@ -137,7 +137,6 @@ def number_prompt(
     allowed: Callable[[str], bool] = lambda digits: True,
     min_digits: int = 3,
     max_digits: int = 10,
-    spoken_zero_and_double: bool = True,
 ) -> Prompt:
     """Make a prompt that dictates a number digit by digit.
 
@@ -146,7 +145,6 @@ def number_prompt(
         allowed: accepts or refuses a digit string (to keep splits apart); drawn again until accepted.
         min_digits: shortest number.
         max_digits: longest number.
-        spoken_zero_and_double: whether "oh" for zero and "double five" may occur.
     """
     while True:
         carriers, lengths = rng.choice(_NUMBER_KINDS)
@@ -157,7 +155,7 @@ def number_prompt(
         if allowed(digits):
             break
     carrier = rng.choice(carriers).split()
-    spoken, group_starts = dictation(rng, digits, spoken_zero_and_double=spoken_zero_and_double)
+    spoken, group_starts = dictation(rng, digits)
     breaks = {len(carrier) + start for start in group_starts}
     after: Sequence[str] = ()
     if rng.random() < 0.25:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stt_ft.text.language import Language
@@ -142,8 +142,8 @@ class Reader:
         low, high = (self.whole(part) for part in match.groups())
         return chain([low, either([(self.language.range_word,), ()]), high])
 
-    def date(self, text: str, months: Sequence[str]) -> Lattice | None:
-        """Read "2024-05-12" and "12/05/2024", with the month by number or by name; `months` are the twelve names or none."""
+    def date(self, text: str) -> Lattice | None:
+        """Read "2024-05-12" and "12/05/2024", with the month by number or by name."""
         match = _DATE.match(text)
         if not match:
             return None
@@ -154,8 +154,8 @@ class Reader:
         numbers = [language.cardinals(int(part))[0] for part in (first, second)]
         ways = [(*spoken_year, *numbers[0], *numbers[1])] if year_first else [(*numbers[0], *numbers[1], *spoken_year)]
         for month, day in ((first, second), (second, first)):
-            if months and 1 <= int(month) <= 12 and 1 <= int(day) <= 31:
-                name, which = months[int(month) - 1], language.ordinals(int(day))[0]
+            if 1 <= int(month) <= 12 and 1 <= int(day) <= 31:
+                name, which = language.month_names[int(month) - 1], language.ordinals(int(day))[0]
                 ways += [(name, *which, *spoken_year), (*which, name, *spoken_year), (*language.cardinals(int(day))[0], name, *spoken_year)]
         return either(ways)
 

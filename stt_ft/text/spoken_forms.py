@@ -183,14 +183,13 @@ def _read(core: str, magnitude: str, context: _Context, language: Language, styl
     )
     if core.isdigit():
         return reader.whole(core)
-    months = list(language.month_names)
     return (
         by_digit.ordinal(core)
         or by_digit.decade(core)
         or reader.percentage(core)
         or reader.money(core, magnitude)
         or reader.time(core)
-        or reader.date(core, months)
+        or reader.date(core)
         or (None if context.is_code else reader.range(core) or reader.fraction(core))
         or _measure_or_code(core, reader)
         or reader.number(core)

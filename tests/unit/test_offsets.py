@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stt_ft.audio.channel import add_noise, phone_line
+from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import change_speed, read_audio, resample, write_wav
 from stt_ft.audio.levels import speech_span_s
 from stt_ft.audio.synthesis import Synthesizer, Utterance
@@ -98,7 +98,7 @@ def test_words_that_the_model_writes_begin_and_end_where_they_are_said(synthesiz
     assert abs(np.median(ends_s)) < FRAME_S / 2
 
 
-@pytest.mark.parametrize("carry", [phone_line, lambda sound: add_noise(sound, 10.0, seed=1)], ids=["phone", "noise"])
+@pytest.mark.parametrize("carry", [phone_line, lambda sound: add_pink_noise(sound, 10.0, seed=1)], ids=["phone", "noise"])
 def test_voices_come_through_a_channel_in_time(numbers, carry):
     assert [delay_samples(number.samples, carry(number.samples)) for number in numbers] == [0] * len(numbers)
 

@@ -111,7 +111,7 @@ def simulated_talk(folder: Path, count: int, seed: int) -> Iterator[tuple[str, l
         plan = TakePlan(split="heldout", kind=kind, count=count, cast=HELDOUT_CAST, min_digits=6, max_digits=10)
         clips = []
         for clip in write_takes(data, plan, seed=seed, used_digits=set(), with_times=True):
-            words = tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in data.read_sidecar(clip).alignments)
+            words = data.read_sidecar(clip).alignments
             clips.append(Clip(path=data.audio_path(clip), words=words, script=" ".join(word.text for word in words)))
         yield f"simulated, {'numbers' if kind == 'number' else 'sentences'}", clips
 

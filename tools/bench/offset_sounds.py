@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stt_ft.audio.channel import add_noise, phone_line
+from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset
@@ -25,7 +25,7 @@ PEOPLE, SIMULATED = "people", "espeak"
 CHANNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clean": lambda samples: samples,
     "phone": phone_line,
-    "noise at 15 dB": partial(add_noise, snr_db=15.0, seed=3),
+    "noise at 15 dB": partial(add_pink_noise, snr_db=15.0, seed=3),
 }
 
 

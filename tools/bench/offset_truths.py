@@ -18,7 +18,7 @@ from offset_sounds import PEOPLE, REPOSITORY, SIMULATED, Offsets, Sounds, Take, 
 from stt_ft.align.aligner import AlignmentJob
 from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
-from stt_ft.audio.channel import add_noise, phone_line
+from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import change_speed, read_audio, resample, write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance, insert_silence
 from stt_ft.core.manifest import Word
@@ -49,7 +49,7 @@ def channels(sounds: Sounds) -> Iterator[Offsets]:
     """What sound goes through: telephone, noise, other rates, other speeds, silence put in, the microphone's resampler."""
     whose = PEOPLE if sounds.people else SIMULATED
     takes = [take.samples for take in sounds.of(whose)[:12]]
-    for name, carry in {"phone_line": phone_line, "add_noise, 0 dB": lambda sound: add_noise(sound, 0.0, seed=1)}.items():
+    for name, carry in {"phone_line": phone_line, "add_pink_noise, 0 dB": lambda sound: add_pink_noise(sound, 0.0, seed=1)}.items():
         yield Offsets.of(name, whose, "none", [delay_samples(sound, carry(sound)) / SAMPLE_RATE_HZ for sound in takes])
     there_and_back = [
         delay_samples(sound, resample(resample(sound, SAMPLE_RATE_HZ, rate), rate, SAMPLE_RATE_HZ)) for sound in takes for rate in RATES_HZ

@@ -29,7 +29,7 @@ from num2words import num2words
 from stt_ft.align.aligner import AlignmentJob, AlignmentResult, Work
 from stt_ft.align.sidecars import annotated, spoken_sidecar
 from stt_ft.align.sphinx_aligner import SphinxWork
-from stt_ft.audio.channel import add_noise, phone_line
+from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import read_audio, resample, write_wav
 from stt_ft.core.atomic import write_text
 from stt_ft.core.doubts import doubts_of
@@ -446,7 +446,7 @@ def degraded(samples: np.ndarray, line: str, *, seed: int) -> np.ndarray:
     """Return `samples` as they are ("clean"), through a telephone line ("phone"), or in pink noise ("noise10": 10 dB)."""
     if line == "clean":
         return samples
-    return phone_line(samples) if line == "phone" else add_noise(samples, float(line.removeprefix("noise")), seed=seed)
+    return phone_line(samples) if line == "phone" else add_pink_noise(samples, float(line.removeprefix("noise")), seed=seed)
 
 
 def make_clips(lines: Sequence[Line], clips_dir: Path, *, seed: int) -> list[tuple[Line, str, Path]]:

@@ -123,20 +123,20 @@ def test_every_word_is_found_where_it_was_planted(tail_s: float) -> None:
     words = names(100)
     samples, starts_s = clip(len(words), tail_s=tail_s)
     model: Any = KnowingModel(words)
-    heard = align_long(model, samples, tokens(words), language="en")
-    assert [one.text for timed in heard.timed for one in timed] == words
-    assert heard.left_out == ()
-    np.testing.assert_allclose([timed[0].start_s for timed in heard.timed], starts_s, atol=0.03)
-    np.testing.assert_allclose([timed[0].end_s for timed in heard.timed], np.array(starts_s) + WORD_S, atol=0.03)
+    aligned, left_out = align_long(model, samples, tokens(words), language="en")
+    assert [word.text for token in aligned for word in token.words] == words
+    assert left_out == ()
+    np.testing.assert_allclose([token.words[0].start_s for token in aligned], starts_s, atol=0.03)
+    np.testing.assert_allclose([token.words[0].end_s for token in aligned], np.array(starts_s) + WORD_S, atol=0.03)
 
 
 def test_where_nobody_pauses_the_words_at_a_cut_are_heard_again_whole() -> None:
     words = names(100)
     samples, starts_s = clip(len(words), gap_s=(0.02, 0.06))
     model: Any = KnowingModel(words)
-    heard = align_long(model, samples, tokens(words), language="en")
-    assert [one.text for timed in heard.timed for one in timed] == words
-    np.testing.assert_allclose([timed[0].start_s for timed in heard.timed], starts_s, atol=0.06)
+    aligned, _ = align_long(model, samples, tokens(words), language="en")
+    assert [word.text for token in aligned for word in token.words] == words
+    np.testing.assert_allclose([token.words[0].start_s for token in aligned], starts_s, atol=0.06)
 
 
 def test_words_that_nobody_says_are_left_out_by_their_place_and_the_rest_is_kept() -> None:
@@ -144,11 +144,11 @@ def test_words_that_nobody_says_are_left_out_by_their_place_and_the_rest_is_kept
     samples, starts_s = clip(len(said))
     script = [*said[:40], "four", "five", "nine", "two", *said[40:]]
     model: Any = KnowingModel(said)
-    heard = align_long(model, samples, tokens(script), language="en")
-    assert heard.timed[40:44] == [[]] * 4
-    kept = [*heard.timed[:40], *heard.timed[44:]]
-    np.testing.assert_allclose([timed[0].start_s for timed in kept], starts_s, atol=0.03)
-    (stretch,) = heard.left_out
+    aligned, left_out = align_long(model, samples, tokens(script), language="en")
+    assert [token.words for token in aligned[40:44]] == [[]] * 4
+    kept = [*aligned[:40], *aligned[44:]]
+    np.testing.assert_allclose([token.words[0].start_s for token in kept], starts_s, atol=0.03)
+    (stretch,) = left_out
     assert (stretch.script, stretch.heard) == ("four five nine two", "")
     assert starts_s[39] + WORD_S - 0.03 <= stretch.start_s <= stretch.end_s <= starts_s[40] + 0.03
 
@@ -157,10 +157,10 @@ def test_speech_that_the_script_lacks_is_left_out_by_its_times_and_the_rest_is_k
     said = names(80)
     samples, starts_s = clip(len(said))
     model: Any = KnowingModel(said)
-    heard = align_long(model, samples, tokens([*said[:30], *said[36:]]), language="en")
-    kept_s = [timed[0].start_s for timed in heard.timed]
+    aligned, left_out = align_long(model, samples, tokens([*said[:30], *said[36:]]), language="en")
+    kept_s = [token.words[0].start_s for token in aligned]
     np.testing.assert_allclose(kept_s, [*starts_s[:30], *starts_s[36:]], atol=0.03)
-    (stretch,) = heard.left_out
+    (stretch,) = left_out
     assert (stretch.script, stretch.heard) == ("", " ".join(said[30:36]))
     np.testing.assert_allclose((stretch.start_s, stretch.end_s), (starts_s[30], starts_s[35] + WORD_S), atol=0.03)
 
@@ -169,7 +169,7 @@ def test_a_misread_digit_far_into_the_clip_is_flagged_once() -> None:
     words = [*names(60), "four", "five"]
     samples, _ = clip(len(words))
     model: Any = KnowingModel(words, misread={60: "nine"})
-    mismatch = mismatch_of("the script", align_long(model, samples, tokens(words), language="en").expected)
+    mismatch = mismatch_of("the script", align_long(model, samples, tokens(words), language="en")[0])
     assert mismatch is not None
     assert mismatch["heard"].split()[-3:] == [words[59], "nine", "five"]
     assert mismatch["heard"].count("nine") == 1

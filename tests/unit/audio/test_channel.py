@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stt_ft.audio.channel import Channel, add_noise, channels_named, from_mu_law, phone_line, speech_power, to_mu_law
+from stt_ft.audio.channel import Channel, add_pink_noise, channels_named, from_mu_law, phone_line, speech_power, to_mu_law
 
 RATE_HZ = 24_000
 
@@ -82,14 +82,14 @@ def test_the_shortest_sounds_keep_their_length(count):
 @pytest.mark.parametrize("snr_db", [20.0, 10.0, 0.0])
 def test_noise_lies_so_far_below_the_speech_and_pauses_do_not_count(snr_db):
     speech = np.concatenate([np.zeros(2 * RATE_HZ), tone(500, seconds=1.0), np.zeros(3 * RATE_HZ)]).astype(np.float32)
-    noise = add_noise(speech, snr_db, seed=1) - speech
+    noise = add_pink_noise(speech, snr_db, seed=1) - speech
     tone_power = 0.3**2 / 2
     assert speech_power(speech) == pytest.approx(tone_power, rel=0.02)
     assert 10 * np.log10(tone_power / np.mean(noise.astype(float) ** 2)) == pytest.approx(snr_db, abs=0.1)
 
 
 def test_noise_has_equal_power_in_every_octave():
-    noise = (add_noise(tone(440, seconds=8), 0.0, seed=2) - tone(440, seconds=8)).astype(float)
+    noise = (add_pink_noise(tone(440, seconds=8), 0.0, seed=2) - tone(440, seconds=8)).astype(float)
     power, frequency = np.abs(np.fft.rfft(noise)) ** 2, np.fft.rfftfreq(len(noise), 1 / RATE_HZ)
     octaves = [power[(frequency >= low) & (frequency < 2 * low)].sum() for low in (100, 200, 400, 800, 1600, 3200)]
     assert 10 * np.log10(max(octaves) / min(octaves)) < 1.5
@@ -102,7 +102,7 @@ def test_a_twin_is_the_same_every_time_and_another_for_another_clip():
 
 
 def test_silence_gets_no_noise():
-    assert not add_noise(np.zeros(5000, np.float32), 10.0, seed=0).any()
+    assert not add_pink_noise(np.zeros(5000, np.float32), 10.0, seed=0).any()
 
 
 def test_channels_by_the_words_of_the_flag():
