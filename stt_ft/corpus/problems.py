@@ -53,8 +53,8 @@ MIN_BANDWIDTH_HZ = 4300.0
 
 MAX_WORDS_PER_S, MIN_WORDS_PER_S, LEAST_WORDS_FOR_SPEED = 8.0, 0.2, 4
 MAX_OVERLAP_S = 0.005
-MIN_NUMBER_DIGITS = 5
-"""Shorter numbers occur in two splits by chance, and teach nothing by it."""
+MIN_DIGITS_KEPT_APART = 5
+"""Least digits of a number that may be in one split only; shorter ones occur in two by chance, and teach nothing by it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +247,7 @@ def _says(sidecar: Sidecar, script: str) -> bool:
     return any("".join(scoring_words(" ".join(word.text for word in words))) == wanted for words in versions)
 
 
-def numbers_in(sidecar: Sidecar | None, script: object = None, *, min_digits: int = MIN_NUMBER_DIGITS) -> set[str]:
+def numbers_in(sidecar: Sidecar | None, script: object = None, *, min_digits: int = MIN_DIGITS_KEPT_APART) -> set[str]:
     """Return the dictated numbers of a clip, of `min_digits` and more: of its words, or of its script where it has no words yet."""
     words = [word.text for word in sidecar.alignments] if sidecar is not None else []
     runs = digit_runs(words or (script.split() if isinstance(script, str) else []))

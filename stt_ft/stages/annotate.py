@@ -46,10 +46,9 @@ def annotate(
     from stt_ft.core.errors import CheckFailed
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
-    from stt_ft.corpus.dataset_language import language_of
 
     data = Dataset.open_for_writing(dataset)
-    language = language_of(data, language)
+    language = data.language(language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ) if not clip.is_synthetic}
 
     other = "sphinx" if aligner == "whisper" else "whisper"

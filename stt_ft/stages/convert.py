@@ -38,11 +38,10 @@ def convert(
     from stt_ft.core.errors import CheckFailed, DatasetError, SttFtError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
-    from stt_ft.corpus.dataset_language import language_of
     from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
     data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
-    speech = language_of(data, language, choices=LANGUAGES)
+    speech = data.language(language, choices=LANGUAGES)
     language_named(speech)  # one that cannot be read aloud is refused here, once
     clips = data.clips()
     aligner = _span_aligner() if realign and speech == "en" else None

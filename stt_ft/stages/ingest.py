@@ -44,8 +44,8 @@ def ingest(
     from stt_ft.core.errors import ConfigError, DatasetError
     from stt_ft.core.manifest import SPLITS, Dataset
     from stt_ft.core.progress import say, track
+    from stt_ft.corpus.formats import read_source
     from stt_ft.corpus.importing import ImportOptions, import_clips
-    from stt_ft.corpus.source import read_source
 
     if max_duration <= 0:
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")

@@ -54,7 +54,7 @@ def record(
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
     from stt_ft.corpus.prompt_script import load_prompt_script
-    from stt_ft.corpus.recording_session import Session
+    from stt_ft.corpus.recording import Session
 
     if list_devices:
         _list_devices()
@@ -65,7 +65,7 @@ def record(
     if script is None or out is None:
         raise ConfigError("record needs --script FILE and --out DATASET (or --list_devices, or --make_script digits)")
     from stt_ft.audio.microphone import Recording, play
-    from stt_ft.corpus.recording_desk import Desk
+    from stt_ft.corpus.recording import Desk
 
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
@@ -90,7 +90,7 @@ def record(
 def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str, str]:
     """Return who speaks, into what, and where: from the flag, from the last session, or asked once."""
     from stt_ft.core.errors import ConfigError
-    from stt_ft.corpus.recording_session import METADATA, known_sessions
+    from stt_ft.corpus.recording import METADATA, known_sessions
 
     sessions = known_sessions(data)
     for session in reversed(sessions):
@@ -111,7 +111,7 @@ def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str,
 def _ask_speaker(console: Console) -> str:
     """Ask until the answer can stand in a file name."""
     from stt_ft.core.errors import DatasetError
-    from stt_ft.corpus.recording_session import speaker_id
+    from stt_ft.corpus.recording import speaker_id
 
     while True:
         name = console.input("speaker (a name or initials): ").strip()
