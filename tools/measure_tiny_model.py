@@ -33,7 +33,6 @@ from stt_ft.simulation.casting import BASE_CAST, HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
-from stt_ft.stages.demo import PEOPLE_HELD_OUT
 from stt_ft.targets.interleave import TokenWord, build_text_stream
 from stt_ft.text.prompts import Manner, Prompt
 
@@ -107,7 +106,7 @@ def main() -> None:
     ]
     if arguments.people:
         digits = SpokenDigits(arguments.people)
-        plans.append(GluedPlan(split="heldout", count=200, digits=digits, speakers=PEOPLE_HELD_OUT))
+        plans.append(GluedPlan(split="heldout", count=200, digits=digits, speakers=digits.groups()[1]))
     short_numbers = TakePlan(split="heldout", kind="number", count=50, cast=HELDOUT_CAST, max_digits=5, manners=(Manner.NATURAL,))
     datasets = {"long": record(workdir, "long", plans, arguments.seed), "short": record(workdir, "short", [short_numbers], arguments.seed)}
     figures = {}
