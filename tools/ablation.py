@@ -37,7 +37,6 @@ from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes
 from stt_ft.stages import stage
-from stt_ft.stages.chains import PEOPLE_HELD_OUT
 
 RECIPE = Path(__file__).parents[1] / "configs" / "tiny_cpu.yaml"
 RESULTS = Path(__file__).parent / "bench" / "results"
@@ -110,10 +109,10 @@ class Takes:
             spoken.setdefault(plan.split, []).extend(write_takes(self.recordings, plan, seed=seed, used_digits=used))
         if people is not None:
             digits = SpokenDigits(people)
-            learnt = tuple(speaker for speaker in digits.speakers if speaker not in PEOPLE_HELD_OUT)
+            learnt, measured = digits.groups()
             for glued in (
                 GluedPlan(split="train", count=50, digits=digits, speakers=learnt, shares=TUNING_CAST.digit_shares),
-                GluedPlan(split="heldout", count=200, digits=digits, speakers=PEOPLE_HELD_OUT),
+                GluedPlan(split="heldout", count=200, digits=digits, speakers=measured),
             ):
                 spoken[glued.split] += write_glued(self.recordings, glued, seed=seed, used_digits=used)
         for split, clips in spoken.items():

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from make_tiny_model import STYLE, TEXT_LAG_S, Encoder
-from stt_ft.stages.chains import PEOPLE_HELD_OUT
 from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset
+from stt_ft.core.manifest import Dataset, Word
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.metrics.digit_strings import number_runs
@@ -105,7 +104,7 @@ def main() -> None:
     ]
     if arguments.people:
         digits = SpokenDigits(arguments.people)
-        plans.append(GluedPlan(split="heldout", count=200, digits=digits, speakers=PEOPLE_HELD_OUT))
+        plans.append(GluedPlan(split="heldout", count=200, digits=digits, speakers=digits.groups()[1]))
     short_numbers = TakePlan(split="heldout", kind="number", count=50, cast=HELDOUT_CAST, max_digits=5, manners=(Manner.NATURAL,))
     datasets = {"long": record(workdir, "long", plans, arguments.seed), "short": record(workdir, "short", [short_numbers], arguments.seed)}
     figures = {}

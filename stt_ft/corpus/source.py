@@ -1,19 +1,17 @@
-"""A clip of somebody else's corpus, and which format a corpus is in."""
+"""A clip as another corpus describes it, and the text files in which corpora do."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import SPLITS, Sidecar
-
-FORMATS = ("folder", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse")
+from stt_ft.core.manifest import Sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,48 +45,6 @@ class SourceClip:
     @property
     def is_whole_file(self) -> bool:
         return self.start_s == 0 and self.duration_s is None and self.channel is None
-
-
-def read_source(source: Path, corpus_format: str) -> list[SourceClip]:
-    """Return the clips of the corpus at `source`; raises `DatasetError` when it is not there or not in that format."""
-    from stt_ft.corpus import common_voice, folder, kaldi, lhotse_cuts, nemo
-
-    if not source.exists():
-        raise DatasetError(f"{source}: no such file or directory")
-    readers: dict[str, Callable[[Path], Iterator[SourceClip]]] = {
-        "folder": folder.read_folder,
-        "jsonl": folder.read_jsonl,
-        "nemo": nemo.read_manifest,
-        "kaldi": kaldi.read_directory,
-        "commonvoice": common_voice.read_tables,
-        "lhotse": lhotse_cuts.read_cuts,
-    }
-    if corpus_format != "auto" and corpus_format not in readers:
-        raise DatasetError(f"no corpus format {corpus_format!r}; formats are auto, {', '.join(FORMATS)}")
-    clips = list(readers[detect_format(source) if corpus_format == "auto" else corpus_format](source))
-    if not clips:
-        raise DatasetError(f"{source}: no clips here")
-    return clips
-
-
-def detect_format(source: Path) -> str:
-    """Return the format that `source` looks like; raises `DatasetError` when it looks like none."""
-    if source.is_dir():
-        if (source / "wav.scp").exists():
-            return "kaldi"
-        if any((source / f"{split}.jsonl").exists() for split in SPLITS):
-            return "jsonl"
-        return "commonvoice" if (source / "clips").is_dir() and any(source.glob("*.tsv")) else "folder"
-    if source.suffix == ".tsv":
-        return "commonvoice"
-    first = next((entry for _, entry in json_lines(source)), {})
-    if "audio_filepath" in first:
-        return "nemo"
-    if "recording" in first or "supervisions" in first:
-        return "lhotse"
-    if "path" in first:
-        return "jsonl"
-    raise DatasetError(f"{source}: not a corpus in a known format; say which with --format {'|'.join(FORMATS)}")
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

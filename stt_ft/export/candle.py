@@ -1,13 +1,33 @@
-"""A directory that `moshi-server` and `stt-rs` take as it is: Candle's tensor names, and the server's own config beside it."""
+"""Candle, Kyutai's production engine: a directory that `moshi-server` and `stt-rs` take as it is, and the engine run on it here.
+
+The directory has Candle's tensor names, and beside them `moshi-server.toml`, by which the server is told to run the model. Source of its
+keys: `configs/config-stt-en_fr-hf.toml` and `config-stt-en-hf.toml` of kyutai-labs/delayed-streams-modeling, as `AsrConfig` of
+moshi-server and `moshi::lm::Config` read them. The engine is `tools/candle_probe`, built with cargo once and outside the checkout: in
+`~/.cache/stt-ft/candle_probe`, or where STT_FT_CANDLE_TARGET says.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import safetensors.numpy
+
+import stt_ft
 from stt_ft.core.atomic import write_text
-from stt_ft.core.errors import CheckpointError
-from stt_ft.export.server_config import gate_width, server_toml
+from stt_ft.core.errors import CheckFailed, CheckpointError, SttFtError
+from stt_ft.core.progress import say
+from stt_ft.core.timing import FRAME_RATE_HZ
+from stt_ft.export.agreement import Heard
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
 from stt_ft.model.merge import as_buffer, write_config_and_companions
 from stt_ft.model.output_dir import check_output, whole_directory
@@ -19,6 +39,71 @@ FIXED = {
 }  # fmt: skip
 """What the engine takes for granted, and what a config that does not say so means."""
 
+PUBLISHED_DELAYS = {0.5: 6, 2.5: 32}
+"""`asr_delay_in_tokens` of Kyutai's two models by their text lag in seconds; no one rounding of lag * 12.5 gives both."""
+
+BATCH_SIZE = 64
+"""Streams that the server carries at once (Kyutai's setting for the 1b model on one GPU)."""
+
+MAX_SEQ_LEN = 40960
+"""Longest stream in frames before the server's tables end: 54 minutes (Kyutai's setting)."""
+
+_TEMPLATE = """\
+# moshi-server worker --config moshi-server.toml
+# {paths_note}
+static_dir = "./static/"
+log_dir = "$HOME/tmp/stt-logs"
+instance_name = "stt"
+authorized_ids = ["public_token"]
+
+[modules.asr]
+path = "/api/asr-streaming"
+type = "BatchedAsr"
+lm_model_file = {lm_model_file}
+text_tokenizer_file = {text_tokenizer_file}
+audio_tokenizer_file = {audio_tokenizer_file}
+asr_delay_in_tokens = {asr_delay_in_tokens}
+batch_size = {batch_size}
+conditioning_learnt_padding = true
+temperature = 0.0
+
+[modules.asr.model]
+audio_vocab_size = {audio_vocab_size}
+text_in_vocab_size = {text_in_vocab_size}
+text_out_vocab_size = {text_out_vocab_size}
+audio_codebooks = {audio_codebooks}
+
+[modules.asr.model.transformer]
+d_model = {d_model}
+num_heads = {num_heads}
+num_layers = {num_layers}
+dim_feedforward = {dim_feedforward}
+causal = true
+norm_first = true
+bias_ff = false
+bias_attn = false
+context = {context}
+max_period = {max_period}
+use_conv_block = false
+use_conv_bias = true
+gating = "silu"
+norm = "RmsNorm"
+positional_embedding = "Rope"
+conv_layout = false
+conv_kernel_size = 3
+kv_repeat = 1
+max_seq_len = {max_seq_len}
+"""
+
+_HEADS = """
+[modules.asr.model.extra_heads]
+num_heads = {num_heads}
+dim = {dim}
+"""
+
+TARGET_VARIABLE = "STT_FT_CANDLE_TARGET"
+"""Environment variable that names the directory for cargo's outputs."""
+
 
 def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
     """Write `out` and return the names of its tensors, in order.
@@ -26,16 +111,27 @@ def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, o
     Raises:
         CheckpointError: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
-    header, codec = checked_header(model), read_header(model.mimi_weights)
-    files = (model.lm_weights, model.mimi_weights, model.tokenizer_path)
-    check_output(out, overwrite=overwrite, num_bytes=sum(path.stat().st_size for path in files))
-    with whole_directory(out) as directory:
-        write_config_and_companions(model, directory)
-        for source, path in ((header, directory / MOSHI_NAME), (codec, directory / model.mimi_weights.name)):
-            write_candle_named(source, path)
-        exported = dataclasses.replace(model, lm_weights=directory / MOSHI_NAME)
-        write_text(directory / "moshi-server.toml", server_toml(exported, directory=out.absolute() if absolute_paths else None))
+    header = checked_header(model)
+    with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as directory:
+        write_candle_named(header, directory / MOSHI_NAME)
+        write_server_toml(model, directory, MOSHI_NAME, out=out if absolute_paths else None)
     return [candle_name(name) for name in header.tensors]
+
+
+@contextlib.contextmanager
+def model_directory(model: ModelDir, out: Path, *, num_bytes: int, overwrite: bool, moshi_name: str = MOSHI_NAME) -> Iterator[Path]:
+    """Yield a directory that becomes `out`: config, tokenizer and codec are in it, and `num_bytes` of the language model have room.
+
+    Raises:
+        CheckpointError: a broken codec, an existing `out`, too little disk.
+    """
+    codec = read_header(model.mimi_weights)
+    companions = model.mimi_weights.stat().st_size + model.tokenizer_path.stat().st_size
+    check_output(out, overwrite=overwrite, num_bytes=num_bytes + companions)
+    with whole_directory(out) as directory:
+        write_config_and_companions(model, directory, moshi_name=moshi_name)
+        write_candle_named(codec, directory / model.mimi_weights.name)
+        yield directory
 
 
 def write_candle_named(header: SafetensorsHeader, path: Path) -> None:
@@ -102,3 +198,149 @@ def _check_tensors(model: ModelDir, header: SafetensorsHeader) -> None:
     faults += [f"has {name} of shape {list(found[name])} where config.json asks for {list(expected[name])}" for name in wrong[:1]]
     if faults:
         raise CheckpointError(f"{model.lm_weights}: {' and '.join(faults)}")
+
+
+def delay_in_tokens(text_lag_s: float) -> int:
+    """Return `asr_delay_in_tokens`: the published value for Kyutai's lags, the nearest number of frames for others."""
+    return PUBLISHED_DELAYS.get(text_lag_s, round(text_lag_s * FRAME_RATE_HZ))
+
+
+def feedforward_dim(model: ModelDir) -> int:
+    """Return Rust's `dim_feedforward` for PyTorch's `hidden_scale`, such that both make gates of the same width.
+
+    Raises:
+        CheckpointError: no value does.
+    """
+    dim, python_width = int(model.config["dim"]), gate_width(model)
+    for candidate in (4 * dim, int(model.config.get("hidden_scale", 4) * dim)):
+        rust_width = 11 * dim // 4 if candidate == 4 * dim else 2 * candidate // 3
+        if rust_width == python_width:
+            return candidate
+    raise CheckpointError(f"{model.directory / 'config.json'}: moshi-server cannot build gates {python_width} wide for dim {dim}")
+
+
+def gate_width(model: ModelDir) -> int:
+    """Return the width of the gates that upstream's `ActivationGating` makes."""
+    dim = int(model.config["dim"])
+    dim_feedforward = int(model.config.get("hidden_scale", 4) * dim)
+    return 21 * dim // 8 if dim_feedforward == 4 * dim else 2 * dim_feedforward // 3
+
+
+def write_server_toml(model: ModelDir, directory: Path, weights_name: str, *, out: Path | None) -> None:
+    """Write `moshi-server.toml` of the files in `directory`; it names them by absolute paths where `out` says where they will lie."""
+    exported = dataclasses.replace(model, lm_weights=directory / weights_name)
+    write_text(directory / "moshi-server.toml", server_toml(exported, directory=None if out is None else out.absolute()))
+
+
+def server_toml(model: ModelDir, *, directory: Path | None) -> str:
+    """Return the text of `moshi-server.toml`.
+
+    Args:
+        model: the exported model.
+        directory: where its files will lie, to name them by absolute paths; None names them relative to the file.
+    """
+    names = {
+        "lm_model_file": model.lm_weights.name,
+        "text_tokenizer_file": model.tokenizer_path.name,
+        "audio_tokenizer_file": model.mimi_weights.name,
+    }
+    config = model.config
+    toml = _TEMPLATE.format(
+        paths_note="start it in this directory" if directory is None else "the paths below are absolute: start it anywhere",
+        **{key: json.dumps(name if directory is None else str(directory / name)) for key, name in names.items()},
+        asr_delay_in_tokens=delay_in_tokens(model.text_lag_s),
+        batch_size=BATCH_SIZE,
+        audio_vocab_size=config["card"] + 1,
+        text_in_vocab_size=config["text_card"] + 1,
+        text_out_vocab_size=config.get("text_card_out") or config["text_card"],
+        audio_codebooks=model.n_q,
+        d_model=config["dim"],
+        num_heads=config["num_heads"],
+        num_layers=config["num_layers"],
+        dim_feedforward=feedforward_dim(model),
+        context=model.context,
+        max_period=int(config.get("max_period", 10_000)),
+        max_seq_len=MAX_SEQ_LEN,
+    )
+    return toml + (_HEADS.format(num_heads=model.num_heads, dim=config.get("extra_heads_dim", 6)) if model.num_heads else "")
+
+
+class CargoMissing(SttFtError):
+    """There is no Rust toolchain to build the engine with."""
+
+    def __init__(self) -> None:
+        super().__init__("cargo is not installed, and the engine is built with it; https://rustup.rs installs it, or leave --verify out")
+
+
+def probe_source() -> Path:
+    """Return the directory of the probe's Cargo.toml: in the checkout, or inside the installed package."""
+    package = Path(stt_ft.__file__).parent
+    checkout = package.parent / "tools" / "candle_probe"
+    return checkout if (checkout / "Cargo.toml").is_file() else package / "assets" / "candle_probe"
+
+
+def target_directory() -> Path:
+    """Return where cargo keeps what it builds."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get(TARGET_VARIABLE) or cache / "stt-ft" / "candle_probe")
+
+
+def build_probe() -> Path:
+    """Build the probe, which takes minutes the first time and a moment later, and return the program.
+
+    Raises:
+        CargoMissing: there is no cargo.
+        CheckFailed: it does not build; with the compiler's last lines.
+    """
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        raise CargoMissing
+    target = target_directory()
+    program = target / "release" / "candle_probe"
+    if not program.exists():
+        say(f"building the engine in {target}; minutes, once only")
+    manifest = probe_source() / "Cargo.toml"
+    command = [cargo, "build", "--release", "--locked", "--quiet", "--manifest-path", str(manifest), "--target-dir", str(target)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    if built.returncode:
+        raise CheckFailed(f"{manifest} does not build: {_last_lines(built.stderr)}")
+    return program
+
+
+def run_on_codes(program: Path, model: Path, codes: Mapping[str, np.ndarray], *, dtype: str = "f32") -> dict[str, Heard]:
+    """Let the engine listen to codec codes [n_q, T] by clip, and return what it wrote and expected."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "codes.safetensors"
+        # Clips go by number, so that no name of a file has to be a name of a tensor.
+        numbered = {f"{index:06d}": np.ascontiguousarray(clip, dtype=np.int64) for index, clip in enumerate(codes.values())}
+        safetensors.numpy.save_file(numbered, path)
+        rows = run_probe(program, model, "--codes", str(path), "--dtype", dtype)
+    return dict(zip(codes, (_stream(rows_of) for _, rows_of in sorted(_by_clip(rows).items())), strict=False))
+
+
+def run_probe(program: Path, model: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Run the probe on the exported directory `model` and return its rows, one a frame."""
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    done = subprocess.run([str(program), str(model), *arguments], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise CheckFailed(f"{model}: the engine cannot run it: {_last_lines(done.stderr)}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _by_clip(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    clips: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        clips.setdefault(row["clip"], []).append(row)
+    return clips
+
+
+def _stream(rows: list[dict[str, Any]]) -> Heard:
+    return Heard(
+        text_tokens=np.array([row["text_token"] for row in rows], dtype=np.int32),
+        pause_probs=np.array([row["pause"] for row in rows], dtype=np.float32).reshape(len(rows), -1),
+    )
+
+
+def _last_lines(text: str, count: int = 6) -> str:
+    """Return the end of what a program said, on one line."""
+    return " | ".join(line.strip() for line in text.strip().splitlines()[-count:] if line.strip())

@@ -6,19 +6,15 @@ as it is. Needs the package `gguf`, which holds the format and the rounding.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import MissingExtra
-from stt_ft.export.candle import checked_header, write_candle_named
-from stt_ft.export.server_config import server_toml
+from stt_ft.export.candle import checked_header, model_directory, write_server_toml
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.merge import read_float32, write_config_and_companions
-from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, candle_name, read_header
+from stt_ft.model.merge import read_float32
+from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, candle_name
 
 GGUF_NAME = "model.q8_0.gguf"
 """Name of the language model's file."""
@@ -41,15 +37,11 @@ def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, ove
         import gguf  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("the gguf package", "gguf", "--format gguf") from None
-    header, codec = checked_header(model), read_header(model.mimi_weights)
-    companions = model.mimi_weights.stat().st_size + model.tokenizer_path.stat().st_size
-    check_output(out, overwrite=overwrite, num_bytes=companions + sum(_num_bytes(*entry) for entry in header.tensors.items()))
-    with whole_directory(out) as directory:
-        write_config_and_companions(model, directory, moshi_name=GGUF_NAME)
-        write_candle_named(codec, directory / model.mimi_weights.name)
+    header = checked_header(model)
+    num_bytes = sum(_num_bytes(*entry) for entry in header.tensors.items())
+    with model_directory(model, out, num_bytes=num_bytes, moshi_name=GGUF_NAME, overwrite=overwrite) as directory:
         _write_gguf(header, directory / GGUF_NAME, model)
-        exported = dataclasses.replace(model, lm_weights=directory / GGUF_NAME)
-        write_text(directory / "moshi-server.toml", server_toml(exported, directory=out.absolute() if absolute_paths else None))
+        write_server_toml(model, directory, GGUF_NAME, out=out if absolute_paths else None)
     return [candle_name(name) for name in header.tensors]
 
 

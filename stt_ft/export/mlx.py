@@ -4,21 +4,34 @@
         --mimi-weights DIR/mimi.safetensors --tokenizer DIR/tokenizer.model IN.wav OUT.wav
 
 Names as `Lm.load_pytorch_weights` of moshi_mlx 0.3.0 makes them. Nothing of MLX is needed to write it.
+
+To prove it, moshi_mlx itself runs on MLX's CPU backend where there is no Apple chip, in whichever Python has it: moshi_mlx 0.3.0 asks for
+huggingface-hub<0.29 and transformers for 0.30 and more, so the two need environments of their own. STT_FT_MLX_PYTHON names the Python of
+the one with `stt-ft[mlx]`'s packages, where it is not this one.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from stt_ft.core.atomic import write_json
-from stt_ft.core.errors import CheckpointError
-from stt_ft.export.candle import checked_header, write_candle_named
-from stt_ft.export.server_config import feedforward_dim
+from stt_ft.core.errors import CheckFailed, CheckpointError, MissingExtra
+from stt_ft.export.agreement import Heard
+from stt_ft.export.candle import checked_header, feedforward_dim, model_directory
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
-from stt_ft.model.merge import as_buffer, write_config_and_companions
-from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name, read_header
+from stt_ft.model.merge import as_buffer
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name
+
+PYTHON_VARIABLE = "STT_FT_MLX_PYTHON"
+"""Environment variable that names a Python with moshi_mlx."""
 
 DEPFORMER_KEYS = {
     "depformer_dim": 1024, "depformer_num_heads": 16, "depformer_num_layers": 6, "depformer_dim_feedforward": 4224,
@@ -39,18 +52,14 @@ def export_mlx(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[s
     Raises:
         CheckpointError: a model that moshi_mlx cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
-    header, codec = checked_header(model), read_header(model.mimi_weights)
+    header = checked_header(model)
     if feedforward_dim(model) != 4 * int(model.config["dim"]):
         raise CheckpointError(
             f"{model.directory}: moshi_mlx builds models of hidden_scale 4.125 alone, not {model.config.get('hidden_scale')}"
         )
-    files = (model.lm_weights, model.mimi_weights, model.tokenizer_path)
-    check_output(out, overwrite=overwrite, num_bytes=sum(path.stat().st_size for path in files))
-    with whole_directory(out) as directory:
-        write_config_and_companions(model, directory)
+    with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as directory:
         config = DEPFORMER_KEYS | {"delays": [0] * (model.n_q + 1), **model.config, "lora": False, "moshi_name": MOSHI_NAME}
         write_json(directory / "config.json", config | {"mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name})
-        write_candle_named(codec, directory / model.mimi_weights.name)
         return _write_weights(header, directory / MOSHI_NAME)
 
 
@@ -63,3 +72,35 @@ def _write_weights(header: SafetensorsHeader, path: Path) -> list[str]:
         for name in header.tensors:
             writer.write(mlx_name(name), as_buffer(header.tensor(name)))
     return list(specs)
+
+
+def mlx_python() -> str:
+    """Return a Python that imports moshi_mlx.
+
+    Raises:
+        MissingExtra: neither STT_FT_MLX_PYTHON's nor this one does.
+    """
+    python = os.environ.get(PYTHON_VARIABLE) or sys.executable
+    try:
+        found = subprocess.run([python, "-I", "-c", "import moshi_mlx.models"], capture_output=True).returncode == 0
+    except OSError:
+        found = False
+    if not found:
+        raise MissingExtra(f"moshi_mlx (in this Python or in the one that {PYTHON_VARIABLE} names)", "mlx", "--format mlx --verify")
+    return python
+
+
+def run_mlx(python: str, model: Path, codes: Mapping[str, np.ndarray]) -> dict[str, Heard]:
+    """Let moshi_mlx listen to codec codes [n_q, T] by clip, in float32."""
+    with tempfile.TemporaryDirectory() as scratch:
+        played, heard = Path(scratch) / "codes.npz", Path(scratch) / "heard.npz"
+        np.savez(played, **{f"{index:06d}": clip for index, clip in enumerate(codes.values())})  # pyright: ignore[reportArgumentType]
+        command = [python, "-I", str(Path(__file__).with_name("mlx_probe.py")), str(model), str(played), str(heard)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise CheckFailed(f"{model}: moshi_mlx cannot run it: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
+        with np.load(heard) as arrays:
+            return {
+                clip: Heard(text_tokens=arrays[f"{index:06d}:tokens"], pause_probs=arrays[f"{index:06d}:pause"])
+                for index, clip in enumerate(codes)
+            }

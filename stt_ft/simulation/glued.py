@@ -30,6 +30,9 @@ FLOOR_RMS = 3e-4
 SOUNDING_DB = 35.0
 """A take sounds from the first to the last millisecond within so many decibels of its loudest one."""
 
+PEOPLE_HELD_OUT = ("lucas", "theo")
+"""Speakers of the Free Spoken Digit Dataset whom neither the tiny model nor any adapter has heard: they are only measured on."""
+
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+\.wav")
 _LOUDEST = 0.5
 
@@ -42,6 +45,7 @@ class SpokenDigits:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._paths: dict[tuple[str, str], list[Path]] = {}
         for path in sorted(folder.glob("*.wav")) if folder.is_dir() else []:
             if match := _NAME.fullmatch(path.name):
@@ -52,6 +56,17 @@ class SpokenDigits:
         missing = [f"{digit}_{speaker}" for speaker in self.speakers for digit in "0123456789" if (speaker, digit) not in self._paths]
         if missing:
             raise DatasetError(f"{folder}: nobody says {', '.join(missing)}")
+
+    def groups(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the speakers to learn from and those of `PEOPLE_HELD_OUT` to measure on; raises `DatasetError` where either lacks."""
+        measured = tuple(speaker for speaker in self.speakers if speaker in PEOPLE_HELD_OUT)
+        learnt = tuple(speaker for speaker in self.speakers if speaker not in PEOPLE_HELD_OUT)
+        if not measured or not learnt:
+            raise DatasetError(
+                f"{self.folder}: people's voices need {' or '.join(PEOPLE_HELD_OUT)}, to be measured on, and others to learn from; "
+                f"it holds {', '.join(self.speakers)}"
+            )
+        return learnt, measured
 
     def take(self, speaker: str, digit: str, rng: random.Random) -> np.ndarray:
         """Return one of the takes of `digit` by `speaker`, 24 kHz, from where it begins to sound to where it ends."""

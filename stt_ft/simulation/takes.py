@@ -51,12 +51,7 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
         extra: dict[str, Any] = {"speaker": voice, "prompt_id": f"{plan.kind}_{index + 1:03d}", "kind": plan.kind, "script": script}
         if prompt.number_span is not None:
             extra["manner"] = manner.value
-        clip = Clip(path=f"audio/{plan.split}_{plan.kind}_{index + 1:03d}.wav", duration_s=utterance.duration_s, extra=extra)
-        write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
-        words = _true_words(utterance)
-        truth = {TIMES_BY: {TRUTH: words_to_json(words)}}
-        dataset.write_sidecar(clip, Sidecar(alignments=words if with_times else (), script=script, extra=truth))
-        yield clip
+        yield _write_take(dataset, f"{plan.split}_{plan.kind}_{index + 1:03d}", utterance, extra, with_times=with_times)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +78,7 @@ def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: se
         utterance = plan.digits.number(speaker, digits, natural_gaps(rng, digits), rng)
         extra = {"speaker": speaker, "prompt_id": f"people_{index + 1:03d}", "kind": "number", "manner": Manner.NATURAL.value}
         extra |= {"voices": "people", "script": digits}
-        clip = Clip(path=f"audio/{plan.split}_people_{index + 1:03d}.wav", duration_s=utterance.duration_s, extra=extra)
-        write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
-        words = _true_words(utterance)
-        dataset.write_sidecar(clip, Sidecar(alignments=words, script=digits, extra={TIMES_BY: {TRUTH: words_to_json(words)}}))
-        yield clip
+        yield _write_take(dataset, f"{plan.split}_people_{index + 1:03d}", utterance, extra, with_times=True)
 
 
 def write_plan(
@@ -97,6 +88,16 @@ def write_plan(
     if isinstance(plan, GluedPlan):
         return write_glued(dataset, plan, seed=seed, used_digits=used_digits)
     return write_takes(dataset, plan, seed=seed, used_digits=used_digits, with_times=with_times)
+
+
+def _write_take(dataset: Dataset, name: str, utterance: Utterance, extra: dict[str, Any], *, with_times: bool) -> Clip:
+    """Write sound and sidecar of a take, its true words beside what `check` compares them with, and as `alignments` `with_times`."""
+    clip = Clip(path=f"audio/{name}.wav", duration_s=utterance.duration_s, extra=extra)
+    write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
+    words = _true_words(utterance)
+    truth = {TIMES_BY: {TRUTH: words_to_json(words)}}
+    dataset.write_sidecar(clip, Sidecar(alignments=words if with_times else (), script=extra["script"], extra=truth))
+    return clip
 
 
 def _draw_prompt(plan: TakePlan, rng: random.Random, used_digits: set[str]) -> Prompt:

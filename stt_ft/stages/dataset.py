@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Literal
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import emit_json, say, track
-from stt_ft.core.timing import frame_start_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from stt_ft.corpus.inspection import Stream
     from stt_ft.corpus.problems import Problem
 
 
@@ -34,13 +32,15 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
     """
     from stt_ft.corpus.inspection import inspect
     from stt_ft.corpus.problems import ADVICE
+    from stt_ft.model.checkpoint_dir import open_model
 
     if html is not None and not html.lower().endswith((".html", ".htm")):
         raise ConfigError(f"--html {html}: expected the name of a file that ends in .html")
     data = Dataset.open(dataset)
     if base is None:
         say("no --base given: whether the words find room on the text stream is not checked")
-    problems = inspect(data, stream=None if base is None else _stream_of(base), track=lambda clips: track(clips, "checking clips"))
+    model = None if base is None else open_model(base, require_extra_heads=False)
+    problems = inspect(data, model=model, track=lambda clips: track(clips, "checking clips"))
     for problem in problems:
         if json:
             emit_json({"clip": problem.clip_id, "kind": problem.kind, "message": problem.message})
@@ -59,20 +59,6 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
         return
     num_faulty = len({problem.clip_id for problem in faults})
     raise CheckFailed(f"{data.directory}: {len(faults)} problems in {num_faulty} of {num_clips} clips, listed above")
-
-
-def _stream_of(base: str) -> Stream:
-    from stt_ft.corpus.inspection import Stream
-    from stt_ft.model.checkpoint_dir import open_model
-
-    model = open_model(base, require_extra_heads=False)
-    tokenizer = model.tokenizer
-    return Stream(
-        encode=lambda text: tokenizer.encode(text),
-        text_lag_s=model.text_lag_s,
-        prefix_s=frame_start_s(model.num_prefix_frames),
-        suffix_s=frame_start_s(model.num_tail_frames()),
-    )
 
 
 def _write_page(html: str, data: Dataset, problems: list[Problem], *, stream_checked: bool) -> None:

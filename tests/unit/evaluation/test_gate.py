@@ -2,13 +2,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from sample_frames import report_on, told_otherwise
-from stt_ft.stages.evaluate import gate
 
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.evaluation.build import build_report
 from stt_ft.evaluation.gate import GateConfig, check_report, junit_xml, load_gate
 from stt_ft.evaluation.report import read_report, write_report
 from stt_ft.evaluation.scores import Scores
+from stt_ft.stages.evaluate import gate
 
 
 def failing(report, **checks):

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from stt_ft.stages.evaluate import gate
 
 from stt_ft.core.errors import CheckFailed
 from stt_ft.evaluation.build import build_report
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import write_report
 from stt_ft.evaluation.scores import Scores
+from stt_ft.stages.evaluate import gate
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LIMITS = str(GOLDEN / "gate_tiny.yaml")

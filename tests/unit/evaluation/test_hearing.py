@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from random_models import make_random_base
-from stt_ft.stages.evaluate import gate
 
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
@@ -15,7 +14,7 @@ from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import codes_of
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.stages.evaluate import evaluate
+from stt_ft.stages.evaluate import evaluate, gate
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from random_models import write_dataset
-from stt_ft.stages.finetune import encode
 
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
@@ -14,6 +13,7 @@ from stt_ft.core.recipe import Version
 from stt_ft.core.timing import SAMPLES_PER_FRAME
 from stt_ft.model import codes as codes_module
 from stt_ft.model.codes import MimiCodec, TokenStore, audio_key, codec_hash, codes_of, keys_of
+from stt_ft.stages.finetune import encode
 
 HASH = "ab" * 32
 

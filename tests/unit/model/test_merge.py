@@ -9,7 +9,6 @@ import pytest
 import safetensors.torch
 import torch
 from random_models import SCALING, make_adapter
-from stt_ft.stages.finetune import merge
 
 from stt_ft.core.errors import CheckpointError, SttFtError
 from stt_ft.core.provenance import file_sha256
@@ -18,6 +17,7 @@ from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.safetensors_file import pytorch_name
 from stt_ft.model.stt_lm import load_lm
+from stt_ft.stages.finetune import merge
 
 
 @pytest.fixture(scope="module")

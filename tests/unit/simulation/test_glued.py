@@ -107,6 +107,6 @@ def test_glued_takes_say_whose_they_are_and_no_string_twice(folder: Path, tmp_pa
 
 def test_a_demo_without_people_to_measure_on_says_so_before_it_begins(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     workdir = tmp_path_factory.mktemp("work") / "demo"
-    with pytest.raises(DatasetError, match="needs lucas or theo, to be measured on, and others to learn from; it holds ann, bob"):
+    with pytest.raises(DatasetError, match="need lucas or theo, to be measured on, and others to learn from; it holds ann, bob"):
         demo(workdir=str(workdir), people=str(folder))
     assert not workdir.exists()

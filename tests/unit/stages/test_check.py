@@ -13,7 +13,7 @@ from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
-from stt_ft.corpus.inspection import Stream, inspect
+from stt_ft.corpus.inspection import inspect
 from stt_ft.stages.dataset import check
 from stt_ft.stages.words import annotate, convert
 
@@ -30,8 +30,8 @@ def ready(recorded: Path) -> Path:
     return recorded
 
 
-def found_in(directory: Path, stream: Stream | None = None) -> set[tuple[str, str]]:
-    problems = inspect(Dataset.open(directory), stream=stream, track=lambda clips: track(clips, "checking"))
+def found_in(directory: Path, model: ModelDir | None = None) -> set[tuple[str, str]]:
+    problems = inspect(Dataset.open(directory), model=model, track=lambda clips: track(clips, "checking"))
     return {(Path(problem.clip_id).stem, problem.kind) for problem in problems}
 
 
@@ -80,11 +80,12 @@ def test_every_planted_fault_is_found_in_one_run(ready: Path, capsys: pytest.Cap
     }  # fmt: skip
 
 
-def test_words_without_room_on_the_text_stream_are_found(ready: Path) -> None:
-    roomy = Stream(encode=lambda text: [1] * len(text.split()), text_lag_s=0.5, prefix_s=0.0, suffix_s=3.0)
-    tight = Stream(encode=lambda text: [1] * 40, text_lag_s=0.5, prefix_s=0.0, suffix_s=0.0)
-    assert not found_in(ready, roomy)
-    assert ("train_number_001", "no_room") in found_in(ready, tight)
+def test_words_without_room_on_the_text_stream_are_found(ready: Path, tiny_model: ModelDir) -> None:
+    assert not found_in(ready, tiny_model)
+    sidecar = ready / "audio" / "train_number_001.json"
+    last = json.loads(sidecar.read_text())["alignments"][-1]
+    edit(sidecar, alignments=[["x" * 200, *last[1:]]])
+    assert ("train_number_001", "no_room") in found_in(ready, tiny_model)
 
 
 def test_splits_made_by_number_may_share_a_speaker(ready: Path) -> None:

@@ -10,8 +10,6 @@ import pytest
 import safetensors.torch
 import torch
 from random_models import write_dataset
-from stt_ft.stages.finetune import encode
-from stt_ft.stages.finetune import merge
 from training_runs import kill_run_at, rows_of, run_killed_at, run_train
 
 from stt_ft.core.errors import ConfigError, DatasetError, MissingExtra, SttFtError
@@ -25,6 +23,7 @@ from stt_ft.core.recipe import (
     SyntheticRecipe,
     ValidationRecipe,
 )  # fmt: skip
+from stt_ft.stages.finetune import encode, merge
 from stt_ft.training import loop
 from stt_ft.training.labels import StyleChooser
 from stt_ft.training.losses import Objective

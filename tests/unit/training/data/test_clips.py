@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from random_models import write_dataset
-from stt_ft.stages.finetune import encode
 
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
+from stt_ft.stages.finetune import encode
 from stt_ft.training.data.clips import fingerprint, load_clips
 
 

@@ -6,20 +6,27 @@ That class has no place for the pause heads: they lie beside it in `extra_heads.
 Names are checked as a bijection against the class itself. Rotary position: upstream turns neighbouring pairs of a head's numbers,
 `transformers` its two halves, so the rows of queries and keys are reordered. Source: `modeling_kyutai_speech_to_text.py` and
 `modeling_mimi.py` of transformers 4.57.
+
+To prove it, `transformers` itself hears codes: the likeliest token after every frame, and the pause heads on its hidden states.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from moshi.models import loaders
+from safetensors.torch import load_file
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckpointError, MissingExtra
-from stt_ft.export.candle import checked_header
-from stt_ft.export.hf_config import generation_config, processor_of, stt_config
+from stt_ft.export.agreement import Heard
+from stt_ft.export.candle import checked_header, gate_width
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.merge import FORMAT_NAMES, as_buffer, read_float32
 from stt_ft.model.output_dir import check_output, whole_directory
@@ -160,3 +167,121 @@ def _write(path: Path, tensors: dict[str, _Tensor], header: SafetensorsHeader) -
     with SafetensorsWriter(path, {name: tensor.spec for name, tensor in tensors.items()}, {**header.metadata, "format": "pt"}) as writer:
         for name, tensor in tensors.items():
             writer.write(name, as_buffer(tensor.read().to(types[tensor.spec.dtype])))
+
+
+def stt_config(model: ModelDir) -> Any:
+    """Return the `KyutaiSpeechToTextConfig` of `model`."""
+    from transformers import KyutaiSpeechToTextConfig
+
+    config = model.config
+    vocab, codes = int(config["text_card"]) + 1, int(config["card"]) + 1
+    made = KyutaiSpeechToTextConfig(
+        codebook_vocab_size=codes,
+        vocab_size=vocab,
+        hidden_size=int(config["dim"]),
+        num_hidden_layers=int(config["num_layers"]),
+        num_attention_heads=int(config["num_heads"]),
+        # A table of cosines grows with the stream; this is only how far it reaches at first.
+        max_position_embeddings=model.context,
+        rope_theta=float(config.get("max_period", 10_000)),
+        sliding_window=model.context,
+        ffn_dim=2 * gate_width(model),
+        num_codebooks=model.n_q,
+        audio_bos_token_id=codes - 1,
+        audio_pad_token_id=vocab + model.n_q * codes,
+        pad_token_id=model.padding_id,
+        bos_token_id=vocab - 1,
+        codec_config=codec_config(model),
+        architectures=["KyutaiSpeechToTextForConditionalGeneration"],
+    )
+    made.stt_ft_text_lag_s, made.stt_ft_num_extra_heads = model.text_lag_s, model.num_heads
+    return made
+
+
+def codec_config(model: ModelDir) -> dict[str, Any]:
+    """Return the `MimiConfig` of the model's codec, with as many codebooks as the language model takes in."""
+    shape = model.mimi_config or loaders._mimi_config
+    seanet, quantizer, transformer = shape["seanet"], shape["quantizer"], shape["transformer"]
+    return {
+        "model_type": "mimi",
+        "hidden_size": seanet["dimension"],
+        "num_filters": seanet["n_filters"],
+        "num_residual_layers": seanet["n_residual_layers"],
+        "upsampling_ratios": seanet["ratios"],
+        "kernel_size": seanet["kernel_size"],
+        "last_kernel_size": seanet["last_kernel_size"],
+        "residual_kernel_size": seanet["residual_kernel_size"],
+        "dilation_growth_rate": seanet["dilation_base"],
+        "compress": seanet["compress"],
+        "codebook_size": quantizer["bins"],
+        "codebook_dim": quantizer["dimension"],
+        "vector_quantization_hidden_dimension": quantizer["dimension"],
+        "num_quantizers": model.n_q,
+        "upsample_groups": seanet["dimension"],
+        "num_hidden_layers": transformer["num_layers"],
+        "intermediate_size": transformer["dim_feedforward"],
+        "num_attention_heads": transformer["num_heads"],
+        "num_key_value_heads": transformer["num_heads"],
+        "rope_theta": float(transformer["max_period"]),
+        "sliding_window": transformer["context"],
+        "layer_scale_initial_scale": transformer["layer_scale"],
+    }
+
+
+def generation_config(model: ModelDir) -> str:
+    """Return generation_config.json: greedy, one frame of sound at a time, as a stream is heard."""
+    config = {
+        "do_sample": False,
+        "audio_window_size": 1,
+        "cache_implementation": "sliding_window",
+        "codec_use_cache": True,
+        "codec_cache_implementation": "sliding_window",
+        "bos_token_id": int(model.config["text_card"]),
+        "pad_token_id": model.padding_id,
+    }
+    return json.dumps(config, indent=1) + "\n"
+
+
+def processor_of(model: ModelDir) -> Any:
+    """Return the `KyutaiSpeechToTextProcessor` of `model`: its tokenizer, and how much silence its sound is given."""
+    from transformers import KyutaiSpeechToTextFeatureExtractor, KyutaiSpeechToTextProcessor, PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import MoshiConverter
+
+    pieces = model.tokenizer
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=MoshiConverter(str(model.tokenizer_path)).converted(),
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        unk_token=pieces.id_to_piece(pieces.unk_id()),
+        pad_token=pieces.id_to_piece(model.padding_id),
+    )
+    extractor = KyutaiSpeechToTextFeatureExtractor(
+        audio_delay_seconds=model.text_lag_s, audio_silence_prefix_seconds=model.silence_prefix_s
+    )
+    return KyutaiSpeechToTextProcessor(extractor, tokenizer)
+
+
+@torch.inference_mode()
+def run_transformers(directory: Path, codes: Mapping[str, np.ndarray], tokens: Mapping[str, np.ndarray]) -> dict[str, Heard]:
+    """Let `KyutaiSpeechToTextForConditionalGeneration` hear codes [n_q, T] in float32, given the tokens [T] written at each frame."""
+    from transformers import KyutaiSpeechToTextForConditionalGeneration
+
+    # from_pretrained evaluates (no dropout); its annotation promises a pair too, which it returns only when asked.
+    model: Any = KyutaiSpeechToTextForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+    heads = torch.stack([weight.float() for _, weight in sorted(load_file(directory / HEADS_NAME).items())] or [torch.zeros(1, 1)])
+    config: Any = model.config
+    heard = {}
+    for clip, clip_codes in codes.items():
+        inputs = torch.full((1, clip_codes.shape[1], 1 + config.num_codebooks), int(config.audio_bos_token_id))
+        inputs[:, 0, 0] = config.bos_token_id
+        inputs[0, 1:, 0] = torch.from_numpy(tokens[clip][:-1].astype(np.int64))
+        inputs[0, 1:, 1:] = torch.from_numpy(clip_codes[:, :-1].T.astype(np.int64))
+        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
+        # The class keeps one token more than the model writes: the last one, with no weight.
+        text = model.lm_head(hidden)[0, :, :-1].argmax(dim=-1)
+        pauses = torch.einsum("td,hcd->thc", hidden[0], heads).softmax(dim=-1)[..., 0] if heads.shape[0] and heads.dim() == 3 else None
+        heard[clip] = Heard(
+            text_tokens=text.numpy().astype(np.int32),
+            pause_probs=np.zeros((len(text), 0), dtype=np.float32) if pauses is None else pauses.numpy(),
+        )
+    return heard

@@ -1,4 +1,4 @@
-"""Lhotse cuts (`cuts.jsonl`, `cuts.jsonl.gz`), read as the JSON they are; lhotse itself is not needed."""
+"""Readers of corpora that are described in JSON lines: moshi-finetune's manifests, NeMo's, and Lhotse's cuts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,62 @@ from pathlib import Path
 from typing import Any
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Sidecar, Word
-from stt_ft.corpus.source import SourceClip, json_lines, seconds, split_named
+from stt_ft.core.manifest import SPLITS, Sidecar, Word
+from stt_ft.corpus.source import SourceClip, json_lines, seconds, split_named, text_or_none
+from stt_ft.corpus.tables import clip_beside
 
 
-def read_cuts(source: Path) -> Iterator[SourceClip]:
-    """Yield the single-track cuts of a cut set whose recordings are files; others are reported by id."""
+def read_jsonl(source: Path) -> Iterator[SourceClip]:
+    """Yield the clips of a moshi-finetune manifest, or of the manifests in a directory; paths are relative to the manifest."""
+    if source.is_dir():
+        manifests = [source / f"{split}.jsonl" for split in SPLITS if (source / f"{split}.jsonl").exists()]
+        if not manifests:
+            raise DatasetError(f"{source}: no manifest here (expected one of {', '.join(f'{split}.jsonl' for split in SPLITS)})")
+    else:
+        manifests = [source]
+    for manifest in manifests:
+        for number, entry in json_lines(manifest):
+            path = entry.pop("path", None)
+            if not isinstance(path, str) or not path:
+                raise DatasetError(f'{manifest}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}')
+            entry.pop("duration", None)
+            yield clip_beside(manifest.parent / path, path.removeprefix("audio/"), extra=entry, split=split_named(manifest.stem))
+
+
+def read_nemo(source: Path) -> Iterator[SourceClip]:
+    """Yield the clips of a NeMo manifest; `duration` seconds from `offset` are the clip; paths are relative to the manifest or absolute."""
+    if source.is_dir():
+        raise DatasetError(f"{source}: a NeMo manifest is a file of JSON lines")
+    seen: set[str] = set()
+    for number, entry in json_lines(source):
+        where = f"{source}, line {number}"
+        path = entry.get("audio_filepath")
+        if not isinstance(path, str) or not path:
+            raise DatasetError(f"{where}: no audio_filepath")
+        offset_s = seconds(entry.get("offset") or 0, what="offset", where=where)
+        duration = entry.get("duration")
+        speaker = entry.get("speaker")
+        if isinstance(speaker, int) and not isinstance(speaker, bool):
+            speaker = str(speaker)  # NeMo's speech synthesis numbers its speakers
+        speaker = text_or_none(speaker, what="speaker", where=where)
+        is_part = offset_s > 0 or path in seen
+        seen.add(path)
+        yield SourceClip(
+            clip_id=f"{path}_{number:06d}" if is_part else path,
+            audio=source.parent / path,
+            start_s=offset_s,
+            duration_s=None if duration is None and not is_part else seconds(duration, what="duration", where=where),
+            script=text_or_none(entry.get("text"), what="text", where=where),
+            split=split_named(source.name.split(".")[0].split("_")[0]),
+            extra={"speaker": speaker} if speaker else {},
+        )
+
+
+def read_lhotse(source: Path) -> Iterator[SourceClip]:
+    """Yield the single-track cuts of a cut set (`cuts.jsonl`, `cuts.jsonl.gz`) whose recordings are files; others are reported by id.
+
+    They are read as the JSON they are; lhotse itself is not needed.
+    """
     if source.is_dir():
         raise DatasetError(f"{source}: a Lhotse cut set is a file such as cuts.jsonl.gz")
     for number, cut in json_lines(source):

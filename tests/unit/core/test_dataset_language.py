@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.manifest import Dataset
-from stt_ft.corpus.dataset_language import language_of
 from stt_ft.text.spoken_forms import LANGUAGES
 
 
@@ -18,11 +17,11 @@ from stt_ft.text.spoken_forms import LANGUAGES
 def test_asked_for_then_known_then_english(tmp_path: Path, info: dict[str, str], asked: str | None, language: str) -> None:
     data = Dataset(tmp_path)
     data.write_info({"name": "x", **info})
-    assert language_of(data, asked) == language
+    assert data.language(asked) == language
 
 
 @pytest.mark.parametrize(("known", "language"), [("fr-BE", "fr-be"), ("fr-CA", "fr"), ("en-GB", "en")])
 def test_dialects_are_kept_where_they_are_told_apart(tmp_path: Path, known: str, language: str) -> None:
     data = Dataset(tmp_path)
     data.write_info({"language": known})
-    assert language_of(data, None, choices=LANGUAGES) == language
+    assert data.language(choices=LANGUAGES) == language
