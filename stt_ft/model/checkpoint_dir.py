@@ -232,7 +232,7 @@ def _check_config_has_heads(name: str, config: dict[str, Any]) -> None:
     if not config.get("extra_heads_num_heads"):
         raise CheckpointError(
             f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
-            "or a recipe with pause.targets: off"
+            "or a recipe with loss.pause_targets: off"
         )
 
 

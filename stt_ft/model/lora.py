@@ -83,9 +83,7 @@ def add_lora(
     names = linear_names(lm)
     for pattern in targets:
         if not fnmatch.filter(names, pattern):
-            raise CheckpointError(
-                f"lora.targets: {pattern!r} matches no linear layer; there are {', '.join(names[:4])} … ({len(names)} in all)"
-            )
+            raise CheckpointError(f"{pattern!r} matches no linear layer; there are {', '.join(names[:4])} … ({len(names)} in all)")
     chosen = [name for name in names if _matches(name, targets) and not _matches(name, except_for)]
     for name in chosen:
         linear = lm.get_submodule(name)

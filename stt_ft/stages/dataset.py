@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from stt_ft.corpus.problems import Problem
 
 
-def check(dataset: str, *, base: str | None = None, html: str | None = None, json: bool = False) -> None:
+def check(
+    dataset: str, *, base: str | None = None, tail_s: float = BatchRecipe.tail_s, html: str | None = None, json: bool = False
+) -> None:
     """List every problem of a dataset by clip, and count them by kind.
 
     Args:
         dataset: dataset directory.
         base: model at whose text lag and tokenizer the words must find room on the text stream; without one that check is left out.
+        tail_s: seconds of silence after each clip that training sees, as batch.tail_s of the recipe says; for --base.
         html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
         json: write the problems to stdout as JSON, one a line.
     """
@@ -41,7 +44,7 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
     data = Dataset.open(dataset)
     if base is None:
         say("no --base given: whether the words find room on the text stream is not checked")
-    problems = inspect(data, stream=None if base is None else _stream_of(base), track=lambda clips: track(clips, "checking clips"))
+    problems = inspect(data, stream=None if base is None else _stream_of(base, tail_s), track=lambda clips: track(clips, "checking clips"))
     for problem in problems:
         if json:
             emit_json({"clip": problem.clip_id, "kind": problem.kind, "message": problem.message})
@@ -62,7 +65,7 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
     raise CheckFailed(f"{data.directory}: {len(faults)} problems in {num_faulty} of {num_clips} clips, listed above")
 
 
-def _stream_of(base: str) -> Stream:
+def _stream_of(base: str, tail_s: float) -> Stream:
     from stt_ft.corpus.inspection import Stream
     from stt_ft.model.checkpoint_dir import open_model
 
@@ -72,7 +75,7 @@ def _stream_of(base: str) -> Stream:
         encode=lambda text: tokenizer.encode(text),
         text_lag_s=model.text_lag_s,
         prefix_s=frame_start_s(model.num_prefix_frames),
-        suffix_s=model.text_lag_s + BatchRecipe().tail_s,
+        suffix_s=model.text_lag_s + tail_s,
     )
 
 

@@ -24,7 +24,7 @@ def evaluate(
     ignore_frames: int | None = None,
     set_on: str | None = "dev",
     silero: bool = True,
-    twins: list[str] | None = None,
+    channels: list[str] | None = None,
     all_classes: bool = False,
     run_dir: str | None = None,
     batch_size: int = 32,
@@ -45,7 +45,7 @@ def evaluate(
         ignore_frames: first frames of a clip that do not count, in the place of the rule's (12).
         set_on: split on which each model's best threshold and hold are chosen, for one more line each; none leaves them out.
         silero: compare with silence alone, as Silero VAD hears it (pip install 'stt-ft[vad]').
-        twins: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
+        channels: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
         all_classes: keep all classes of the heads in frames.jsonl, and tell whether they count words.
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips listened to side by side.
@@ -58,7 +58,7 @@ def evaluate(
 
     flags = {"head": head, "threshold": threshold, "hold_frames": hold_frames, "ignore_frames": ignore_frames}
     directory, agent = Path(out), rule_of(rule, **flags)
-    how = {"baseline": baseline, "twins": twins or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
+    how = {"baseline": baseline, "twins": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     hearing = Hearing.open(model_dir, dataset, **how)
     about = hearing.about(split, {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how})
     about |= {} if run_dir is None else {"training": training_course(Path(run_dir))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_words_without_room_on_the_text_stream_are_found(ready: Path) -> None:
     tight = Stream(encode=lambda text: [1] * 40, text_lag_s=0.5, prefix_s=0.0, suffix_s=0.0)
     assert not found_in(ready, roomy)
     assert ("train_number_001", "no_room") in found_in(ready, tight)
+
+
+def test_the_tail_that_training_sees_decides_whether_words_find_room(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = Dataset.open(ready).clips("train")[0]
+    last = ["antidisestablishmentarianism", [clip.duration_s - 0.2, clip.duration_s - 0.1], "SPEAKER_MAIN"]
+    edit((ready / clip.path).with_suffix(".json"), alignments=[last])
+    kinds = []
+    for tail_s in (2.5, 0.0):
+        with contextlib.suppress(CheckFailed):
+            check(str(ready), base="tiny", tail_s=tail_s, json=True)
+        told = map(json.loads, capsys.readouterr().out.splitlines())
+        kinds.append({problem["kind"] for problem in told if problem["clip"] == clip.path})
+    assert kinds[1] - kinds[0] == {"no_room"}
 
 
 def test_splits_made_by_number_may_share_a_speaker(ready: Path) -> None:
