@@ -199,7 +199,7 @@ def test_a_clip_that_cannot_be_heard_is_named(tmp_path, models, name, samples, w
 def test_a_clip_shorter_than_a_frame_is_heard(tmp_path, models):
     data = Dataset(tmp_path / "data")
     write_clip(data, "short", np.full(700, 0.1, np.float32))
-    evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), twins=["phone"], device="cpu")
+    evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), channels=["phone"], device="cpu")
     (line,) = (one for one in read_frames(tmp_path / "out" / "frames.jsonl") if (one.model, one.channel) == ("model", None))
     assert len(line.pause) == 1 + math.ceil(3.0 / 0.08)
     assert len(read_audio(data.directory / line.clip)) == 700
@@ -213,7 +213,7 @@ def test_a_model_without_heads_is_refused(tmp_path, data):
 
 def test_a_channel_or_run_that_is_not_there_is_refused_before_anything_is_heard(tmp_path, models, data):
     with pytest.raises(ConfigError, match="--twins: 'radio' is no channel"):
-        evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), twins=["radio"], device="cpu")
+        evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), channels=["radio"], device="cpu")
     with pytest.raises(CheckpointError, match=r"metrics\.train\.jsonl: no such file; --run_dir"):
         evaluate(models[0], str(data.directory), out=str(tmp_path / "out"), run_dir=str(tmp_path), device="cpu")
     assert not (tmp_path / "out").exists()
