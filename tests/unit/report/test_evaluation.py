@@ -46,7 +46,7 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(tmp_path_factory, models, data, run_dir):
     directory = tmp_path_factory.mktemp("out")
-    flags = {"twins": ["phone", "10dB"], "all_classes": True, "run_dir": str(run_dir), "batch_size": 8, "device": "cpu"}
+    flags = {"channels": ["phone", "10dB"], "all_classes": True, "run_dir": str(run_dir), "batch_size": 8, "device": "cpu"}
     evaluate(models[1], str(data.directory), out=str(directory), baseline=models[0], **flags)
     return directory
 
