@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from stt_ft.align.whisper_writing import NUM_BEAMS, Writer
 from stt_ft.audio.files import resample
-from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
+from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 
@@ -156,15 +156,12 @@ class WhisperModel:
     Raises:
         CheckpointError: the file is no checkpoint, or the download failed.
         ConfigError: no such model name.
-        MissingExtra: openai-whisper is not installed.
     """
 
     def __init__(self, name: str, *, language: str, device: torch.device) -> None:
-        try:
-            import whisper
-            import whisper.tokenizer
-        except ImportError:
-            raise MissingExtra("openai-whisper", "whisper", "aligner whisper") from None
+        import whisper
+        import whisper.tokenizer
+
         self._whisper: Any = whisper
         self.device = device
         self.language = language

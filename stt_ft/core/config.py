@@ -114,12 +114,6 @@ def load_config(cls: type[Configuration], path: str | Path, overrides: Mapping[s
     return config
 
 
-def config_files(path: str | Path) -> list[Path]:
-    """Return the files that make up the configuration at `path`: itself, and the one it inherits from where it names one."""
-    shared = _read_files(path)[2]
-    return [Path(path)] if shared is None else [Path(path), shared]
-
-
 def _read_files(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], Path | None]:
     """Return what the file at `path` says itself, what the file says that it inherits from, and where that lies."""
     own = read_yaml(path)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,13 @@ class Dataset:
         """Replace the manifest of `split`."""
         lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
         write_text(self.manifest_path(split), "".join(f"{line}\n" for line in lines))
+
+    def files(self) -> Iterator[Path]:
+        """Yield every file that says what the dataset holds: dataset.yaml, the manifests, and sound and sidecar of each clip."""
+        yield self.directory / "dataset.yaml"
+        yield from (self.manifest_path(split) for split in self.splits())
+        for clip in self.clips():
+            yield from (self.audio_path(clip), self.sidecar_path(clip))
 
     def audio_path(self, clip: Clip) -> Path:
         return self.directory / clip.path

@@ -1,7 +1,10 @@
 """A chain of stages that skips what is up to date, as make does.
 
-A step is up to date when the last run of it had the same options, the same input files (by size and time of change) and came after the same
-run of the step before, and its outputs are still there. What was done is recorded in one small JSON file a step.
+A step is up to date when the last run of it had the same options, left the same input files (by size and time of change) and came after the
+same run of the step before, and its outputs are still there. What was done is recorded in one small JSON file a step.
+
+Stages rewrite their own inputs (`annotate` and `convert` their sidecars). Inputs are therefore recorded as they are *after* the last step
+of the chain that ran, for that step and all before it: what the chain itself wrote counts as seen, what somebody changed since does not.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,39 +30,51 @@ class Step:
         name: unique in the chain.
         action: does the work.
         options: everything that changes the result and is no file; must be JSON.
-        inputs: files (or directories, with all in them) that come from outside the chain.
+        inputs: lists the files that the result depends on beside what the steps before it made, when it is asked.
         outputs: paths that must exist afterwards.
     """
 
     name: str
     action: Callable[[], None]
     options: dict[str, Any] = field(default_factory=dict)
-    inputs: Sequence[Path] = ()
+    inputs: Callable[[], Iterable[Path]] = tuple
     outputs: Sequence[Path] = ()
 
 
 def run_steps(steps: Iterable[Step], records: Path) -> None:
     """Run `steps` in order, one line each to stderr, skipping those that are up to date; keep the records in directory `records`."""
+    finished: dict[Path, tuple[Step, dict[str, Any]]] = {}
     previous = ""
     for step in steps:
-        record_path = records / f"{step.name}.json"
-        state = {"options": step.options, "inputs": _signatures(step.inputs), "after": previous}
-        done = _read(record_path)
-        if done.get("state") == json.loads(json.dumps(state)) and all(path.exists() for path in step.outputs):
+        path = records / f"{step.name}.json"
+        record = _read(path)
+        state = {"options": json.loads(json.dumps(step.options)), "after": previous, "inputs": _signature(step)}
+        if all(record.get(key) == value for key, value in state.items()) and all(output.exists() for output in step.outputs):
             say(f"{step.name}: up to date")
+            finished[path] = step, record
         else:
             say(f"{step.name} …")
             begin_s = time.monotonic()
             step.action()
-            done = {"state": state, "seconds": round(time.monotonic() - begin_s, 1)}
-            write_json(record_path, done)
-            say(f"{step.name}: done in {done['seconds']:.1f} s")
-        previous = hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()
+            record = {**state, "run": uuid.uuid4().hex, "seconds": round(time.monotonic() - begin_s, 1)}
+            finished[path] = step, record
+            for place, (done, known) in finished.items():
+                known["inputs"] = _signature(done)
+                write_json(place, known)
+            say(f"{step.name}: done in {record['seconds']:.1f} s")
+        previous = record["run"]
 
 
-def _signatures(paths: Iterable[Path]) -> list[list[Any]]:
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+def _signature(step: Step) -> str:
+    """Return a digest of the names, sizes and times of change of a step's inputs; a file that is not there counts as such."""
+    digest = hashlib.sha256()
+    for path in step.inputs():
+        try:
+            stat = path.stat()
+            digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        except FileNotFoundError:
+            digest.update(f"{path}\0\n".encode())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

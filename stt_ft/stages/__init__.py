@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def stage(name: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name].module}"), name)
 
 
-def stage_step(name: str, *words: Any, outputs: Sequence[Path] = (), **flags: Any) -> Step:
+def stage_step(name: str, *words: Any, inputs: Callable[[], Iterable[Path]] = tuple, outputs: Sequence[Path] = (), **flags: Any) -> Step:
     """Return command `name` with these words and flags as a step of a chain (`core.steps.run_steps`)."""
     options = {"words": [str(word) for word in words], **flags}
-    return Step(name=name, action=lambda: stage(name)(*words, **flags), options=options, outputs=outputs)
+    return Step(name=name, action=lambda: stage(name)(*words, **flags), options=options, inputs=inputs, outputs=outputs)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import write_text
-from stt_ft.core.config import dump_config, load_config
+from stt_ft.core.config import dump_config, load_config, to_dict
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
-from stt_ft.stages import stage_step
+from stt_ft.stages import stage, stage_step
 
 if TYPE_CHECKING:
     from stt_ft.simulation.glued import SpokenDigits
@@ -30,7 +30,7 @@ def run(config: str, **overrides: Any) -> None:
     """Run every stage of a recipe in order, skipping what is up to date.
 
     The dataset must exist (`stt-ft record` or `stt-ft ingest` make one) and be split (`stt-ft split`). A stage runs again when its options,
-    its files or the stage before it changed.
+    the dataset's files (by size and time of change) or the stage before it changed.
 
     Args:
         config: recipe file, such as configs/stt_1b_digits.yaml.
@@ -60,13 +60,20 @@ def _steps(recipe: Recipe, config: str, overrides: dict[str, Any], *, model: Pat
         report: directory for the evaluation.
     """
     name, run_dir = recipe.dataset, Path(recipe.run_dir)
+    beside = [directory for directory in (recipe.replay.dataset, recipe.synthetic.dataset) if directory is not None]
     versions = {"speeds": list(recipe.augment.speeds), "channels": list(recipe.augment.channels)}
     return [
-        stage_step("annotate", name, aligner=recipe.annotate.aligner, model=recipe.annotate.model),
+        stage_step("annotate", name, inputs=Dataset(Path(name)).files, aligner=recipe.annotate.aligner, model=recipe.annotate.model),
         stage_step("convert", name, style=recipe.convert.style),
-        stage_step("check", name, base=recipe.base),
+        stage_step("check", name, base=recipe.base, tail_s=recipe.batch.tail_s),
         stage_step("encode", name, base=recipe.base, **versions),
-        stage_step("train", config, **overrides, outputs=[run_dir / "checkpoints"]),
+        Step(
+            name="train",
+            action=lambda: stage("train")(config, **overrides),
+            options=to_dict(recipe),
+            inputs=lambda: (path for directory in beside for path in Dataset.open(directory).files()),
+            outputs=[run_dir / "checkpoints"],
+        ),
         stage_step("merge", recipe.run_dir, out=str(model), overwrite=True, outputs=[model]),
         stage_step("export", str(model), out=str(export), overwrite=True, outputs=[export]),
         stage_step(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import emit_json, say, track
+from stt_ft.core.recipe import BatchRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from stt_ft.corpus.problems import Problem
 
 
-def check(dataset: str, *, base: str | None = None, html: str | None = None, json: bool = False) -> None:
+def check(
+    dataset: str, *, base: str | None = None, tail_s: float = BatchRecipe.tail_s, html: str | None = None, json: bool = False
+) -> None:
     """List every problem of a dataset by clip, and count them by kind.
 
     Args:
         dataset: dataset directory.
         base: model at whose text lag and tokenizer the words must find room on the text stream; without one that check is left out.
+        tail_s: seconds of silence after each clip that training sees, as batch.tail_s of the recipe says; for --base.
         html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
         json: write the problems to stdout as JSON, one a line.
     """
@@ -40,7 +44,7 @@ def check(dataset: str, *, base: str | None = None, html: str | None = None, jso
     if base is None:
         say("no --base given: whether the words find room on the text stream is not checked")
     model = None if base is None else open_model(base, require_extra_heads=False)
-    problems = inspect(data, model=model, track=lambda clips: track(clips, "checking clips"))
+    problems = inspect(data, model=model, tail_s=tail_s, track=lambda clips: track(clips, "checking clips"))
     for problem in problems:
         if json:
             emit_json({"clip": problem.clip_id, "kind": problem.kind, "message": problem.message})

@@ -21,8 +21,17 @@ from stt_ft.core.errors import CheckFailed
 from stt_ft.core.progress import emit_json
 from stt_ft.core.recipe import DEFAULT_BASE
 
-_EXTRAS = ("synth", "vad", "piper")
-"""Extras that commands use; `dev` is for working on stt-ft."""
+_USES = {
+    "synth": "demo, synthesize, annotate --aligner sphinx",
+    "piper": "synthesize --engine piper",
+    "vad": "evaluate, to compare with silence alone",
+    "tensorboard": "a recipe with log: [tensorboard]",
+    "wandb": "a recipe with log: [wandb]",
+    "gguf": "export --format gguf",
+    "transformers": "export --format transformers --verify",
+    "mlx": "export --format mlx --verify, from an environment of its own that STT_FT_MLX_PYTHON names",
+}
+"""What the extras are for. Which there are is read from the package's metadata; `dev` is for working on stt-ft."""
 
 _FREE_DISK_GIB = 12
 """What a fine-tuning of the 1b model takes: base 2, Whisper large-v3 3, checkpoints 3 x 1, merged model 2, and room."""
@@ -51,7 +60,7 @@ def doctor(*, json: bool = False, network: bool = False) -> None:
         json: write the findings to stdout as JSON.
         network: also ask the model hub whether it can be reached. Nothing goes over the network otherwise.
     """
-    looks = (_python(), _packages(), _compute(), _microphone(), _speech(), _programs(), _models(network=network), _disk())
+    looks = (_python(), _packages(), _compute(), _microphone(), _programs(), _models(network=network), _disk())
     findings = [finding for look in looks for finding in look]
     if json:
         emit_json([dataclasses.asdict(finding) for finding in findings])
@@ -84,19 +93,22 @@ def _packages() -> Iterator[Finding]:
     """Hold every requirement in stt-ft's own metadata against what is installed."""
     try:
         requirements = [Requirement(line) for line in importlib.metadata.requires("stt-ft") or ()]
+        extras = [name for name in importlib.metadata.metadata("stt-ft").get_all("Provides-Extra") or () if name != "dev"]
     except importlib.metadata.PackageNotFoundError:
         yield Finding(topic="stt-ft", level="limited", text="runs from its source, not installed", way_out="pip install -e .")
         return
     for requirement in requirements:
-        extra = next((name for name in _EXTRAS if requirement.marker and requirement.marker.evaluate({"extra": name})), None)
-        if extra or not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}):
+            yield _package(requirement, None)
+        elif extra := next((name for name in extras if marker.evaluate({"extra": name})), None):
             yield _package(requirement, extra)
 
 
 def _package(requirement: Requirement, extra: str | None) -> Finding:
     wanted = str(requirement.specifier)
     level = "limited" if extra else "broken"
-    way_out = f"pip install 'stt-ft[{extra}]'" if extra else f"pip install '{requirement.name}{wanted}'"
+    way_out = f"for {_USES.get(extra, extra)}: pip install 'stt-ft[{extra}]'" if extra else f"pip install '{requirement.name}{wanted}'"
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
@@ -138,25 +150,10 @@ def _microphone() -> Iterator[Finding]:
         yield Finding(topic="microphone", level="limited", text="no input device", way_out="record needs one; recordings can be ingested")
 
 
-def _speech() -> Iterator[Finding]:
-    """Look for the synthesiser and the aligner that the demo uses."""
-    for topic, module, needed_by in (
-        ("espeak-ng", "espeakng_loader", "demo and the tests synthesise with it"),
-        ("sphinx aligner", "pocketsphinx", "annotate --aligner sphinx and demo need it"),
-    ):
-        found = importlib.util.find_spec(module) is not None
-        yield Finding(
-            topic=topic,
-            level="ok" if found else "limited",
-            text="installed" if found else "not installed",
-            way_out=None if found else f"{needed_by}: pip install 'stt-ft[synth]'",
-        )
-
-
 def _programs() -> Iterator[Finding]:
     for program, needed_by in (
         ("ffmpeg", "ingest needs it for formats that libsndfile does not read (m4a, aac, webm)"),
-        ("cargo", "only the tests that load exports into Rust's Candle need it: https://rustup.rs"),
+        ("cargo", "export --verify builds the engine of candle and gguf with it: https://rustup.rs"),
     ):
         path = shutil.which(program)
         yield Finding(topic=program, level="ok" if path else "limited", text=path or "not on PATH", way_out=None if path else needed_by)

@@ -13,6 +13,8 @@ running once.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +27,7 @@ from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
     from stt_ft.align.aligner import Aligner, AlignmentResult, Work
+    from stt_ft.align.sidecars import SpokenSidecar
 
 
 def annotate(
@@ -146,7 +149,8 @@ def convert(
     dry_run: bool = False,
     realign: bool = True,
 ) -> None:
-    """Turn written numbers into the words that were said, each with its own time.
+    """Turn written numbers into the words that were said, each with its own time. Clips whose words somebody corrected since they were
+    converted are left alone until `annotate` finds their words anew.
 
     Args:
         dataset: dataset directory, annotated.
@@ -166,10 +170,13 @@ def convert(
     aligner = _span_aligner() if realign and speech == "en" else None
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
-    num_changed = 0
+    num_changed = num_corrected = 0
     for clip in clips:
         try:
             sidecar = data.read_sidecar(clip)
+            if _is_corrected(sidecar):
+                num_corrected += 1
+                continue
             if not (sidecar.written or sidecar.alignments):
                 raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
             result = spoken_sidecar(
@@ -184,7 +191,7 @@ def convert(
             faults[clip.path] = str(error)
             continue
         sources += result.sources
-        converted = result.sidecar.with_provenance("convert", _provenance(speech, style, result.sources))
+        converted = result.sidecar.with_provenance("convert", _provenance(speech, style, result))
         if converted == sidecar:
             continue
         num_changed += 1
@@ -194,6 +201,8 @@ def convert(
             data.write_sidecar(clip, converted)
     for path, fault in faults.items():
         say(f"{path}: {fault}")
+    if num_corrected:
+        say(f"{data.directory}: the words of {num_corrected} clips were corrected since they were converted; they are left alone")
     numbers = ", ".join(f"{count} timed by {source}" for source, count in sorted(sources.items()))
     say(f"{data.directory}: {num_changed} of {len(clips)} clips {'would change' if dry_run else 'converted'}; numbers: {numbers or 'none'}")
     if faults:
@@ -212,8 +221,22 @@ def _span_aligner() -> Aligner | None:
         return None
 
 
-def _provenance(language: str, style: str, sources: Counter[str]) -> dict[str, object]:
-    return {"stt_ft": stt_ft.__version__, "language": language, "style": style, "timed_by": dict(sorted(sources.items()))}
+def _provenance(language: str, style: str, result: SpokenSidecar) -> dict[str, object]:
+    made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
+    return {"stt_ft": stt_ft.__version__, "language": language, "style": style, **made}
+
+
+def _words_sha256(sidecar: Sidecar) -> str:
+    """Return the beginning of a hash of the words that training reads, with their times."""
+    words = json.dumps([word.to_json() for word in sidecar.alignments], ensure_ascii=False)
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _is_corrected(sidecar: Sidecar) -> bool:
+    """Return whether somebody changed the words that an earlier `convert` made; it keeps a hash of them."""
+    made = sidecar.provenance.get("convert")
+    known = made.get("words_sha256") if isinstance(made, dict) else None
+    return sidecar.written is not None and known is not None and known != _words_sha256(sidecar)
 
 
 def _show(path: str, converted: Sidecar) -> None:

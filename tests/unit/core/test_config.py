@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from stt_ft.core.config import Config, Limits, config_files, describe, dump_config, load_config, to_dict
+from stt_ft.core.config import Config, Limits, describe, dump_config, load_config, to_dict
 from stt_ft.core.errors import ConfigError
 
 on_disk = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -324,8 +324,6 @@ def test_a_file_takes_over_what_it_inherits_and_its_own_keys_win(tmp_path: Path,
     path = _inheriting(tmp_path, "steps: 4\noptim:\n  lr: 0.25\n")
     inherited = load_config(Settings, path, {"splits": "[c]"})
     assert inherited == Settings(dataset="x", steps=4, splits=["c"], optim=Optim(lr=0.25, betas=(0.1, 0.2)))
-    assert config_files(path) == [path, shared]
-    assert config_files(shared) == [shared]
 
 
 def test_what_was_inherited_is_dumped_in_full(tmp_path: Path, shared: Path):
@@ -362,10 +360,9 @@ def test_a_mistake_is_told_with_the_file_it_stands_in(tmp_path: Path, shared: Pa
 def test_what_cannot_be_inherited_is_one_line(tmp_path: Path, shared: Path, content: str | None, complaint: str):
     shared.unlink() if content is None else shared.write_text(content, encoding="utf-8")
     path = _inheriting(tmp_path, "")
-    for read in (lambda: load_config(Settings, path), lambda: config_files(path)):
-        with pytest.raises(ConfigError) as error:
-            read()
-        assert str(error.value) == f"{path}: {complaint.format(shared=shared)}"
+    with pytest.raises(ConfigError) as error:
+        load_config(Settings, path)
+    assert str(error.value) == f"{path}: {complaint.format(shared=shared)}"
 
 
 def test_a_file_that_inherits_from_itself_or_from_no_name_is_refused(tmp_path: Path):

@@ -15,7 +15,7 @@ def chain(root: Path, done: list[str], *, option: int = 1) -> list[Step]:
         done.append(name)
         (root / name).write_text(name)
 
-    first = Step(name="first", action=lambda: work("a"), options={"option": option}, inputs=[root / "input"], outputs=[root / "a"])
+    first = Step(name="first", action=lambda: work("a"), options={"option": option}, inputs=lambda: [root / "input"], outputs=[root / "a"])
     return [first, Step(name="second", action=lambda: work("b"), outputs=[root / "b"])]
 
 

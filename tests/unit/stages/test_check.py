@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
 from stt_ft.corpus.inspection import inspect
+from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.stages.dataset import check
 from stt_ft.stages.words import annotate, convert
 
@@ -86,6 +88,19 @@ def test_words_without_room_on_the_text_stream_are_found(ready: Path, tiny_model
     last = json.loads(sidecar.read_text())["alignments"][-1]
     edit(sidecar, alignments=[["x" * 200, *last[1:]]])
     assert ("train_number_001", "no_room") in found_in(ready, tiny_model)
+
+
+def test_the_tail_that_training_sees_decides_whether_words_find_room(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = Dataset.open(ready).clips("train")[0]
+    last = ["antidisestablishmentarianism", [clip.duration_s - 0.2, clip.duration_s - 0.1], "SPEAKER_MAIN"]
+    edit((ready / clip.path).with_suffix(".json"), alignments=[last])
+    kinds = []
+    for tail_s in (2.5, 0.0):
+        with contextlib.suppress(CheckFailed):
+            check(str(ready), base="tiny", tail_s=tail_s, json=True)
+        told = map(json.loads, capsys.readouterr().out.splitlines())
+        kinds.append({problem["kind"] for problem in told if problem["clip"] == clip.path})
+    assert kinds[1] - kinds[0] == {"no_room"}
 
 
 def test_splits_made_by_number_may_share_a_speaker(ready: Path) -> None:

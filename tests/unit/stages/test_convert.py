@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import statistics
@@ -47,6 +48,23 @@ def test_twice_is_once_and_the_written_form_survives(annotated: Path, tree_hash:
     convert(str(annotated), style="auto")
     convert(str(annotated))
     assert tree_hash(annotated) == once
+
+
+def test_words_corrected_by_hand_are_left_alone_until_annotated_anew(annotated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    convert(str(annotated))
+    data = Dataset.open(annotated)
+    clip = data.clips()[0]
+    made = data.read_sidecar(clip)
+    corrected = dataclasses.replace(made, alignments=(dataclasses.replace(made.alignments[0], text="sorry"), *made.alignments[1:]))
+    data.write_sidecar(clip, corrected)
+    convert(str(annotated))
+    convert(str(annotated), style="auto")
+    assert data.read_sidecar(clip) == corrected
+    assert "the words of 1 clips were corrected since they were converted" in capsys.readouterr().err
+    data.write_sidecar(clip, dataclasses.replace(corrected, provenance={}))
+    annotate(str(annotated), aligner="sphinx")
+    convert(str(annotated))
+    assert data.read_sidecar(clip).alignments == made.alignments
 
 
 def test_dry_run_shows_the_changes_and_writes_nothing(
