@@ -93,5 +93,6 @@ class Recipe:
             (not self.dataset, "dataset must name a directory, got nothing"),
             (not self.run_dir, "run_dir must name a directory, got nothing"),
             (not self.base, "base must name a model, got nothing"),
+            (self.seed < 0, f"seed must not be negative, got {self.seed}"),
             (self.threads is not None and self.threads <= 0, f"threads must be positive or none, got {self.threads}"),
         )

@@ -38,6 +38,7 @@ def test_every_key_is_documented():
     ("key", "value"),
     [
         ("threads", "0"),
+        ("seed", "-1"),
         ("dataset", ""),
         ("precision", "float64"),
         ("lora.rank", "0"),
