@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 from moshi.models.lm import LMModel
 
-from stt_ft.core.atomic import atomic_directory, write_json
+from stt_ft.core.atomic import atomic_directory, recover, write_json
 from stt_ft.core.config import to_dict
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.progress import say
@@ -121,6 +121,7 @@ def calibrate(
         "dev_clips": [clip.clip_id for clip in dev],
     }
     out = run.directory / "calibrated"
+    recover(out)
     if (out / "calibration.json").is_file():
         there = json.loads((out / "calibration.json").read_bytes())
         if all(there.get(key) == value for key, value in made_of.items()):
@@ -138,8 +139,7 @@ def calibrate(
         "before": turn_shares(heard.turns(heard.weights), rule),
         "after": turn_shares(heard.turns(stored), rule),
     }
-    shutil.rmtree(out, ignore_errors=True)
-    with atomic_directory(out) as directory:
+    with atomic_directory(out, replace=True) as directory:
         (directory / "consolidated").mkdir()
         safetensors.torch.save_file(tensors, directory / "consolidated" / source.name, metadata=dict(read_header(source).metadata))
         shutil.copyfile(consolidated / "config.json", directory / "consolidated" / "config.json")

@@ -138,7 +138,7 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def recipe_differences(then: Recipe, now: Recipe) -> list[str]:
     """Return "key: was X, is Y" for every key that changes what is learned."""
-    before, after = _flat(to_dict(then)), _flat(to_dict(now))
+    before, after = flat(to_dict(then)), flat(to_dict(now))
     return [
         f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
         for key in {**before, **after}
@@ -146,11 +146,12 @@ def recipe_differences(then: Recipe, now: Recipe) -> list[str]:
     ]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested `values` as dotted key -> value."""
+    items: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,13 +292,20 @@ def find_consolidated(path: Path) -> Path:
     """Return the directory of `lora.safetensors` (or `consolidated.safetensors`) that a run, a checkpoint or that directory itself means.
 
     Of a run it is its calibrated checkpoint where its recipe asks for one, else that of `find_checkpoint`.
+
+    Raises:
+        CheckpointError: nothing of the kind is there, or the calibrated checkpoint that the recipe asks for is missing.
     """
     run = RunDir(path)
     args = path / "args.yaml"
     if run.checkpoint_steps():
         asked = args.is_file() and load_config(Recipe, args).calibration.method != "off"
-        calibrated = path / "calibrated"
-        path = calibrated if asked and calibrated.is_dir() else run.checkpoint(find_checkpoint(run))
+        if asked and not (path / "calibrated").is_dir():
+            raise CheckpointError(
+                f"{path}: its recipe asks for calibrated pause heads, and they are not there yet; run `stt-ft train` on it again, "
+                "or give that --calibration.method off"
+            )
+        path = path / "calibrated" if asked else run.checkpoint(find_checkpoint(run))
     for candidate in (path / "consolidated", path):
         if any((candidate / name).is_file() for name in ("lora.safetensors", "consolidated.safetensors")):
             return candidate

@@ -28,7 +28,7 @@ from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import OptimRecipe, Recipe
-from stt_ft.model.checkpoint_dir import ModelDir, open_model
+from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir, open_model
 from stt_ft.model.device import pick_device, pick_dtype, training_kernels
 from stt_ft.model.lora import checkpoint_layers, make_trainable
 from stt_ft.model.stt_lm import load_lm
@@ -108,6 +108,8 @@ def prepare(recipe: Recipe) -> TrainingInputs:
     model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
     if recipe.loss.pause_targets != "off" and model.num_heads != 4:
         raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
+    if recipe.batch.tail_s > TAIL_S:
+        raise ConfigError(f"batch.tail_s must be at most {TAIL_S}, got {recipe.batch.tail_s}: `encode` keeps no more silence after a clip")
     if recipe.replay.holds and not recipe.lora.enable:
         raise ConfigError("replay.text_weight needs lora.enable: without adapters to switch off, the base is gone")
     data = Dataset.open(recipe.dataset)
@@ -177,7 +179,7 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
             if dev_clips and every_steps > 0:
                 figures = world.from_main(validate(learner.lm, dev_clips, model, recipe, learner.autocast()) if learner.listens else None)
                 value = figures[recipe.validation.best_metric]
-                is_best = progress.best_value is None or value < progress.best_value
+                is_best = math.isfinite(value) and (progress.best_value is None or value < progress.best_value)
                 if is_best:
                     progress = dataclasses.replace(progress, best_step=step, best_value=value)
                 if world.is_main:
@@ -340,10 +342,18 @@ def load_learner(recipe: Recipe, model: ModelDir, device: torch.device, world: W
 
 
 def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> torch.optim.AdamW:
-    """Return AdamW over the trainable weights. Only adapters decay: their zero is the base, where a whole weight's zero is nothing."""
-    adapters = [parameter for name, parameter in trainable.items() if ".lora_" in name]
-    others = [parameter for name, parameter in trainable.items() if ".lora_" not in name]
-    groups = [{"params": adapters, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """Return AdamW over the trainable weights.
+
+    Beside adapters, only adapters decay: their zero is the base, where a whole weight's zero is nothing. Where there are none and every
+    weight learns, matrices decay, as usual; gains of norms do not.
+    """
+    decays = {name: ".lora_" in name for name in trainable}
+    if not any(decays.values()):
+        decays = {name: parameter.dim() == 2 for name, parameter in trainable.items()}
+    groups = [
+        {"params": [trainable[name] for name in trainable if decays[name] == is_decayed], "weight_decay": weight_decay}
+        for is_decayed, weight_decay in ((True, recipe.weight_decay), (False, 0.0))
+    ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=BETAS, fused=True)
 
 

@@ -6,6 +6,7 @@ All of it is beside metrics.train.jsonl and metrics.eval.jsonl, which are always
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -101,7 +102,11 @@ class Trackers:
     def log(self, rows: Sequence[dict[str, Any]], *, prefix: str = "train/") -> None:
         """Hand on rows that have a `step`; figures that are not numbers are left out."""
         for row in rows:
-            figures = {f"{prefix}{name}": float(value) for name, value in row.items() if name != "step" and value is not None}
+            figures = {
+                f"{prefix}{name}": float(value)
+                for name, value in row.items()
+                if name != "step" and value is not None and math.isfinite(value)
+            }
             for writer in self.writers:
                 writer.write(row["step"], figures)
 

@@ -39,22 +39,23 @@ def augment(
     rng: np.random.Generator,
     write: Callable[[TrainingClip], TrainingClip] = lambda clip: clip,
 ) -> TrainingClip:
-    """Return one new take of `clip`, joined with another clip where both together are at most `max_frames` long.
+    """Return one new take of `clip`, never longer than `max_frames`, or than the clip where that is longer already.
 
     Args:
         clip: what was recorded.
         others: clips of which one may follow in the same stream.
         recipe: how likely each change is.
-        max_frames: length that joining one clip must not exceed: the context of the model.
+        max_frames: the context of the model.
         rng: decides; the same generator makes the same take.
         write: puts the words of a take in their style (`LabelWriter.write`), when it is settled which there are and before another joins.
     """
 
     def varied(clip: TrainingClip) -> TrainingClip:
-        return write(_vary(clip, recipe, rng))
+        return write(_vary(clip, recipe, max(max_frames, clip.num_frames), rng))
 
     take = varied(clip)
-    if others and rng.random() < recipe.join_prob and not take.goes_on:  # what is cut off goes on as it did, not with another clip
+    # What was cut off went on, and nobody knows how: another clip in the same stream would teach that the turn was over there.
+    if others and rng.random() < recipe.join_prob and not take.goes_on:
         joined = join(take, varied(others[int(rng.integers(len(others)))]))
         if joined.num_frames <= max_frames:
             take = joined
@@ -64,17 +65,18 @@ def augment(
     return take
 
 
-def _vary(clip: TrainingClip, recipe: AugmentRecipe, rng: np.random.Generator) -> TrainingClip:
+def _vary(clip: TrainingClip, recipe: AugmentRecipe, max_frames: int, rng: np.random.Generator) -> TrainingClip:
     rng.random()  # a draw that nothing uses any more; without it every seed would make other takes
     if recipe.renumber_prob > 0 and rng.random() < recipe.renumber_prob:
-        clip = renumber(clip, rng)
+        renumbered = renumber(clip, rng)
+        clip = renumbered if renumbered.num_frames <= max_frames else clip
     if recipe.pause_prob > 0:
-        clip = insert_pauses(clip, prob=recipe.pause_prob, rng=rng)
+        clip = insert_pauses(clip, prob=recipe.pause_prob, max_frames=max_frames, rng=rng)
     return clip
 
 
-def insert_pauses(clip: TrainingClip, *, prob: float, rng: np.random.Generator) -> TrainingClip:
-    """Lengthen gaps between neighbouring words of a number by silence; later words move by as much."""
+def insert_pauses(clip: TrainingClip, *, prob: float, max_frames: int, rng: np.random.Generator) -> TrainingClip:
+    """Lengthen gaps between neighbouring words of a number by silence, as far as `max_frames` allow; later words move by as much."""
     max_pause_frames = timing.num_frames_covering(MAX_PAUSE_S)
     pieces: list[np.ndarray] = []
     words: list[Word] = list(clip.words[:1])
@@ -82,7 +84,11 @@ def insert_pauses(clip: TrainingClip, *, prob: float, rng: np.random.Generator) 
     for index in range(1, len(clip.words)):
         if clip.in_number[index - 1] and clip.in_number[index] and rng.random() < prob:
             cut = max(gap_frame(clip, index), taken)
-            pause = silence(clip, int(rng.integers(1, max_pause_frames + 1)), rng)
+            num_frames = min(int(rng.integers(1, max_pause_frames + 1)), max_frames - clip.num_frames - inserted)
+            if num_frames <= 0:
+                words.append(clip.words[index].moved(timing.frame_start_s(inserted)))
+                continue
+            pause = silence(clip, num_frames, rng)
             pieces += [clip.codes[:, taken:cut], pause]
             taken, inserted = cut, inserted + pause.shape[1]
         words.append(clip.words[index].moved(timing.frame_start_s(inserted)))
@@ -131,7 +137,8 @@ def _first_number(clip: TrainingClip) -> tuple[int, int] | None:
 
 
 def join(first: TrainingClip, second: TrainingClip) -> TrainingClip:
-    """Return one stream in which `second` begins when `first` has ended, silence and all."""
+    """Return one stream in which `second` begins when `first`, which is the end of a turn, has ended, silence and all."""
+    assert not first.goes_on, f"{first.clip_id} goes on, so nothing may follow it"
     later = tuple(word.moved(timing.frame_start_s(first.num_frames)) for word in second.words)
     return TrainingClip(
         clip_id=f"{first.clip_id} + {second.clip_id}",

@@ -226,7 +226,9 @@ def _version_flags(versions: Sequence[Version]) -> str:
 def _load_clip(
     clip: Clip, codes: np.ndarray, words: Sequence[Word], model: ModelDir, recipe: BatchRecipe, *, is_replay: bool
 ) -> TrainingClip:
-    """Put one clip together and make sure that its words fit."""
+    """Put one clip together and make sure that it has words and that they fit."""
+    if not words:
+        raise DatasetError("it has no words; run `stt-ft annotate`, or take it out of the manifest")
     if recipe.long_clips == "refuse" and recipe.max_clip_s is not None and clip.duration_s > recipe.max_clip_s:
         raise DatasetError(
             f"{clip.duration_s:.1f} s long, more than batch.max_clip_s {recipe.max_clip_s} (set batch.long_clips: cut, or raise the limit)"
@@ -244,6 +246,11 @@ def _load_clip(
         is_replay=is_replay,
         is_synthetic=clip.is_synthetic,
     )
+    if recipe.long_clips == "refuse" and loaded.num_frames > model.context:
+        raise DatasetError(
+            f"{clip.duration_s:.1f} s long, with silence before and after {loaded.num_frames} frames, more than the model's context of "
+            f"{model.context} (set batch.long_clips: cut)"
+        )
     loaded.text_stream(model)
     return loaded
 

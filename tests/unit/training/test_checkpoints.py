@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
+from stt_ft.core.config import to_dict
 from stt_ft.core.errors import CheckpointError, ConfigError
-from stt_ft.core.recipe import OptimRecipe, Recipe
+from stt_ft.core.recipe import CalibrationRecipe, OptimRecipe, Recipe
 from stt_ft.training.checkpoints import (
     TRAIN_METRICS,
     Progress,
     RunDir,
     Snapshot,
     find_consolidated,
+    flat,
     load_checkpoint,
     prune_checkpoints,
+    recipe_differences,
     save_checkpoint,
     training_state,
 )
@@ -65,6 +70,26 @@ def test_another_recipe_in_the_same_directory_is_refused_with_the_difference(rec
     RunDir.open(dataclasses.replace(recipe, device="cpu", threads=2))
 
 
+MAY_CHANGE = {
+    "device", "threads", "run_dir", "parallel", "log", "checkpoint.keep", "calibration.method", "annotate.aligner", "annotate.model",
+    "convert.style",
+}  # fmt: skip
+"""Keys that change nothing of what is learned."""
+
+
+@pytest.mark.parametrize("key", list(flat(to_dict(Recipe(dataset="d", run_dir="r")))))
+def test_a_run_goes_on_only_with_the_keys_that_decide_what_is_learned_as_they_were(recipe, key):
+    def changed(value: Any, names: list[str]) -> Any:
+        if not names:
+            return "another"  # of whatever type: it is not what it was
+        other = copy.copy(value)
+        object.__setattr__(other, names[0], changed(getattr(value, names[0]), names[1:]))  # past the checks of values
+        return other
+
+    differences = recipe_differences(recipe, changed(recipe, key.split(".")))
+    assert [difference.split(" was ")[0] for difference in differences] == ([] if key in MAY_CHANGE else [key])
+
+
 def test_a_checkpoint_of_other_weights_is_refused(recipe):
     run = RunDir.open(recipe)
     _save(run, 10)
@@ -102,6 +127,18 @@ def test_a_run_means_its_best_checkpoint_and_without_one_its_newest(recipe):
     assert find_consolidated(run.checkpoint(30) / "consolidated") == run.checkpoint(30) / "consolidated"
     with pytest.raises(CheckpointError, match="no checkpoint here"):
         find_consolidated(run.directory.parent)
+
+
+def test_a_run_that_asks_for_calibrated_heads_means_nothing_else(recipe):
+    run = RunDir.open(dataclasses.replace(recipe, calibration=CalibrationRecipe(method="likelihood")))
+    _save(run, 10)
+    with pytest.raises(CheckpointError, match=r"asks for calibrated pause heads, and they are not there yet; run `stt-ft train`"):
+        find_consolidated(run.directory)
+    calibrated = run.directory / "calibrated" / "consolidated"
+    calibrated.mkdir(parents=True)
+    (calibrated / "lora.safetensors").touch()
+    assert find_consolidated(run.directory) == calibrated
+    assert find_consolidated(run.checkpoint(10)) == run.checkpoint(10) / "consolidated"
 
 
 def test_pruning_keeps_the_newest_and_the_best_and_by_default_all(recipe):

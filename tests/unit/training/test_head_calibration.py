@@ -11,12 +11,15 @@ from training_runs import run_train
 
 from stt_ft.core.config import dump_config
 from stt_ft.core.errors import ConfigError
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import CalibrationRecipe, LoraRecipe, ValidationRecipe
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.training import calibration
-from stt_ft.training.calibration import HeadCorrection, constant_direction, fit_likelihood, hidden_of
+from stt_ft.training.calibration import HeadCorrection, HeardHeads, constant_direction, fit_likelihood, hidden_of
 from stt_ft.training.checkpoints import find_consolidated
+from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.validation import Listener
 
 RULE = EndpointRule()
 
@@ -111,3 +114,50 @@ def test_what_the_heads_hear_is_what_the_server_hears(random_base):
     hidden = hidden_of(lm, stream.text_tokens, codes)
     logits = torch.stack([hidden @ head.weight.detach().double().T for head in lm.extra_heads], dim=1)
     np.testing.assert_allclose(logits.softmax(-1)[..., 0].numpy(), stream.pause_probs, atol=1e-5)
+
+
+def test_the_silence_prefix_is_no_part_of_a_calibrated_turn(random_base):
+    """A turn begins with the recording, and so does what is measured of it; the fit hears the prefix as the server does."""
+    prefixed = dataclasses.replace(
+        random_base, config={**random_base.config, "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.4}}
+    )
+    clip = TrainingClip(
+        clip_id="a",
+        codes=random_codes(random_base, 60),
+        words=(Word(text="one", tokens=(9,), start_s=1.0, end_s=1.3), Word(text="two", tokens=(10,), start_s=2.0, end_s=2.3)),
+        in_number=(True, True),
+        num_recorded_frames=30,
+    )
+    hidden = torch.ones(60, 8, dtype=torch.float64)
+    hidden[:5] = 100.0  # in the prefix nothing is constant
+    heard = HeardHeads(
+        clips=[clip],
+        hidden=[hidden],
+        weights=[torch.randn(6, 8) for _ in range(4)],
+        direction=torch.full((8,), 1 / 8, dtype=torch.float64),
+        listener=Listener(model=prefixed, tokenizer=random_base.tokenizer),
+    )
+    turn = heard.turns(heard.weights)[0]
+    assert turn.pause_probs.shape == (55, 4)
+    assert (turn.first_word_start_s, turn.last_word_start_s, turn.last_word_end_s) == pytest.approx((0.6, 1.6, 1.9))
+    assert heard.spread() == pytest.approx(0.0, abs=1e-9)
+    assert heard.is_pause().shape == (60, 4)
+
+
+def test_a_calibration_that_is_killed_between_the_old_and_the_new_loses_neither(recipe, monkeypatch):
+    monkeypatch.setattr(calibration, "MAX_SPREAD", 1.0)
+    asked = dataclasses.replace(recipe, validation=ValidationRecipe(every_steps=0), calibration=CalibrationRecipe(method="likelihood"))
+    run = run_train(asked)
+    kept = (run.directory / "calibrated" / "calibration.json").read_bytes()
+    (run.directory / "calibrated" / "calibration.json").write_text("{}")  # of another checkpoint: to be made anew
+
+    def killed(*_args, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calibration, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(asked)
+    assert (run.directory / "calibrated" / "consolidated" / "lora.safetensors").is_file()
+    run_train(asked)
+    assert (run.directory / "calibrated" / "calibration.json").read_bytes() == kept

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -15,6 +16,7 @@ from training_runs import kill_run_at, rows_of, run_killed_at, run_train
 from stt_ft.core.errors import ConfigError, DatasetError, MissingExtra, SttFtError
 from stt_ft.core.manifest import Sidecar
 from stt_ft.core.recipe import (
+    BatchRecipe,
     LabelsRecipe,
     LoraRecipe,
     OptimRecipe,
@@ -284,3 +286,29 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_extra(recipe, tmp_pat
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=r"pip install 'stt-ft\[(tensorboard|wandb)\]'"):
         Trackers.open(dataclasses.replace(recipe, log=(log,)), tmp_path)
+
+
+def test_a_dev_loss_that_is_no_number_is_written_as_nothing_and_is_never_the_best(recipe, monkeypatch):
+    losses = iter([math.nan, 2.0, math.nan])
+    monkeypatch.setattr(loop, "validate", lambda *_: {"loss": next(losses)})
+    run = run_train(recipe)
+    assert [row["loss"] for row in rows_of(run, "eval")] == [None, 2.0, None]
+    assert (run.read_progress(12).best_step, run.read_progress(12).best_value) == (8, 2.0)
+
+
+def test_a_run_taken_up_knows_the_level_of_the_loss_that_its_guard_had(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "GUARD_WARM_STEPS", 4)
+    recipe = dataclasses.replace(recipe, optim=OptimRecipe(lr=1e-6, skip_above=1.01))
+    whole = run_train(recipe)
+    resumed = run_killed_at(7, dataclasses.replace(recipe, run_dir=str(tmp_path / "killed")), monkeypatch)
+    skipped = [row["skipped"] for row in rows_of(whole, "train")]
+    assert any(skipped[4:8])  # so soon after taking up, a guard without its level lets all through
+    assert [row["skipped"] for row in rows_of(resumed, "train")] == skipped
+    for step in (8, 12):
+        assert resumed.read_progress(step).guard == whole.read_progress(step).guard
+        assert resumed.read_progress(step).num_skipped == whole.read_progress(step).num_skipped
+
+
+def test_more_silence_than_the_codes_hold_is_refused(recipe):
+    with pytest.raises(ConfigError, match=r"batch\.tail_s must be at most 2\.5, got 8"):
+        run_train(dataclasses.replace(recipe, batch=BatchRecipe(tail_s=8.0)))

@@ -45,6 +45,14 @@ def test_only_adapters_decay(random_base):
     assert len(whole["params"]) == 4  # the heads
 
 
+def test_where_every_weight_learns_matrices_decay(random_base):
+    trainable = make_trainable(load_lm(random_base), LoraRecipe(enable=False), seed=0)
+    matrices, gains = make_optimizer(trainable, OptimRecipe(weight_decay=0.1)).param_groups
+    assert (matrices["weight_decay"], gains["weight_decay"]) == (0.1, 0.0)
+    assert {parameter.dim() for parameter in matrices["params"]} == {2}
+    assert len(matrices["params"]) + len(gains["params"]) == len(trainable)
+
+
 def test_the_learning_rate_rises_over_a_twentieth_of_the_steps_then_falls_along_a_cosine():
     rates = [learning_rate(step, 2.0, 100) for step in range(100)]
     assert rates[:6] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0, 2.0])

@@ -34,7 +34,7 @@ def make_clip(name: str = "a", digits: int = 4) -> TrainingClip:
 @given(seed=st.integers(0, 10_000), prob=st.floats(0.0, 1.0))
 def test_pauses_lengthen_the_number_and_every_word_keeps_its_sound(seed, prob):
     clip = make_clip()
-    paused = insert_pauses(clip, prob=prob, rng=np.random.default_rng(seed))
+    paused = insert_pauses(clip, prob=prob, max_frames=10_000, rng=np.random.default_rng(seed))
     added = paused.num_frames - clip.num_frames
     assert 0 <= added <= 3 * np.ceil(MAX_PAUSE_S * FRAME_RATE_HZ)
     assert paused.num_recorded_frames - clip.num_recorded_frames == added
@@ -50,7 +50,7 @@ def test_pauses_lengthen_the_number_and_every_word_keeps_its_sound(seed, prob):
 def test_pauses_are_made_of_the_clips_own_silence():
     clip = make_clip()
     quiet = {frame for first, stop in silent_runs(clip) for frame in range(first, stop)}
-    paused = insert_pauses(clip, prob=1.0, rng=np.random.default_rng(0))
+    paused = insert_pauses(clip, prob=1.0, max_frames=10_000, rng=np.random.default_rng(0))
     counts = np.bincount(paused.codes[0], minlength=clip.num_frames)
     assert {frame for frame, count in enumerate(counts) if count > 1} <= quiet
 
@@ -79,12 +79,25 @@ def test_joined_clips_follow_each_other_whole():
     assert joined.num_recorded_frames == first.num_frames + second.num_recorded_frames
 
 
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), room=st.integers(-20, 300), digits=st.integers(2, 9))
+def test_no_take_passes_the_context_whatever_is_done_to_it(seed, room, digits):
+    clips = [make_clip("a", digits), make_clip("b")]
+    recipe = AugmentRecipe(join_prob=0.5, pause_prob=0.8, renumber_prob=0.5, code_dropout=0.1)
+    max_frames = clips[0].num_frames + room
+    take = augment(clips[0], clips, recipe, max_frames=max_frames, rng=np.random.default_rng(seed))
+    assert take.num_frames <= max(max_frames, clips[0].num_frames)
+    assert take.words[-1].end_s <= take.num_recorded_frames / FRAME_RATE_HZ
+    assert len(take.words) == len(take.in_number)
+
+
 def test_joining_never_passes_the_context():
     clips = [make_clip("a"), make_clip("b")]
-    recipe = AugmentRecipe(join_prob=1.0)
-    for seed in range(5):
-        take = augment(clips[0], clips, recipe, max_frames=clips[0].num_frames + 10, rng=np.random.default_rng(seed))
-        assert take.num_frames == clips[0].num_frames
+    for room, joins in ((clips[1].num_frames - 1, False), (clips[1].num_frames, True)):
+        take = augment(
+            clips[0], clips[1:], AugmentRecipe(join_prob=1.0), max_frames=clips[0].num_frames + room, rng=np.random.default_rng(0)
+        )
+        assert (take.num_frames > clips[0].num_frames) == joins
 
 
 def test_no_augmentation_returns_the_clip_itself():
@@ -132,3 +145,11 @@ def test_what_was_cut_off_is_never_followed_by_another_clip() -> None:
         assert take.num_frames == cut.num_frames
         other = augment(dataclasses.replace(cut, goes_on=False), [make_clip()], recipe, max_frames=10_000, rng=np.random.default_rng(seed))
         assert other.num_frames > cut.num_frames
+
+
+def test_an_unfinished_clip_may_follow_and_keeps_its_end_open() -> None:
+    cut = dataclasses.replace(make_clip("b"), goes_on=True)
+    joined = join(make_clip("a"), cut)
+    assert joined.goes_on
+    with pytest.raises(AssertionError, match="b goes on, so nothing may follow it"):
+        join(cut, make_clip("a"))

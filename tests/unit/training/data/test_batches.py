@@ -89,7 +89,10 @@ def test_text_noise_touches_the_input_and_never_the_target(clips, random_base):
     assert not changed[:, 1:].any()
     assert (batch.inputs[changed] == 3).all()
     assert (batch.codes[changed] >= 0).all()
-    assert torch.equal(batch.codes, collate(streams).codes)
+    plain = collate(streams)
+    for name in ("codes", "text_targets", "pause_targets"):
+        assert torch.equal(getattr(batch, name), getattr(plain, name)), name
+    assert torch.equal(batch.text_targets, batch.codes[:, 0])
 
 
 def test_the_stream_carries_every_word_and_ends_in_a_pause(clips, random_base):

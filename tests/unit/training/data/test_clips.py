@@ -1,16 +1,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
-from random_models import write_dataset
+from random_models import make_random_base, write_dataset
 
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
+from stt_ft.core.timing import FRAME_S
+from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.stages.finetune import encode
 from stt_ft.training.data.clips import fingerprint, load_clips
+
+PREFIX_S = 0.3  # of the base below: four frames
+
+
+@pytest.fixture
+def prefixed_base(tmp_path):
+    """A model that wants to hear silence before speech."""
+    model = make_random_base(tmp_path / "prefixed")
+    config = json.loads((model.directory / "config.json").read_bytes())
+    config["stt_config"]["audio_silence_prefix_seconds"] = PREFIX_S
+    (model.directory / "config.json").write_text(json.dumps(config))
+    return open_model(model.directory)
 
 
 @pytest.fixture
@@ -28,6 +43,18 @@ def test_clips_carry_tokens_times_and_which_words_dictate_a_number(data, random_
         assert [word.start_s for word in loaded.words] == [word.start_s for word in alignments]
         assert loaded.in_number == (False,) * 3 + (True,) * (len(alignments) - 3)
         assert loaded.num_frames == loaded.num_recorded_frames + 38
+
+
+def test_a_models_silence_prefix_comes_before_every_clip_and_moves_its_words(data, random_base, prefixed_base):
+    encode(str(data.directory), base=str(prefixed_base.directory), device="cpu")
+    plain, prefixed = (load_clips(data, "train", base, BatchRecipe()) for base in (random_base, prefixed_base))
+    for one, other in zip(plain, prefixed, strict=True):
+        assert other.num_frames == one.num_frames + 4
+        assert other.num_recorded_frames == one.num_recorded_frames + 4
+        for word, moved in zip(one.words, other.words, strict=True):
+            assert (moved.start_s, moved.end_s) == pytest.approx((word.start_s + 4 * FRAME_S, word.end_s + 4 * FRAME_S))
+        onsets = [clip.text_stream(base).onset_frames for clip, base in ((one, random_base), (other, prefixed_base))]
+        assert (onsets[1] - onsets[0] == 4).all()
 
 
 def test_a_shorter_tail_cuts_the_silence(data, random_base):
@@ -60,6 +87,25 @@ def test_a_clip_with_a_stretch_left_out_is_refused_by_its_times(data, random_bas
 def test_too_long_a_clip_is_refused_by_id(data, random_base):
     with pytest.raises(DatasetError, match=r"train_0\.wav: .* s long, more than batch\.max_clip_s 1\.0"):
         load_clips(data, "train", random_base, BatchRecipe(max_clip_s=1.0))
+
+
+def test_a_clip_without_words_is_refused_by_id(data, random_base):
+    clip = data.clips("train")[2]
+    data.write_sidecar(clip, Sidecar(alignments=(Word(text="hello", start_s=0.1, end_s=0.3, speaker="SPEAKER_OTHER"),)))
+    with pytest.raises(DatasetError, match=r"1 clips of train .*train_2\.wav: it has no words"):
+        load_clips(data, "train", random_base, BatchRecipe())
+
+
+def test_a_stream_longer_than_the_context_is_refused_by_id_unless_it_is_to_be_cut(data, random_base):
+    longest = max(load_clips(data, "train", random_base, BatchRecipe()), key=lambda clip: clip.num_frames)
+    narrow = dataclasses.replace(random_base, config={**random_base.config, "context": longest.num_frames - 1})
+    match = rf"{longest.clip_id}: .* with silence before and after {longest.num_frames} frames, more than the model's context of"
+    for max_clip_s in (60.0, None):
+        with pytest.raises(DatasetError, match=match):
+            load_clips(data, "train", narrow, BatchRecipe(max_clip_s=max_clip_s))
+    assert len(load_clips(data, "train", narrow, BatchRecipe(long_clips="cut"))) == 4
+    exact = dataclasses.replace(random_base, config={**random_base.config, "context": longest.num_frames})
+    assert len(load_clips(data, "train", exact, BatchRecipe())) == 4
 
 
 def test_words_of_other_speakers_are_not_learned(data, random_base):

@@ -9,6 +9,7 @@ from stt_ft.core import timing
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import BatchRecipe, Recipe
+from stt_ft.training.data.augment import join
 from stt_ft.training.data.batches import IGNORE, TrainingBatches, make_stream
 from stt_ft.training.data.clips import TrainingClip, cut_to_fit
 
@@ -94,3 +95,14 @@ def test_less_than_a_tenth_of_a_digits_set_is_padding(random_base, batch):
         one = next(stream)
         num_real, num_all = num_real + one.num_frames, num_all + one.codes.shape[0] * one.codes.shape[2]
     assert 1 - num_real / num_all < 0.10
+
+
+def test_an_unfinished_clip_that_follows_another_leaves_open_what_it_alone_leaves_open(random_base):
+    first, cut = long_clip(4, seed=3), cut_to_fit(long_clip(40), max_frames=200)[0]
+    recipe = Recipe(dataset="x", run_dir="y")
+    joined, alone, before = (make_stream(clip, random_base, recipe).pause_targets for clip in (join(first, cut), cut, first))
+    assert np.array_equal(joined[first.num_frames :] == IGNORE, alone == IGNORE)
+    assert (alone == IGNORE).any()
+    assert (joined[: first.num_frames] != IGNORE).all()
+    seen = before.argmin(axis=0)  # a turn that has ended is still taught as one, until the next comes into sight
+    assert (joined[seen, range(4)] == 0).all()
