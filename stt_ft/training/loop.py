@@ -30,7 +30,7 @@ from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import OptimRecipe, Recipe
 from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir, open_model
 from stt_ft.model.device import pick_device, pick_dtype, training_kernels
-from stt_ft.model.lora import checkpoint_layers, make_trainable
+from stt_ft.model.lora import checkpoint_layers, make_trainable, part_of_batch
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.training import checkpoints
 from stt_ft.training.calibration import calibrate
@@ -38,7 +38,7 @@ from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, Ru
 from stt_ft.training.data.batches import Batch, TrainingBatches
 from stt_ft.training.data.clips import TrainingClip, dev_clips, fingerprint, training_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, labelled
-from stt_ft.training.losses import BaseMemory, Objective, Totals
+from stt_ft.training.losses import BaseMemory, Objective
 from stt_ft.training.parallel import World, check_shardable, data_parallel, joined_world, local_device, shard, whole
 from stt_ft.training.validation import validate
 from stt_ft.training.watching import Dashboard, Trackers, draw_curves
@@ -206,9 +206,8 @@ def do_step(learner: Learner, step: int, batches: Sequence[Batch]) -> dict[str, 
     lr = learning_rate(step - 1, recipe.optim.lr, recipe.schedule.max_steps)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    torch.manual_seed(recipe.seed * 1_000_003 + step + learner.world.rank * 7_919_000_003)
     try:
-        terms = _add_gradients(learner, batches, learner.objective.totals(batches))
+        terms = _add_gradients(learner, step, batches)
     except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
@@ -231,18 +230,21 @@ def do_step(learner: Learner, step: int, batches: Sequence[Batch]) -> dict[str, 
     }
 
 
-def _add_gradients(learner: Learner, batches: Sequence[Batch], totals: Totals) -> torch.Tensor:
+def _add_gradients(learner: Learner, step: int, batches: Sequence[Batch]) -> torch.Tensor:
     """Add up the gradients of all batches, over all processes, and return the terms of the loss, one for each of `Objective.names`."""
     world, passes, names = learner.world, learner.passes, learner.objective.names
-    sums = torch.zeros(len(names), device=learner.lm.device)
+    totals, sums = learner.objective.totals(batches), torch.zeros(len(names), device=learner.lm.device)
     own = world.share(batches)
-    for number, batch in enumerate(own, start=1):
+    for share in own:
+        # Dropout is seeded by the batch, whichever process has it, and rows have the noise that they have in the whole batch.
+        torch.manual_seed(learner.recipe.seed * 1_000_003 + step + share.number * 7_919_000_003)
+        noise = contextlib.nullcontext() if share.rows is None else part_of_batch(learner.lm, share.rows, share.num_rows)
         # Under DDP, gradients stay on their device until the last pass of a step.
-        is_kept = isinstance(passes, nn.parallel.DistributedDataParallel) and number < len(own)
+        is_kept = isinstance(passes, nn.parallel.DistributedDataParallel) and share is not own[-1]
         kept = passes.no_sync() if is_kept else contextlib.nullcontext()  # pyright: ignore[reportCallIssue]
-        with kept, training_kernels(learner.lm.device):
+        with kept, training_kernels(learner.lm.device), noise:
             with learner.autocast():
-                terms = passes(batch, totals)
+                terms = passes(share.batch, totals)
             # Gradients are averaged over processes, and the loss is a share of the whole.
             learner.scaler.scale(terms["loss"] * world.size).backward()
         sums += torch.stack([terms[name].detach() for name in names])
@@ -323,7 +325,7 @@ def load_learner(recipe: Recipe, model: ModelDir, device: torch.device, world: W
     if is_sharded:
         shard(lm, device)
         trainable = {name: parameter for name, parameter in lm.named_parameters() if parameter.requires_grad}
-    objective = Objective(lm, model, recipe, base)
+    objective = Objective(lm, model, recipe, base, asks_always=is_sharded)
     is_averaged = world.size > 1 and not is_sharded
     is_float16 = recipe.precision == "float16"
     scaler = GradScaler(device.type, init_scale=FIRST_LOSS_SCALE, growth_interval=STEPS_TO_DOUBLE, enabled=is_float16)

@@ -42,15 +42,18 @@ class Objective(nn.Module):
 
     Attributes:
         base: what the base was where training overwrites it; None where the recipe does not hold the model to it.
+        asks_always: whether the base is asked in every pass, replay or not: sharded weights are gathered by all processes together, and
+            one without replay in its rows would leave the others waiting.
         names: the terms of `forward`; "loss", all together, comes first.
     """
 
-    def __init__(self, lm: LMModel, model: ModelDir, recipe: Recipe, base: BaseMemory | None = None) -> None:
+    def __init__(self, lm: LMModel, model: ModelDir, recipe: Recipe, base: BaseMemory | None = None, *, asks_always: bool = False) -> None:
         super().__init__()
         self.lm = lm
         self.model = model
         self.recipe = recipe
         self.base = base
+        self.asks_always = asks_always
         self.names = ("loss", "text_loss", "pause_loss", *(("text_kl",) if base is not None else ()))
 
     def totals(self, batches: Sequence[Batch]) -> Totals:
@@ -71,6 +74,8 @@ class Objective(nn.Module):
         """Return KL(base || tuned) of the text, summed over the frames of replayed clips that are there, as its share of the step."""
         assert self.base is not None
         rows = batch.is_replay.nonzero().flatten()
+        if len(rows) == 0 and self.asks_always:
+            rows = torch.arange(1)  # `replayed_frames` leaves nothing of it
         if len(rows) == 0:
             return output.text_logits.new_zeros((), dtype=torch.float32)
         if moved.codes.is_cuda:
