@@ -8,6 +8,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 import real
@@ -23,6 +24,10 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 os.environ.update(HF_HUB_OFFLINE="1", MPLBACKEND="Agg")
 
 SEED = 2025
+
+# By default an example that takes longer than 0.2 s fails its test, which on a busy machine says nothing of the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

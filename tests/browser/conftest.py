@@ -49,7 +49,7 @@ class OpenedPage:
 
         ActionChains(self.driver).send_keys(*keys).perform()
 
-    def wait_until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    def wait_until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline_s, "nothing happened in time"

@@ -26,23 +26,31 @@ for version in itertools.count(1):
 
 
 def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path):
-    """Every writer is killed after it has put a whole version in place and while it is seen to write the next one."""
+    """Every writer is killed after it has put a whole version in place, and at rest in the middle of the next one."""
     path = tmp_path / "value.json"
     atomic.write_json(path, {"version": 0, "values": [0] * 20_000})
     rng = random.Random(7)
-    num_cut_short = 0
     for _ in range(12):
         before = _identity(path)
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) as writer:
             _wait_until(lambda before=before: _identity(path) != before, "a new version in place")
-            _wait_until(lambda: any(tmp_path.glob(".value.*.tmp.json")), "the next version being written")
-            time.sleep(rng.uniform(0, 0.003))  # where in the write the kill falls; nothing below depends on it
+            _wait_until(lambda writer=writer: _is_stopped_in_a_write(writer.pid, tmp_path, rng), "a writer stopped in a write")
             writer.send_signal(signal.SIGKILL)
         value = json.loads(path.read_bytes())
         assert value["version"] > 0
         assert value["values"] == [value["version"]] * 20_000
-        num_cut_short += atomic.remove_leftovers(tmp_path)
-    assert num_cut_short > 0, "every writer was killed between two writes: the test shows nothing"
+        assert atomic.remove_leftovers(tmp_path) == 1, "the writer was killed between two writes: the test shows nothing"
+
+
+def _is_stopped_in_a_write(pid: int, directory: Path, rng: random.Random) -> bool:
+    """Stop the process at any moment of its writing; let it go on, and return False, where nothing is half written at that moment."""
+    time.sleep(rng.uniform(0, 0.01))  # where in a write it is stopped; whether it is in one is looked at, however slow the machine
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    if any(directory.glob(".value.*.tmp.json")):
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int]:

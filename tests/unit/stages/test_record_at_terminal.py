@@ -77,7 +77,8 @@ def test_a_session_at_the_terminal_leaves_what_was_said(null_sink: None, tmp_pat
     """Asked who speaks, takes one prompt twice and keeps the second, skips one, quits; the next start goes on with what was skipped."""
     out, script = tmp_path / "dataset", tmp_path / "script.yaml"
     script.write_text("language: en\nprompts:\n  - {id: p1, say: one two}\n  - {id: p2, say: three four}\n")
-    write_wav(tmp_path / "played.wav", np.concatenate([np.zeros(RATE_HZ // 2, dtype=np.float32), chirp()]))
+    waking = settling = np.zeros(RATE_HZ, dtype=np.float32)  # an idle sink's monitor sleeps; what is played comes in a little later
+    write_wav(tmp_path / "played.wav", np.concatenate([waking, chirp(), settling]))
     arguments = ["record", "--script", str(script), "--out", str(out)]
 
     terminal = Terminal(arguments)
@@ -90,7 +91,6 @@ def test_a_session_at_the_terminal_leaves_what_was_said(null_sink: None, tmp_pat
         terminal.type("")
         terminal.wait_for("Enter stops")
         subprocess.run(["paplay", "--device=mic", tmp_path / "played.wav"], check=True)
-        time.sleep(0.5)
         terminal.type("")
         terminal.wait_for("Enter keeps")
         assert not (out / "audio" / "zoe-b_p1.wav").exists()
