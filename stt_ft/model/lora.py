@@ -40,6 +40,7 @@ class AdaptedLinear(LoRALinear):
         self.lora_B = nn.Linear(rank, linear.out_features, bias=False, device=device, dtype=torch.float32)
         self.dropout = dropout
         self.adapter_enabled = True
+        self.part: tuple[slice, int] | None = None
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Draw A and set B to zero, so that the layer starts out as the one it wraps."""
@@ -51,8 +52,15 @@ class AdaptedLinear(LoRALinear):
         if not self.adapter_enabled:
             return base
         if self.dropout > 0 and self.training:
-            x = F.dropout(x, self.dropout)
+            x = self._dropped(x)
         return torch.add(base, self.lora_B(self.lora_A(x)), alpha=self.scaling)
+
+    def _dropped(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `x` [B, T, D] after dropout; of a batch in parts, with the noise that its rows have in the whole (`part_of_batch`)."""
+        if self.part is None:
+            return F.dropout(x, self.dropout)
+        rows, num_rows = self.part
+        return x * F.dropout(x.new_ones(num_rows, *x.shape[1:]), self.dropout)[rows]
 
 
 def linear_names(lm: LMModel) -> list[str]:
@@ -174,8 +182,15 @@ def attach_adapter(lm: LMModel, adapter: Path) -> None:
 
 @contextlib.contextmanager
 def folded(lm: LMModel) -> Iterator[LMModel]:
-    """Within the block, `lm` has plain linear layers of merged weights, as the model that ships; afterwards its adapters are back."""
+    """Within the block, `lm` has plain linear layers of merged weights, as the model that ships; afterwards its adapters are back.
+
+    Weights that are sharded over processes (`fully_shard`) keep their adapters beside them, which says the same but for rounding: a layer
+    put in their place would not be gathered when it is used, and whole merged weights would not fit where the base did not.
+    """
     adapted = {name: module for name, module in lm.named_modules() if isinstance(module, LoRALinear)}
+    if any(hasattr(module.frozen_W.weight, "full_tensor") for module in adapted.values()):
+        yield lm
+        return
     try:
         for name, module in adapted.items():
             frozen = module.frozen_W.weight
@@ -187,6 +202,23 @@ def folded(lm: LMModel) -> Iterator[LMModel]:
     finally:
         for name, module in adapted.items():
             _replace(lm, name, module)
+
+
+@contextlib.contextmanager
+def part_of_batch(lm: LMModel, rows: slice, num_rows: int) -> Iterator[LMModel]:
+    """Within the block, `lm` is given only `rows` of a batch of `num_rows`; dropout then falls on them as in the whole batch.
+
+    Drawing for all rows costs a pass over [num_rows, T, D] in each adapted layer, little beside its two matrix products. The backward pass
+    belongs into the block too: checkpointed layers draw again in it.
+    """
+    adapted = [module for module in lm.modules() if isinstance(module, AdaptedLinear)]
+    try:
+        for module in adapted:
+            module.part = (rows, num_rows)
+        yield lm
+    finally:
+        for module in adapted:
+            module.part = None
 
 
 @contextlib.contextmanager

@@ -28,6 +28,23 @@ PATIENCE = datetime.timedelta(hours=2)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a process learns from of one batch of an optimizer step.
+
+    Attributes:
+        batch: what it learns from.
+        number: which batch of the step that is, or is a part of.
+        rows: which rows of that batch, None where it is the whole.
+        num_rows: how many rows the whole batch has.
+    """
+
+    batch: Batch
+    number: int
+    rows: slice | None
+    num_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class World:
     """The processes that share a run; one alone by default."""
 
@@ -39,20 +56,22 @@ class World:
         """Whether this process writes what the run leaves behind."""
         return self.rank == 0
 
-    def share(self, batches: Sequence[Batch]) -> list[Batch]:
+    def share(self, batches: Sequence[Batch]) -> list[Share]:
         """Return what this process learns from of one optimizer step: whole batches where they go round, else rows of each batch.
 
         All processes get equally many batches; one that is left without rows gets a batch that weighs nothing.
         """
-        if self.size == 1:
-            return list(batches)
         if len(batches) % self.size == 0:
-            return list(batches[self.rank :: self.size])
-        return [self._rows(batch) for batch in batches]
+            chosen = range(self.rank, len(batches), self.size)
+            return [Share(batch=batches[number], number=number, rows=None, num_rows=len(batches[number].clip_ids)) for number in chosen]
+        return [self._rows(batch, number) for number, batch in enumerate(batches)]
 
-    def _rows(self, batch: Batch) -> Batch:
-        chosen = torch.arange(self.rank, len(batch.clip_ids), self.size)
-        return batch.rows(chosen) if len(chosen) else batch.rows(torch.arange(1)).weighing_nothing()
+    def _rows(self, batch: Batch, number: int) -> Share:
+        num_rows = len(batch.clip_ids)
+        is_left_out = self.rank >= num_rows
+        rows = slice(0, 1) if is_left_out else slice(self.rank, None, self.size)
+        part = batch.rows(torch.arange(num_rows)[rows])
+        return Share(batch=part.weighing_nothing() if is_left_out else part, number=number, rows=rows, num_rows=num_rows)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum of `values` over all processes."""

@@ -26,11 +26,16 @@ class StepWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The loss that a recipe asks for. `memory` is None where the base is not asked."""
+    """The loss that a recipe asks for. `memory` is None where the base is not asked.
+
+    With `asks_always` the base is asked in every pass, replay or not: sharded weights are gathered by all processes together, and one that
+    had no replay in its rows would leave the others waiting.
+    """
 
     recipe: Recipe
     model: ModelDir
     memory: BaseMemory | None = None
+    asks_always: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,6 +65,8 @@ class Objective:
     ) -> dict[str, torch.Tensor]:
         assert self.memory is not None
         rows = batch.is_replay.nonzero().flatten()
+        if len(rows) == 0 and self.asks_always:
+            rows = torch.arange(1)  # `replayed_frames` leaves nothing of it
         if len(rows) == 0:
             return {"text_kl": loss.new_zeros(()), "pause_kl": loss.new_zeros(())}
         if moved.codes.is_cuda:

@@ -97,7 +97,7 @@ class TrainingInputs:
             lm=lm,
             trainable=trainable,
             optimizer=make_optimizer(trainable, recipe.optim),
-            objective=Objective(recipe=recipe, model=self.model, memory=memory),
+            objective=Objective(recipe=recipe, model=self.model, memory=memory, asks_always=is_sharded),
             guard=StepGuard.on(device, recipe.optim.skip_above, progress.guard),
             scale=LossScale.on(device, is_on=recipe.precision == "float16", state=progress.loss_scale),
             world=world,

@@ -15,8 +15,9 @@ from torch import nn
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.device import training_kernels
+from stt_ft.model.lora import part_of_batch
 from stt_ft.training.batches import Batch
-from stt_ft.training.distributed import World, data_parallel, whole
+from stt_ft.training.distributed import Share, World, data_parallel, whole
 from stt_ft.training.guard import LossScale, StepGuard
 from stt_ft.training.objective import Objective, StepWeights
 from stt_ft.training.trainable import learning_rate
@@ -64,9 +65,8 @@ class Stepper:
         lr = learning_rate(step - 1, recipe.optim, recipe.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        torch.manual_seed(recipe.seed * 1_000_003 + step + self.world.rank * 7_919_000_003)
         try:
-            sums = self._gradients(batches, weights)
+            sums = self._gradients(step, batches, weights)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -79,18 +79,23 @@ class Stepper:
         num_frames = sum(batch.num_frames for batch in batches)
         return {"step": step, **sums, "grad_norm": norm, "lr": lr, "frames": num_frames, "skipped": ~accepted}
 
-    def _gradients(self, batches: Sequence[Batch], weights: StepWeights) -> dict[str, torch.Tensor]:
+    def _gradients(self, step: int, batches: Sequence[Batch], weights: StepWeights) -> dict[str, torch.Tensor]:
         """Add up the gradients of all batches, over all processes, and return each term of the loss."""
         sums = torch.zeros(len(self.objective.names), device=self.lm.device)
         own = self.world.share(batches)
-        for number, batch in enumerate(own, start=1):
-            with self._summing(is_last=number == len(own)), training_kernels(self.lm.device):
+        for share in own:
+            with self._summing(is_last=share is own[-1]), training_kernels(self.lm.device), self._noise(step, share):
                 with self.autocast():
-                    terms = self._passes(batch, weights)
+                    terms = self._passes(share.batch, weights)
                 # Gradients are averaged over processes, and the loss is a share of the whole.
                 self.scale.scaled(terms["loss"] * self.world.size).backward()
             sums += torch.stack([terms[name].detach() for name in self.objective.names])
         return dict(zip(self.objective.names, self.world.sum(sums).unbind(), strict=True))
+
+    def _noise(self, step: int, share: Share) -> contextlib.AbstractContextManager[Any]:
+        """Seed dropout by the step and the batch, whichever process has it, and return a context in which rows have their own of it."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + step + share.number * 7_919_000_003)
+        return contextlib.nullcontext() if share.rows is None else part_of_batch(self.lm, share.rows, share.num_rows)
 
     def _summing(self, *, is_last: bool) -> contextlib.AbstractContextManager[None]:
         """Return a context in which gradients stay on their device until the last pass of a step."""
