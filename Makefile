@@ -7,8 +7,9 @@ INSTALLED := $(VENV)/.installed
 REAL := $(VENV)/.real
 WORKERS ?= 2
 # Slow tests that are no part of CI: a step of the 1b shape takes 12 GiB of memory; a Mimi of the true shape, 400 MB of weights and the
-# Candle engine; the microphone is heard while it plays, which asks for a machine that does nothing else.
-SLOW_LEFT_OUT := tests/unit/training/test_full_size_step.py tests/smoke/test_live_microphone.py \
+# Candle engine; the microphone is heard while it plays, which asks for a machine that does nothing else; a model tuned here and now takes
+# ten minutes.
+SLOW_LEFT_OUT := tests/unit/training/test_full_size_step.py tests/smoke/test_live_microphone.py tests/smoke/test_gate_on_a_tuned_model.py \
 	tests/unit/export/test_foreign_engines.py::test_candle_hears_a_wav_through_a_mimi_of_kyutais_own_shape
 
 .DEFAULT_GOAL := help
