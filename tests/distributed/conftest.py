@@ -2,78 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
-import torch
-import yaml
 from random_models import encoded_dataset, random_base
-from stt_ft.stages.finetune import train
+from short_runs import Outcome, written_recipe
 from two_processes import TwoProcesses
 
-from stt_ft.core.manifest import Dataset
-from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.stages.finetune import train
 
-__all__ = ["encoded_dataset", "random_base"]
-
-NUM_STEPS = 4
-
-RECIPE: dict[str, Any] = {
-    "precision": "float32",
-    "device": "cpu",
-    "threads": 1,
-    "lora": {"rank": 4, "heads": "lora"},
-    "loss": {"pad_weight": 0.3, "pause_weight": 0.7, "cut_off_cost": 7.5, "text_noise": 0.1},
-    "optim": {"lr": 3e-3},
-    "schedule": {"max_steps": NUM_STEPS},
-    "augment": {"pause_prob": 0.4, "renumber_prob": 0.3, "join_prob": 0.2},
-    "validation": {"every_steps": 2},
-}
-"""Every weight of the loss at work, and all noise but dropout. The dev split is listened to half way and at the end."""
-
-
-class Outcome:
-    """What the run of a recipe left behind."""
-
-    def __init__(self, config: Path) -> None:
-        self.config = config
-        self.directory = config.parent / "run"
-
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of metrics.`name`.jsonl."""
-        return [json.loads(line) for line in (self.directory / f"metrics.{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-
-    def checkpoint_steps(self) -> list[int]:
-        """Return the steps that have a checkpoint, ascending."""
-        return sorted(int(path.name.removeprefix("checkpoint_")) for path in (self.directory / "checkpoints").iterdir())
-
-    def checkpoint(self, step: int) -> Path:
-        return self.directory / "checkpoints" / f"checkpoint_{step:06d}"
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return what the last checkpoint holds of the weights that learn, in float32."""
-        state = safetensors.torch.load_file(self.checkpoint(NUM_STEPS) / "training_state" / "state.safetensors")
-        return {name: tensor for name, tensor in state.items() if name.startswith("weight/")}
-
-    def assert_like(self, other: Outcome) -> None:
-        """Compare every figure of every step and validation, and the weights at the end, of two runs of one recipe.
-
-        Weights are compared by the root of their mean squared difference, a thousandth of what they learn: where a gradient is nothing but
-        rounding, Adam makes a step of it, so single weights differ by more.
-        """
-        for name in ("train", "eval"):
-            for ours, theirs in zip(self.rows(name), other.rows(name), strict=True):
-                assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
-        ours, theirs = self.weights(), other.weights()
-        assert list(ours) == list(theirs)
-        assert {name: (ours[name] - theirs[name]).square().mean().sqrt().item() for name in theirs} == pytest.approx(
-            dict.fromkeys(theirs, 0.0), abs=2e-6
-        )
+__all__ = ["encoded_dataset", "random_base", "written_recipe"]
 
 
 @pytest.fixture(scope="session")
@@ -84,25 +25,8 @@ def two_processes() -> Iterator[TwoProcesses]:
 
 
 @pytest.fixture(scope="session")
-def written_recipe(encoded_dataset: Dataset, random_base: ModelDir, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that writes `RECIPE`, with changes by section, into a directory of its own, which the run is left in too."""
-
-    def write(changes: dict[str, Any]) -> Path:
-        directory = tmp_path_factory.mktemp("trained")
-        places = {"dataset": str(encoded_dataset.directory), "base": str(random_base.directory), "run_dir": str(directory / "run")}
-        recipe = {**copy.deepcopy(RECIPE), **places}
-        for section, values in changes.items():
-            recipe[section] = {**recipe.get(section, {}), **values} if isinstance(values, dict) else values
-        path = directory / "recipe.yaml"
-        path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        return path
-
-    return write
-
-
-@pytest.fixture(scope="session")
 def trained(written_recipe: Callable[..., Path], two_processes: TwoProcesses) -> Callable[..., Outcome]:
-    """Return a function that trains `RECIPE` with changes in so many processes; what one process makes of them is kept."""
+    """Return a function that trains the recipe of `short_runs` with changes in so many processes; what one makes of them is kept."""
     kept: dict[str, Outcome] = {}
 
     def train_in(num_processes: int, changes: dict[str, Any]) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+
 from stt_ft.stages.finetune import train
 
 SHARED = {  # how the clips of a step fall to the processes

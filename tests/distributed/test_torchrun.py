@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from short_runs import Outcome
 
 import stt_ft
 
@@ -23,7 +24,7 @@ def test_torchrun_trains_as_one_process_does_and_learns_the_same_labels(trained,
     environment = {**os.environ, "PYTHONPATH": str(Path(stt_ft.__file__).parents[1])}
     done = subprocess.run([*launcher, "-m", "stt_ft", "train", str(config)], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    two = type(one)(config)
+    two = Outcome(config)
     for ours, theirs in zip(two.rows("train"), one.rows("train"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
     labels = [json.loads((run.directory / "labels.json").read_bytes()) for run in (one, two)]
