@@ -48,6 +48,10 @@ COMMANDS = {
             summary="the whole path on the tiny model: a CPU, a few minutes, a table of before and after",
         ),
         Command(
+            name="init", group=_SEE, example="stt-ft init orders",
+            summary="write out the recipes and prompt scripts that come with stt-ft, to work in and to edit",
+        ),
+        Command(
             name="record", group=_DATA, example="stt-ft record --script recordings/scripts/digits_en.yaml --out datasets/orders",
             summary="read prompts into the microphone, one clip each",
         ),

@@ -128,8 +128,8 @@ def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
 
 def _recipe(dataset: Path, run_dir: Path, seed: int) -> Recipe:
     """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
+    from stt_ft.assets import shipped
     from stt_ft.core.config import load_config
     from stt_ft.core.recipe import Recipe
 
-    path = Path(__file__).parent.parent / "assets" / "tiny_cpu.yaml"
-    return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})
+    return load_config(Recipe, shipped("configs") / "tiny_cpu.yaml", {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})
