@@ -116,9 +116,12 @@ def _options(hint: Any) -> tuple[Any, ...]:
 def type_name(hint: Any) -> str:
     """Return `hint` in the words of a user: "a number", "one of binary, count, off", "a whole number or none"."""
     options = _options(hint)
+    if Path in options:  # a text stands for the path, or for the file that a dataclass is read from
+        options = tuple(option for option in options if option is not str and not dataclasses.is_dataclass(option))
     if len(options) > 1:
         return " or ".join(type_name(option) for option in options)
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path", type(None): "none"}
+    hint = options[0]
     if hint in plain:
         return plain[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

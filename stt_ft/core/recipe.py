@@ -7,9 +7,12 @@ configs/digits_common.yaml, which they `inherit` (core/config.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from stt_ft.core.config import load_config
 from stt_ft.core.recipe_checks import refuse
 from stt_ft.core.recipe_data import AugmentRecipe, BatchRecipe, Copy, LabelsRecipe, ReplayRecipe, SyntheticRecipe
 from stt_ft.core.recipe_learning import LoraRecipe, LossRecipe, OptimRecipe, ScheduleRecipe
@@ -37,6 +40,7 @@ __all__ = [
     "ReplayRecipe",
     "ScheduleRecipe",
     "SyntheticRecipe",
+    "load_recipe",
 ]
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
@@ -97,3 +101,12 @@ class Recipe:
             (not self.base, "base must name a model, got nothing"),
             (self.threads is not None and self.threads <= 0, f"threads must be positive or none, got {self.threads}"),
         )
+
+
+def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file, after setting the dotted keys of `overrides` ("optim.lr": 1e-4).
+
+    Raises:
+        ConfigError: what is wrong with it, every mistake in one message.
+    """
+    return load_config(Recipe, path, overrides)

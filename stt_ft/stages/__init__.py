@@ -125,7 +125,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def stage(name: str) -> Callable[..., None]:
+def stage(name: str) -> Callable[..., Any]:
     """Return the function behind command `name`, importing its module now."""
     return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name].name}"), name)
 

@@ -9,15 +9,18 @@ What is written is the written form, as transcribers write it ("1296803"); `conv
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from stt_ft.core.manifest import Dataset
 
 if TYPE_CHECKING:
     from stt_ft.align.batch import AlignmentResult, Work
-    from stt_ft.core.manifest import Clip, Dataset
+    from stt_ft.core.manifest import Clip
 
 
 def annotate(
-    dataset: str,
+    dataset: str | Path,
     *,
     aligner: Literal["whisper", "sphinx"] = "whisper",
     model: str = "large-v3",
@@ -25,7 +28,7 @@ def annotate(
     device: str = "auto",
     batch_size: int = 8,
     verify: bool = False,
-) -> None:
+) -> Dataset:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
     and so are synthetic ones (`synthesize`), which come with their words.
 
@@ -39,12 +42,14 @@ def annotate(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips heard side by side (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
+
+    Returns:
+        The dataset.
     """
     import os
 
     from stt_ft.align.batch import shard_of, work_named
     from stt_ft.core.errors import CheckFailed
-    from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
     from stt_ft.corpus.dataset_language import language_of
 
@@ -68,6 +73,7 @@ def annotate(
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be annotated"
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
+    return data
 
 
 def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], list[AlignmentResult]]:

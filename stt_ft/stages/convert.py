@@ -9,7 +9,10 @@ What is replaced is kept in each sidecar under `written`, from where every conve
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from stt_ft.core.manifest import Dataset
 
 if TYPE_CHECKING:
     from stt_ft.align.aligned_word import Aligner
@@ -17,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def convert(
-    dataset: str,
+    dataset: str | Path,
     *,
     language: Literal["en", "fr", "fr-be", "fr-ch"] | None = None,
     style: Literal["digits", "auto"] = "digits",
     dry_run: bool = False,
     realign: bool = True,
-) -> None:
+) -> Dataset:
     """Turn written numbers into the words that were said, each with its own time.
 
     Args:
@@ -32,11 +35,13 @@ def convert(
         style: digits reads every number digit by digit; auto reads codes so and quantities as amounts, years, times, by context and by ear.
         dry_run: show the changes and write nothing.
         realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
+
+    Returns:
+        The dataset.
     """
     from stt_ft.align.spoken_sidecar import spoken_sidecar
     from stt_ft.audio.files import read_audio
     from stt_ft.core.errors import CheckFailed, DatasetError, SttFtError
-    from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
     from stt_ft.corpus.dataset_language import language_of
     from stt_ft.text.spoken_forms import LANGUAGES, language_named
@@ -81,6 +86,7 @@ def convert(
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be converted"
         raise CheckFailed(f"{data.directory}: {many}, the first is {next(iter(faults))}; the reasons are above")
+    return data
 
 
 def _span_aligner() -> Aligner | None:

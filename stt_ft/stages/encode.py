@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Copy
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from stt_ft.core.manifest import Clip, Dataset
+    from stt_ft.core.manifest import Clip
 
 
 def encode(
-    dataset: str,
+    dataset: str | Path,
     *,
-    base: str = DEFAULT_BASE,
+    base: str | Path = DEFAULT_BASE,
     batch_size: int = 16,
     device: str = "auto",
     speeds: list[float] | None = None,
     channels: list[str] | None = None,
-) -> None:
+) -> Dataset:
     """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
 
     Args:
@@ -32,9 +34,11 @@ def encode(
         speeds: encode the clips of train at these speeds too, pitch and formants included, for augment.speeds ("0.9,1.1").
         channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone) or noise so far below
             the speech (20dB), such as phone,20dB.
+
+    Returns:
+        The dataset.
     """
     from stt_ft.core.errors import ConfigError
-    from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say, track
     from stt_ft.model.checkpoint_dir import open_model
     from stt_ft.model.device import pick_device
@@ -59,6 +63,7 @@ def encode(
         for batch in track(batches, "encoding batches"):
             store.add(dict(zip(batch, codec.encode([_sound(data, *heard[key]) for key in batch]), strict=True)))
     say(f"{data.directory}: {len(missing)} clips encoded, {len(heard) - len(missing)} were there; codes in {store.directory}")
+    return data
 
 
 def _copies(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Copy, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 
 def evaluate(
-    model_dir: str,
-    dataset: str,
+    model_dir: str | Path,
+    dataset: str | Path,
     *,
-    out: str,
-    baseline: str | None = None,
+    out: str | Path,
+    baseline: str | Path | None = None,
     split: str = "heldout",
     rule: str = "kyutai",
     threshold: float | None = None,
@@ -19,10 +22,10 @@ def evaluate(
     silero: bool = True,
     twins: list[str] | None = None,
     all_classes: bool = False,
-    run_dir: str | None = None,
+    run_dir: str | Path | None = None,
     batch_size: int = 32,
     device: str = "auto",
-) -> None:
+) -> dict[str, Any]:
     """Listen to a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
     Args:
@@ -43,9 +46,10 @@ def evaluate(
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
-    """
-    from pathlib import Path
 
+    Returns:
+        The report, as report.json has it.
+    """
     from stt_ft.report.build import build_report
     from stt_ft.report.evaluation import BASE, Hearing, leave, rule_of
     from stt_ft.report.report_file import FRAMES_NAME
@@ -53,6 +57,7 @@ def evaluate(
 
     flags = {"head": head, "threshold": threshold, "hold_frames": hold_frames, "ignore_frames": ignore_frames}
     directory, agent = Path(out), rule_of(rule, **flags)
+    model_dir, dataset, baseline = str(model_dir), str(dataset), None if baseline is None else str(baseline)  # report.json quotes them
     how = {"baseline": baseline, "twins": twins or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     hearing = Hearing.open(model_dir, dataset, **how)
     about = hearing.about(split, {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how})
@@ -62,3 +67,4 @@ def evaluate(
     systems = hearing.systems(frames, agent, set_on=set_on, split=split, out=directory)
     report = build_report(frames, model=hearing.judged, baseline=baseline and BASE, rule=agent, systems=systems, about=about)
     leave(directory, report, frames, hearing.data)
+    return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def export(
-    model_dir: str,
+    model_dir: str | Path,
     *,
-    out: str,
+    out: str | Path,
     format: str = "candle",
     absolute_paths: bool = False,
     overwrite: bool = False,
     verify: bool = False,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     split: str = "heldout",
     num_clips: int = 20,
-) -> None:
+) -> Path:
     """Write a model directory that a production engine takes as it is.
 
     Args:
@@ -36,9 +37,10 @@ def export(
         dataset: what to verify on; without it, on random codes, which tell the same about the arithmetic.
         split: which of its clips.
         num_clips: how many.
-    """
-    from pathlib import Path
 
+    Returns:
+        The directory that was written.
+    """
     from stt_ft.core.errors import ConfigError
     from stt_ft.core.progress import emit_json, say
     from stt_ft.export.formats import FORMATS, how_to_run, write_format
@@ -61,9 +63,10 @@ def export(
         result = verify_export(engine, model, Path(out), codes)
         say(f"{out}: verified: {result}")
         emit_json(result.to_json())
+    return Path(out)
 
 
-def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
+def _codes(model: ModelDir, dataset: str | Path | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
     """Return codec codes by clip: of the first clips of a split, or made up where there is no dataset."""
     import torch
 

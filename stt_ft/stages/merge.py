@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def merge(
-    run_or_checkpoint: str,
+    run_or_checkpoint: str | Path,
     *,
-    out: str,
-    base: str | None = None,
+    out: str | Path,
+    base: str | Path | None = None,
     dtype: str = "bfloat16",
     adapter: list[str] | None = None,
     last: int | None = None,
     overwrite: bool = False,
-) -> None:
+) -> Path:
     """Fold what was trained into the base and write a whole model directory.
 
     Args:
@@ -24,9 +26,10 @@ def merge(
             all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between the base (0) and the tuned model (1), 1.2 beyond it.
         last: take the mean of so many newest checkpoints of a run, in place of its best one; a figure to choose it by is dev's.
         overwrite: replace an existing model directory.
-    """
-    from pathlib import Path
 
+    Returns:
+        The model directory.
+    """
     from stt_ft.core.errors import CheckpointError, ConfigError
     from stt_ft.core.progress import say
     from stt_ft.model.checkpoint_dir import open_model
@@ -49,6 +52,7 @@ def merge(
     plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
     folded = ", ".join(f"{each.header.path.parent}{_by_weight(each.weight)}" for each in adapters)
     say(f"{out}: {len(plan.specs)} tensors of {model.name} with {folded} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
+    return Path(out)
 
 
 def _by_weight(weight: float) -> str:

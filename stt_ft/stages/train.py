@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from stt_ft.core.recipe import Recipe, load_recipe
 
-def train(config: str, *, overrides: dict[str, Any] | None = None) -> None:
+
+def train(config: str | Path | Recipe, *, overrides: dict[str, Any] | None = None) -> Path:
     """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
 
     The dataset must have been through `encode` with the same base. Checkpoints, metrics and loss.png go to `run_dir`; a run that was
@@ -15,19 +18,21 @@ def train(config: str, *, overrides: dict[str, Any] | None = None) -> None:
     Args:
         config: recipe file, such as configs/stt_1b_digits.yaml.
         overrides: keys of the recipe that win over the file.
-    """
-    from pathlib import Path
 
-    from stt_ft.core.config import load_config
+    Returns:
+        The run directory.
+    """
+    from stt_ft.core.errors import ConfigError
     from stt_ft.core.progress import say
     from stt_ft.core.provenance import file_sha256
-    from stt_ft.core.recipe import Recipe
     from stt_ft.training.curves import draw_curves
     from stt_ft.training.distributed import joined_world
     from stt_ft.training.run_state import RunDir
     from stt_ft.training.setup import prepare
 
-    recipe = load_config(Recipe, config, overrides or {})
+    if isinstance(config, Recipe) and overrides:
+        raise ConfigError("train: overrides are for a recipe file; a Recipe is changed by dataclasses.replace")
+    recipe = config if isinstance(config, Recipe) else load_recipe(config, overrides)
     inputs = prepare(recipe)
     with joined_world(inputs.device) as world:
         run = RunDir.open(recipe) if world.is_main else RunDir(Path(recipe.run_dir))
@@ -37,12 +42,13 @@ def train(config: str, *, overrides: dict[str, Any] | None = None) -> None:
             say(f"{run.directory}: {inputs.describe(trainer)}")
         progress = trainer.train() if trainer is not None else None
     if not world.is_main:
-        return
+        return run.directory
     if progress is None:
         inputs.calibrate(run)
         say(f"{run.directory}: this run is done; merge it with `stt-ft merge {run.directory} --out DIR`")
-        return
+        return run.directory
     draw_curves(run.directory / "loss.png", run.read_rows("metrics.train.jsonl"), run.read_rows("metrics.eval.jsonl"))
     inputs.calibrate(run)
     best = f", best on dev after step {progress.best_step}" if progress.best_step else ""
     say(f"{run.directory}: {progress.step} steps done{best}; next: stt-ft merge {run.directory} --out DIR")
+    return run.directory
