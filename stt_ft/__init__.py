@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stt_ft.audio.files import read_audio
+    from stt_ft.core.errors import SttFtError
     from stt_ft.core.manifest import Clip, Dataset, Word
     from stt_ft.core.recipe import Recipe, load_recipe
     from stt_ft.model.checkpoint_dir import ModelDir, open_model
@@ -34,6 +36,7 @@ __all__ = [
     "Dataset",
     "ModelDir",
     "Recipe",
+    "SttFtError",
     "Transcriber",
     "Transcript",
     "Word",
@@ -45,6 +48,7 @@ __all__ = [
     "load_recipe",
     "merge",
     "open_model",
+    "read_audio",
     "train",
 ]
 
@@ -53,6 +57,7 @@ _HOMES = {
     "Dataset": "stt_ft.core.manifest:Dataset",
     "ModelDir": "stt_ft.model.checkpoint_dir:ModelDir",
     "Recipe": "stt_ft.core.recipe:Recipe",
+    "SttFtError": "stt_ft.core.errors:SttFtError",
     "Transcriber": "stt_ft.model.transcriber:Transcriber",
     "Transcript": "stt_ft.model.transcriber:Transcript",
     "Word": "stt_ft.core.manifest:Word",
@@ -64,6 +69,7 @@ _HOMES = {
     "load_recipe": "stt_ft.core.recipe:load_recipe",
     "merge": "stt_ft.stages.merge:merge",
     "open_model": "stt_ft.model.checkpoint_dir:open_model",
+    "read_audio": "stt_ft.audio.files:read_audio",
     "train": "stt_ft.stages.train:train",
 }
 """Public name -> where it is defined, as MODULE:NAME. The imports above say the same to type checkers; a test compares the two."""
