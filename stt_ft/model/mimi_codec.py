@@ -53,8 +53,8 @@ class MimiCodec:
         self._mimi = mimi
         self._model = model
         self._device = device
-        self.num_prefix_frames = model.num_prefix_frames
-        self.num_suffix_frames = suffix_frames(model)
+        self.num_prefix_frames: int = model.num_prefix_frames
+        self.num_suffix_frames: int = suffix_frames(model)
 
     @classmethod
     def load(cls, model: ModelDir, device: torch.device | str = "cpu") -> MimiCodec:

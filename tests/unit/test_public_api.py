@@ -92,7 +92,7 @@ def test_pyright_knows_the_type_of_every_public_name(tmp_path: Path):
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    symbols = json.loads(answer.stdout)["typeCompleteness"]["symbols"]
+    symbols = json.loads(answer.stdout[answer.stdout.index("{") :])["typeCompleteness"]["symbols"]
     public = tuple(home.replace(":", ".") for home in stt_ft._HOMES.values())
     ours = {
         symbol["name"]: symbol["isTypeKnown"]
