@@ -120,8 +120,8 @@ def type_name(hint: Any) -> str:
         options = tuple(option for option in options if option is not str and not dataclasses.is_dataclass(option))
     if len(options) > 1:
         return " or ".join(type_name(option) for option in options)
+    hint = next(iter(options), hint)
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path", type(None): "none"}
-    hint = options[0]
     if hint in plain:
         return plain[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
