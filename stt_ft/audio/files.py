@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import soxr
 
@@ -57,7 +58,7 @@ def sound_files(words: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def read_audio(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> np.ndarray:
+def read_audio(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> npt.NDArray[np.float32]:
     """Return the sound of `path` as mono float32 samples at `sample_rate_hz`; several channels are averaged unless `channel` picks one.
 
     Raises `AudioError` by name when the file is missing, unreadable, empty, lacks `channel` or holds NaN or infinity.

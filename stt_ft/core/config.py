@@ -321,6 +321,8 @@ def type_name(hint: Any) -> str:
     """Return `hint` in the words of a user: "a number", "one of binary, count, off", "a whole number or none"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
+        if Path in arguments:  # a text stands for the path, or for the file that a dataclass is read from
+            arguments = tuple(option for option in arguments if option is not str and not dataclasses.is_dataclass(option))
         return " or ".join(map(type_name, arguments))
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path", type(None): "none"}
     if hint in plain:

@@ -10,10 +10,12 @@ working directory. What the shipped recipes share stands in configs/digits_commo
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from stt_ft.core.config import Config, Limits, schema_text
+from stt_ft.core.config import Config, Limits, load_config, schema_text
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
 """The model fine-tuned by default: the hub repo of the 1b model that holds the extra heads (the plain repo lacks them)."""
@@ -355,6 +357,15 @@ class Recipe(Config):
         "log.wandb": "now a list: log: [wandb]; the project is named as the run's directory",
     }
     """Keys of earlier versions, and what became of them."""
+
+
+def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file, after setting the dotted keys of `overrides` ("optim.lr": 1e-4).
+
+    Raises:
+        ConfigError: what is wrong with it, every mistake in one message.
+    """
+    return load_config(Recipe, path, overrides)
 
 
 if __name__ == "__main__":

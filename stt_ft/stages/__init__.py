@@ -50,6 +50,10 @@ COMMANDS = {
             summary="the whole path on the tiny model: a CPU, a few minutes, a table of before and after",
         ),
         Command(
+            name="init", module="init", group=_SEE, example="stt-ft init orders",
+            summary="write out the recipes and prompt scripts that come with stt-ft, to work in and to edit",
+        ),
+        Command(
             name="record", module="recordings", group=_DATA,
             example="stt-ft record --script recordings/scripts/digits_en.yaml --out datasets/orders",
             summary="read prompts into the microphone, one clip each",
@@ -126,7 +130,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def stage(name: str) -> Callable[..., None]:
+def stage(name: str) -> Callable[..., Any]:
     """Return the function behind command `name`, importing its module now."""
     return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name].module}"), name)
 

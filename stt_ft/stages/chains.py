@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stt_ft.assets import shipped
 from stt_ft.core.atomic import write_text
 from stt_ft.core.config import dump_config, load_config, to_dict
 from stt_ft.core.errors import DatasetError
@@ -152,5 +153,5 @@ def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
 
 def _recipe(dataset: Path, run_dir: Path, seed: int) -> Recipe:
     """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
-    path = Path(__file__).parent.parent / "assets" / "tiny_cpu.yaml"
+    path = shipped("configs") / "tiny_cpu.yaml"
     return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})

@@ -12,15 +12,15 @@ from stt_ft.core.errors import CheckFailed, CheckpointError
 from stt_ft.core.progress import say
 
 if TYPE_CHECKING:
-    from stt_ft.evaluation.report import TrainingCourse
+    from stt_ft.evaluation.report import Report, TrainingCourse
 
 
 def evaluate(
-    model_dir: str,
-    dataset: str,
+    model_dir: str | Path,
+    dataset: str | Path,
     *,
-    out: str,
-    baseline: str | None = None,
+    out: str | Path,
+    baseline: str | Path | None = None,
     split: str = "heldout",
     rule: str = "kyutai",
     threshold: float | None = None,
@@ -31,10 +31,10 @@ def evaluate(
     silero: bool = True,
     channels: list[str] | None = None,
     all_classes: bool = False,
-    run_dir: str | None = None,
+    run_dir: str | Path | None = None,
     batch_size: int = 32,
     device: str = "auto",
-) -> None:
+) -> Report:
     """Listen to a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
     Args:
@@ -55,6 +55,9 @@ def evaluate(
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips listened to side by side.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
+
+    Returns:
+        The report, as report.json has it.
     """
     from stt_ft.evaluation.build import build_report
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
@@ -63,6 +66,7 @@ def evaluate(
     from stt_ft.evaluation.verdict import print_report
     from stt_ft.pages.report_page import write_report_page
 
+    model_dir, dataset, baseline = str(model_dir), str(dataset), None if baseline is None else str(baseline)  # report.json quotes them
     directory = Path(out)
     agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
@@ -87,9 +91,10 @@ def evaluate(
     write_report_page(directory / PAGE_NAME, report, scores, dataset=evaluation.data.directory)
     print_report(report)
     say(f"{directory / PAGE_NAME}: open it in a browser; every frame is in {directory / FRAMES_NAME}")
+    return report
 
 
-def _training_course(run_dir: str) -> TrainingCourse:
+def _training_course(run_dir: str | Path) -> TrainingCourse:
     """Return the losses of a run; raises `CheckpointError` where there are none."""
     from stt_ft.evaluation.report import TrainingCourse
     from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, RunDir
@@ -98,7 +103,7 @@ def _training_course(run_dir: str) -> TrainingCourse:
     train_rows = run.read_rows(TRAIN_METRICS)
     if not train_rows:
         raise CheckpointError(f"{run.directory / TRAIN_METRICS}: no such file; --run_dir takes the directory that `stt-ft train` wrote")
-    return TrainingCourse.of(run_dir, train_rows, run.read_rows(DEV_METRICS))
+    return TrainingCourse.of(str(run_dir), train_rows, run.read_rows(DEV_METRICS))
 
 
 _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}

@@ -8,22 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stt_ft.core.config import load_config
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
-from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Recipe, Version
+from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Recipe, Version, load_recipe
 
 
 def encode(
-    dataset: str,
+    dataset: str | Path,
     *,
-    base: str = DEFAULT_BASE,
+    base: str | Path = DEFAULT_BASE,
     batch_size: int = 16,
     device: str = "auto",
     speeds: list[float] | None = None,
     channels: list[str] | None = None,
-) -> None:
+) -> Dataset:
     """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
 
     Args:
@@ -34,6 +33,9 @@ def encode(
         speeds: encode the clips of train at these speeds too, pitch and formants included, for augment.speeds ("0.9,1.1").
         channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone) or noise so far below
             the speech (20dB), such as phone,20dB.
+
+    Returns:
+        The dataset.
     """
     from stt_ft.model.checkpoint_dir import open_model
     from stt_ft.model.codes import TokenStore, encoded, keys_of
@@ -53,6 +55,7 @@ def encode(
     for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
         store.add(codes)
     say(f"{data.directory}: {len(missing)} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
+    return data
 
 
 def _versions(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Version, ...]:
@@ -69,7 +72,7 @@ def _versions(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Version
     return tuple(version for version in asked if version.name)
 
 
-def train(config: str, **overrides: Any) -> None:
+def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
 
     The dataset must have been through `encode` with the same base. Checkpoints, metrics and loss.png go to `run_dir`; a run that was
@@ -79,22 +82,29 @@ def train(config: str, **overrides: Any) -> None:
     Args:
         config: recipe file, such as configs/stt_1b_digits.yaml.
         overrides: keys of the recipe that win over the file.
+
+    Returns:
+        The run directory.
     """
     from stt_ft.training import loop
 
-    loop.train(load_config(Recipe, config, overrides))
+    if isinstance(config, Recipe) and overrides:
+        raise ConfigError("train: overrides are for a recipe file; a Recipe is changed by dataclasses.replace")
+    recipe = config if isinstance(config, Recipe) else load_recipe(config, overrides)
+    loop.train(recipe)
+    return Path(recipe.run_dir)
 
 
 def merge(
-    run_or_checkpoint: str,
+    run_or_checkpoint: str | Path,
     *,
-    out: str,
-    base: str | None = None,
+    out: str | Path,
+    base: str | Path | None = None,
     dtype: str = "bfloat16",
     adapter: list[str] | None = None,
     last: int | None = None,
     overwrite: bool = False,
-) -> None:
+) -> Path:
     """Fold what was trained into the base and write a whole model directory.
 
     Args:
@@ -106,6 +116,9 @@ def merge(
             all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between the base (0) and the tuned model (1), 1.2 beyond it.
         last: take the mean of so many newest checkpoints of a run, in place of its best one; a figure to choose it by is dev's.
         overwrite: replace an existing model directory.
+
+    Returns:
+        The model directory.
     """
     from stt_ft.model.checkpoint_dir import open_model
     from stt_ft.model.merge import Adapter, merge_adapter
@@ -127,6 +140,7 @@ def merge(
     plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
     folded = ", ".join(f"{each.header.path.parent}{_by_weight(each.weight)}" for each in adapters)
     say(f"{out}: {len(plan.specs)} tensors of {model.name} with {folded} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
+    return Path(out)
 
 
 def _by_weight(weight: float) -> str:

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def export(
-    model_dir: str,
+    model_dir: str | Path,
     *,
-    out: str,
+    out: str | Path,
     format: str = "candle",
     absolute_paths: bool = False,
     overwrite: bool = False,
     verify: bool = False,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     split: str = "heldout",
     num_clips: int = 20,
-) -> None:
+) -> Path:
     """Write a model directory that a production engine takes as it is.
 
     Args:
@@ -43,6 +43,9 @@ def export(
         dataset: what to verify on; without it, on random codes, which tell the same about the arithmetic.
         split: which of its clips.
         num_clips: how many.
+
+    Returns:
+        The directory that was written.
     """
     from stt_ft.export.formats import FORMATS, engine_of, how_to_run, verify_export, write_format
     from stt_ft.model.checkpoint_dir import open_model
@@ -63,9 +66,10 @@ def export(
         result = verify_export(engine, model, Path(out), codes)
         say(f"{out}: verified: {result}")
         emit_json(result.to_json())
+    return Path(out)
 
 
-def _codes(model: ModelDir, dataset: str | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
+def _codes(model: ModelDir, dataset: str | Path | None, *, split: str, num_clips: int) -> dict[str, np.ndarray]:
     """Return codec codes by clip: of the first clips of a split, or made up where there is no dataset."""
     from stt_ft.export.formats import random_clips
     from stt_ft.model.codes import codes_of

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import stt_ft
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def annotate(
-    dataset: str,
+    dataset: str | Path,
     *,
     aligner: Literal["whisper", "sphinx"] = "whisper",
     model: str = "large-v3",
@@ -39,7 +40,7 @@ def annotate(
     device: str = "auto",
     batch_size: int = 8,
     verify: bool = False,
-) -> None:
+) -> Dataset:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
     and so are synthetic ones (`synthesize`), which come with their words.
 
@@ -53,6 +54,9 @@ def annotate(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips heard side by side (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
+
+    Returns:
+        The dataset.
     """
     from stt_ft.align import work_named
     from stt_ft.align.aligner import shard_of
@@ -77,6 +81,7 @@ def annotate(
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be annotated"
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
+    return data
 
 
 def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], list[AlignmentResult]]:
@@ -142,13 +147,13 @@ def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) ->
 
 
 def convert(
-    dataset: str,
+    dataset: str | Path,
     *,
     language: Literal["en", "fr", "fr-be", "fr-ch"] | None = None,
     style: Literal["digits", "auto"] = "digits",
     dry_run: bool = False,
     realign: bool = True,
-) -> None:
+) -> Dataset:
     """Turn written numbers into the words that were said, each with its own time. Clips whose words somebody corrected since they were
     converted are left alone until `annotate` finds their words anew.
 
@@ -158,6 +163,9 @@ def convert(
         style: digits reads every number digit by digit; auto reads codes so and quantities as amounts, years, times, by context and by ear.
         dry_run: show the changes and write nothing.
         realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
+
+    Returns:
+        The dataset.
     """
     from stt_ft.align.sidecars import spoken_sidecar
     from stt_ft.audio.files import read_audio
@@ -208,6 +216,7 @@ def convert(
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be converted"
         raise CheckFailed(f"{data.directory}: {many}, the first is {next(iter(faults))}; the reasons are above")
+    return data
 
 
 def _span_aligner() -> Aligner | None:

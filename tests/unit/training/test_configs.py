@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-import stt_ft
 from stt_ft.core.config import load_config
 from stt_ft.core.recipe import Recipe
 
@@ -33,13 +32,6 @@ def test_what_every_recipe_says_alike_stands_in_the_shared_file():
     written = [_flat(yaml.safe_load(path.read_text())) for path in CONFIGS]
     alike = {key for key, value in written[0].items() if all(one.get(key, object()) == value for one in written[1:])}
     assert alike == {"inherit", "dataset"}
-
-
-def test_the_package_has_the_recipe_of_the_demo_and_what_it_inherits():
-    """Installed, there is no configs directory: the demo's recipe is taken from the package."""
-    in_package = Path(stt_ft.__file__).parent / "assets" / "tiny_cpu.yaml"
-    assert load_config(Recipe, in_package) == load_config(Recipe, CONFIG_DIR / "tiny_cpu.yaml")
-    assert (in_package.parent / yaml.safe_load(in_package.read_text())["inherit"]).is_file()
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
