@@ -18,6 +18,8 @@ def encode(
 ) -> None:
     """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
 
+    Under torchrun or SLURM every process takes its share of the clips, on a GPU of its own.
+
     Args:
         dataset: dataset directory.
         base: model whose codec to use: a hub repo id, a model directory, or tiny.
@@ -27,11 +29,16 @@ def encode(
         channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone) or noise so far below
             the speech (20dB), such as phone,20dB.
     """
+    import os
+
+    import torch
+
+    from stt_ft.align.batch import own_device, shard_of
     from stt_ft.core.errors import ConfigError
     from stt_ft.core.manifest import Dataset
     from stt_ft.core.progress import say
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.codes import TokenStore, encoded, keys_of
+    from stt_ft.model.codes import TokenStore, encoded, sounds_of
     from stt_ft.model.device import pick_device
 
     if batch_size <= 0:
@@ -40,14 +47,14 @@ def encode(
     data = Dataset.open(dataset)
     model = open_model(base, require_extra_heads=False)
     store = TokenStore.of(data, model)
-    sounds = dict(zip(keys_of(data, data.clips()), ((clip, Copy()) for clip in data.clips()), strict=True))
-    for copy in copies:
-        clips = data.clips("train")
-        sounds |= zip(keys_of(data, clips, copy), ((clip, copy) for clip in clips), strict=True)
-    missing = {key: sounds[key] for key in store.missing(sounds)}
-    for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
+    sounds = shard_of([*sounds_of(data, data.clips()), *sounds_of(data, data.clips("train") if copies else (), copies)], os.environ)
+    missing = store.missing(sounds)
+    num_encoded = 0
+    target = pick_device(own_device(device, os.environ, torch.cuda.device_count()))
+    for codes in encoded(model, data, missing, batch_size=batch_size, device=target):
         store.add(codes)
-    say(f"{data.directory}: {len(missing)} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
+        num_encoded += len(codes)
+    say(f"{data.directory}: {num_encoded} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
 
 
 def _copies(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Copy, ...]:

@@ -16,7 +16,7 @@ from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
 from stt_ft.core.recipe import BatchRecipe, Copy
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.codes import TokenStore, keys_of
+from stt_ft.model.codes import TokenStore, sounds_of
 from stt_ft.targets.interleave import TextStream, TokenWord, build_text_stream
 from stt_ft.text.written_style import WrittenStyle
 
@@ -75,24 +75,25 @@ def load_clips(
     """
     clips = data.measured_clips(split)
     store = TokenStore.of(data, model)
-    heard = [(clip, key, copy) for copy in copies for clip, key in zip(clips, keys_of(data, clips, copy), strict=True)]
-    missing = set(store.missing(key for _, key, _ in heard))
+    sounds = sounds_of(data, clips, copies)
+    missing = store.missing(sounds)
     if missing:
-        first, which = next((clip.path, f" at {copy.name}" if copy.name else "") for clip, key, copy in heard if key in missing)
+        first, which = missing[0].clip.path, f" at {missing[0].copy.name}" if missing[0].copy.name else ""
         raise DatasetError(
             f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{which}); "
             f"run `stt-ft encode {data.directory} --base {model.name}{_copy_flags(copies)}`"
         )
     tokenizer = model.tokenizer
     loaded, faults = [], []
-    for clip, key, copy in heard:
+    for sound in sounds:
+        clip, copy = sound.clip, sound.copy
         try:
             sidecar = data.read_sidecar(clip)
             _require_all_words(sidecar)
             words = [_faster(word, copy.speed) for word in sidecar.alignments if word.speaker == MAIN_SPEAKER]
             tokens = [tuple(tokenizer.encode(word.text.strip())) for word in words]
             played = dataclasses.replace(clip, duration_s=clip.duration_s / copy.speed)
-            spoken = _load_clip(played, store.get(key), words, tokens, model, recipe)
+            spoken = _load_clip(played, store.get(sound.key), words, tokens, model, recipe)
             is_replay = clip.extra.get("kind") in replay_kinds
             loaded.append(dataclasses.replace(spoken, is_replay=is_replay, is_synthetic=clip.is_synthetic))
         except (AlignmentError, DatasetError) as error:
