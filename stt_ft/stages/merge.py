@@ -20,7 +20,7 @@ def merge(
         out: model directory to write.
         base: the base it was trained on; by default the one that the adapter names.
         dtype: number type of the weights: bfloat16 (what the production engine reads), float16 or float32.
-        adapter: more adapters to fold in, each PATH or PATH:WEIGHT, weight 1 where none is given. What the adapters changed is added up, not
+        adapter: more adapters to fold in, each PATH or PATH:WEIGHT, weight 1 where none is given. What adapters changed is added up, not
             averaged: the mean of three runs is A --adapter A:0.333,B:0.333,C:0.333, and A --adapter B,C goes three times as far. A weight
             scales all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between base (0) and tuned model (1), 1.2 beyond it.
         last: take the mean of so many newest checkpoints of a run, in place of its best one; a figure to choose it by is dev's.
