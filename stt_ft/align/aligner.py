@@ -182,3 +182,9 @@ def shard_of(items: Sequence[Item], environment: Mapping[str, str]) -> Sequence[
         if rank_name in environment and size_name in environment:
             return items[int(environment[rank_name]) :: int(environment[size_name])]
     return items
+
+
+def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> str:
+    """Return the device of this process: of `auto`, under `torchrun` or SLURM on a machine with GPUs, one GPU after another."""
+    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", ""))
+    return f"cuda:{int(local) % num_gpus}" if device == "auto" and num_gpus and local.isdecimal() else device

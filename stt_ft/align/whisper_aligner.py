@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, script_tokens, script_words
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, own_device, script_tokens, script_words
 from stt_ft.align.whisper_heads import attention_weights
 from stt_ft.align.whisper_hearing import AlignedToken, KnownText, align_texts, mismatch_of
 from stt_ft.align.whisper_long import align_long
@@ -102,12 +102,6 @@ class WhisperWork:
         tokens = script_tokens(script, language=self._language)
         aligned, left_out = align_long(self._model, samples, tokens, language=self._language)
         return _result(job, tokens, aligned, left_out)
-
-
-def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> str:
-    """Return the device of this process: of `auto`, under `torchrun` or SLURM on a machine with GPUs, one GPU after another."""
-    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", ""))
-    return f"cuda:{int(local) % num_gpus}" if device == "auto" and num_gpus and local.isdecimal() else device
 
 
 def _result(

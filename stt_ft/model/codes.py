@@ -1,9 +1,9 @@
 """Codec codes: made of sound by Mimi, a few every 80 ms, and kept beside a dataset, so that no clip goes through the codec twice.
 
-    NAME/tokens/<codec hash>/index.json          {"clips": {"<key of the sound>": "00000", …}}
-    NAME/tokens/<codec hash>/00000.safetensors   key -> int16 codes [n_q, T]
+    NAME/tokens/<codec hash>/00000-<hash of its keys>.safetensors   key of a sound -> int16 codes [n_q, T]
 
-A clip is known by its bytes, not its name: renamed, it is found; changed, it is encoded anew. Shards are only ever added.
+A clip is known by its bytes, not its name: renamed, it is found; changed, it is encoded anew. Shards are only ever added, and each says in
+its header what it holds, so that processes which encode side by side cannot overwrite or forget each other's codes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from safetensors import SafetensorError
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.core import timing
-from stt_ft.core.atomic import atomic_path, write_json
+from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
@@ -38,8 +39,6 @@ from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
 
 KEY_LENGTH = 16
 """Hexadecimal digits of a key: 64 bits, enough to tell billions of clips apart."""
-
-AS_RECORDED = Version()
 
 
 def codec_hash(model: ModelDir) -> str:
@@ -128,92 +127,102 @@ def audio_key(path: Path) -> str:
         raise AudioError(f"{path}: {error.strerror or error}") from None
 
 
-def keys_of(data: Dataset, clips: Sequence[Clip], copy: Version = AS_RECORDED) -> list[str]:
-    """Return the keys under which the codes of `clips` at a speed or through a channel are kept; raises `AudioError` as `audio_key`."""
-    return [audio_key(data.audio_path(clip)) + (f"@{copy.name}" if copy.name else "") for clip in clips]
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """A clip at a speed or through a channel, where `version` says so, and the key under which its codes are kept."""
+
+    key: str
+    clip: Clip
+    version: Version
+
+    def samples(self, data: Dataset) -> npt.NDArray[np.float32]:
+        """Return the sound, mono at 24 kHz."""
+        samples = change_speed(read_audio(data.audio_path(self.clip)), self.version.speed)
+        return samples if self.version.channel is None else channels_named([self.version.channel])[0].carry(samples, self.clip.path)
+
+
+def sounds_of(data: Dataset, clips: Sequence[Clip], versions: Sequence[Version] = (Version(),)) -> list[Sound]:
+    """Return every clip as each of `versions` has it, version by version; raises `AudioError` as `audio_key` does."""
+    keys = [audio_key(data.audio_path(clip)) for clip in clips]
+    return [
+        Sound(key=f"{key}@{version.name}" if version.name else key, clip=clip, version=version)
+        for version in versions
+        for key, clip in zip(keys, clips, strict=True)
+    ]
 
 
 class TokenStore:
     """The codes of a dataset under one codec."""
 
-    def __init__(self, directory: Path, shard_of_key: dict[str, str]) -> None:
+    def __init__(self, directory: Path) -> None:
+        """Read what the shards in `directory` hold, by their headers; raises `CheckpointError` naming one that is broken."""
         self.directory = directory
-        self._shard_of_key = shard_of_key
-        self._headers: dict[str, SafetensorsHeader] = {}
+        self._shard_of_key: dict[str, SafetensorsHeader] = {}
+        self._num_shards = 0
+        for path in sorted(directory.glob("*.safetensors")):
+            self._take_in(path)
 
     @classmethod
     def of(cls, data: Dataset, model: ModelDir) -> TokenStore:
-        """Open the store of `data` for the codec of `model`."""
+        """Open the store of `data` for the codec of `model`, empty where there is none yet."""
         return cls.open(data.directory, codec_hash(model))
 
     @classmethod
     def open(cls, dataset_dir: Path, codec_hash: str) -> TokenStore:
-        """Open the store of `dataset_dir` for a codec, empty where there is none yet."""
-        directory = dataset_dir / "tokens" / codec_hash[:KEY_LENGTH]
-        index = directory / "index.json"
-        if not index.exists():
-            return cls(directory, {})
-        try:
-            return cls(directory, {str(key): str(shard) for key, shard in json.loads(index.read_bytes())["clips"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise DatasetError(f"{index}: not an index of codes; delete {directory} and encode again") from None
+        """Open the store of a dataset's directory for a codec by its hash."""
+        return cls(dataset_dir / "tokens" / codec_hash[:KEY_LENGTH])
 
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        """Return those of `keys` that have no codes yet, each once, in order."""
-        return [key for key in dict.fromkeys(keys) if key not in self._shard_of_key]
+    def missing(self, sounds: Iterable[Sound]) -> list[Sound]:
+        """Return those of `sounds` that have no codes yet, in order."""
+        return [sound for sound in sounds if sound.key not in self._shard_of_key]
 
     def get(self, key: str) -> npt.NDArray[np.int16]:
         """Return the codes of a clip [n_q, T]; raises `DatasetError` when it has none."""
         if key not in self._shard_of_key:
             raise DatasetError(f"{self.directory}: no codes for sound {key}; run `stt-ft encode`")
-        shard = self._shard_of_key[key]
-        if shard not in self._headers:
-            self._headers[shard] = read_header(self.directory / f"{shard}.safetensors")
-        return self._headers[shard].array(key)
+        return self._shard_of_key[key].array(key)
 
     def add(self, codes: Mapping[str, npt.NDArray[np.int16]]) -> None:
-        """Write one more shard, then the index that names it."""
+        """Write one more shard. Another process may do so at the same time: only one with the same sounds has the same name."""
         if not codes:
             return
-        taken = [int(path.stem) for path in self.directory.glob("*.safetensors") if path.stem.isdigit()]
-        shard = f"{max(taken, default=-1) + 1:05d}"
-        with atomic_path(self.directory / f"{shard}.safetensors") as temporary:
+        digest = hashlib.sha256(" ".join(sorted(codes)).encode()).hexdigest()[:KEY_LENGTH]
+        path = self.directory / f"{self._num_shards:05d}-{digest}.safetensors"
+        with atomic_path(path) as temporary:
             safetensors.numpy.save_file({key: np.ascontiguousarray(codes[key], dtype=np.int16) for key in sorted(codes)}, temporary)
-        self._shard_of_key |= dict.fromkeys(codes, shard)
-        write_json(self.directory / "index.json", {"clips": self._shard_of_key})
+        self._take_in(path)
+
+    def _take_in(self, path: Path) -> None:
+        header = read_header(path)
+        self._shard_of_key |= dict.fromkeys(header.tensors, header)
+        self._num_shards += 1
 
 
 def encoded(
-    model: ModelDir, data: Dataset, sounds: Mapping[str, tuple[Clip, Version]], *, batch_size: int, device: torch.device | str
+    model: ModelDir, data: Dataset, sounds: Sequence[Sound], *, batch_size: int, device: torch.device | str
 ) -> Iterator[dict[str, npt.NDArray[np.int16]]]:
-    """Encode sounds (key -> clip, and how it is heard) and yield their codes by key, batch by batch; sounds of like length together."""
+    """Encode sounds and yield their codes by key, batch by batch; sounds of like length together, and each key once."""
     if not sounds:
         return
     codec = MimiCodec.load(model, device)
-    keys = sorted(sounds, key=lambda key: sounds[key][0].duration_s / sounds[key][1].speed)
-    for batch in track([keys[first : first + batch_size] for first in range(0, len(keys), batch_size)], "encoding batches"):
-        yield dict(zip(batch, codec.encode([_sound(data, *sounds[key]) for key in batch]), strict=True))
+    ordered = sorted({sound.key: sound for sound in sounds}.values(), key=lambda sound: sound.clip.duration_s / sound.version.speed)
+    batches = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
+    for batch in track(batches, "encoding batches"):
+        codes = codec.encode([sound.samples(data) for sound in batch])
+        yield dict(zip((sound.key for sound in batch), codes, strict=True))
 
 
 def codes_of(
-    model: ModelDir, data: Dataset, clips: Sequence[Clip], copy: Version = AS_RECORDED, *, batch_size: int, device: torch.device | str
+    model: ModelDir, data: Dataset, clips: Sequence[Clip], version: Version | None = None, *, batch_size: int, device: torch.device | str
 ) -> list[npt.NDArray[np.int16]]:
-    """Return the codes of every clip [n_q, T], at a speed or through a channel where `copy` says so.
+    """Return the codes of every clip [n_q, T], at a speed or through a channel where `version` says so.
 
     Codes that are kept beside the dataset are read. Missing ones are made, and kept where the dataset can be written to.
     """
-    store, keys = TokenStore.of(data, model), keys_of(data, clips, copy)
-    clip_of_key = dict(zip(keys, clips, strict=True))
+    store, sounds = TokenStore.of(data, model), sounds_of(data, clips, (version or Version(),))
     made: dict[str, npt.NDArray[np.int16]] = {}
-    missing = {key: (clip_of_key[key], copy) for key in store.missing(keys)}
-    for codes in encoded(model, data, missing, batch_size=batch_size, device=device):
+    for codes in encoded(model, data, store.missing(sounds), batch_size=batch_size, device=device):
         made |= codes
         if os.access(data.directory, os.W_OK):
             store.add(codes)
-    return [made[key] if key in made else store.get(key) for key in keys]
-
-
-def _sound(data: Dataset, clip: Clip, copy: Version) -> npt.NDArray[np.float32]:
-    """Return a clip's sound as `copy` has it, 24 kHz."""
-    samples = change_speed(read_audio(data.audio_path(clip)), copy.speed)
-    return samples if copy.channel is None else channels_named([copy.channel])[0].carry(samples, clip.path)
+    return [made[sound.key] if sound.key in made else store.get(sound.key) for sound in sounds]

@@ -4,6 +4,7 @@ interrupted run up again, `stt-ft merge` folds the adapter into its base: a mode
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def encode(
 ) -> Dataset:
     """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
 
+    Under torchrun or SLURM every process takes its share of the clips, on a GPU of its own.
+
     Args:
         dataset: dataset directory.
         base: model whose codec to use: a hub repo id, a model directory, or tiny.
@@ -37,8 +40,11 @@ def encode(
     Returns:
         The dataset.
     """
+    import torch
+
+    from stt_ft.align.aligner import own_device, shard_of
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.codes import TokenStore, encoded, keys_of
+    from stt_ft.model.codes import TokenStore, encoded, sounds_of
     from stt_ft.model.device import pick_device
 
     if batch_size <= 0:
@@ -47,14 +53,15 @@ def encode(
     data = Dataset.open(dataset)
     model = open_model(base, require_extra_heads=False)
     store = TokenStore.of(data, model)
-    sounds = dict(zip(keys_of(data, data.clips()), ((clip, Version()) for clip in data.clips()), strict=True))
-    for version in versions:
-        clips = data.clips("train")
-        sounds |= zip(keys_of(data, clips, version), ((clip, version) for clip in clips), strict=True)
-    missing = {key: sounds[key] for key in store.missing(sounds)}
-    for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
+    sounds = [*sounds_of(data, data.clips()), *sounds_of(data, data.clips("train") if versions else (), versions)]
+    sounds = shard_of(sounds, os.environ)
+    missing = store.missing(sounds)
+    num_encoded = 0
+    target = pick_device(own_device(device, os.environ, torch.cuda.device_count()))
+    for codes in encoded(model, data, missing, batch_size=batch_size, device=target):
         store.add(codes)
-    say(f"{data.directory}: {len(missing)} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
+        num_encoded += len(codes)
+    say(f"{data.directory}: {num_encoded} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
     return data
 
 
@@ -112,8 +119,9 @@ def merge(
         out: model directory to write.
         base: the base it was trained on; by default the one that the adapter names.
         dtype: number type of the weights: bfloat16 (what the production engine reads), float16 or float32.
-        adapter: more adapters to fold in, each PATH or PATH:WEIGHT; the first keeps weight 1 unless it is listed here too. A weight scales
-            all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between the base (0) and the tuned model (1), 1.2 beyond it.
+        adapter: more adapters to fold in, each PATH or PATH:WEIGHT, weight 1 where none is given. What adapters changed is added up, not
+            averaged: the mean of three runs is A --adapter A:0.333,B:0.333,C:0.333, and A --adapter B,C goes three times as far. A weight
+            scales all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between base (0) and tuned model (1), 1.2 beyond it.
         last: take the mean of so many newest checkpoints of a run, in place of its best one; a figure to choose it by is dev's.
         overwrite: replace an existing model directory.
 

@@ -26,7 +26,8 @@ def init(directory: str) -> None:
     root = Path(directory)
     texts = {root / "README.md": Path(assets.__file__).with_name("project_readme.md").read_text(encoding="utf-8")}
     for folder in ("configs", "recordings/scripts"):
-        texts |= {root / folder / path.name: path.read_text(encoding="utf-8") for path in sorted(assets.shipped(folder).iterdir()) if path.suffix in (".yaml", ".json")}
+        paths = [path for path in sorted(assets.shipped(folder).iterdir()) if path.suffix in (".yaml", ".json")]
+        texts |= {root / folder / path.name: path.read_text(encoding="utf-8") for path in paths}
     try:
         missing = [path for path in texts if not path.exists()]
         changed = [path for path in texts if path not in missing and path.read_text(encoding="utf-8") != texts[path]]

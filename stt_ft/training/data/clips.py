@@ -24,7 +24,7 @@ from stt_ft.core.recipe import BatchRecipe, Recipe, Version
 from stt_ft.corpus.problems import numbers_in
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.codes import TokenStore, keys_of
+from stt_ft.model.codes import TokenStore, sounds_of
 from stt_ft.targets.interleave import TextStream, build_text_stream
 from stt_ft.text.written_style import WrittenStyle
 
@@ -173,17 +173,18 @@ def load_clips(
     """
     clips = data.measured_clips(split)
     store = TokenStore.of(data, model)
-    heard = [(clip, key, version) for version in versions for clip, key in zip(clips, keys_of(data, clips, version), strict=True)]
-    missing = set(store.missing(key for _, key, _ in heard))
+    sounds = sounds_of(data, clips, versions)
+    missing = store.missing(sounds)
     if missing:
-        first, which = next((clip.path, f" at {version.name}" if version.name else "") for clip, key, version in heard if key in missing)
+        first, which = missing[0].clip.path, f" at {missing[0].version.name}" if missing[0].version.name else ""
         raise DatasetError(
             f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{which}); "
             f"run `stt-ft encode {data.directory} --base {model.name}{_version_flags(versions)}`"
         )
     tokenizer = model.tokenizer
     loaded, faults = [], []
-    for clip, key, version in heard:
+    for sound in sounds:
+        clip, version = sound.clip, sound.version
         try:
             sidecar = data.read_sidecar(clip)
             _require_all_words(sidecar)
@@ -193,7 +194,7 @@ def load_clips(
                 if word.speaker == MAIN_SPEAKER
             ]
             played = dataclasses.replace(clip, duration_s=clip.duration_s / version.speed)
-            loaded.append(_load_clip(played, store.get(key), words, model, recipe, is_replay=clip.extra.get("kind") in replay_kinds))
+            loaded.append(_load_clip(played, store.get(sound.key), words, model, recipe, is_replay=clip.extra.get("kind") in replay_kinds))
         except (AlignmentError, DatasetError) as error:
             faults.append(f"clip {clip.path}: {error}")
     if faults:

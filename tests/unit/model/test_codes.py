@@ -4,15 +4,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from random_models import write_dataset
 
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
+from stt_ft.core.manifest import Clip
 from stt_ft.core.recipe import Version
 from stt_ft.core.timing import SAMPLES_PER_FRAME
 from stt_ft.model import codes as codes_module
-from stt_ft.model.codes import MimiCodec, TokenStore, audio_key, codec_hash, codes_of, keys_of
+from stt_ft.model.codes import MimiCodec, Sound, TokenStore, audio_key, codec_hash, codes_of, sounds_of
+from stt_ft.model.safetensors_file import read_header
 from stt_ft.stages.finetune import encode
 
 HASH = "ab" * 32
@@ -98,13 +101,18 @@ def _random_codes(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 64, (4, 5 + seed)).astype(np.int16)
 
 
+def _lacks(store: TokenStore, keys) -> str:
+    sounds = [Sound(key=key, clip=Clip(path=key, duration_s=1.0), version=Version()) for key in keys]
+    return "".join(sound.key for sound in store.missing(sounds))
+
+
 def test_codes_come_back_from_any_shard_after_reopening(tmp_path):
     store = TokenStore.open(tmp_path, HASH)
-    assert store.missing(["a", "b", "a"]) == ["a", "b"]
+    assert _lacks(store, "aba") == "aba"
     store.add({"a": _random_codes(1), "b": _random_codes(2)})
     store.add({"c": _random_codes(3)})
     again = TokenStore.open(tmp_path, HASH)
-    assert again.missing(["c", "d", "a"]) == ["d"]
+    assert _lacks(again, "cda") == "d"
     for seed, key in enumerate("abc", start=1):
         assert np.array_equal(again.get(key), _random_codes(seed))
         assert again.get(key).dtype == np.int16
@@ -112,17 +120,27 @@ def test_codes_come_back_from_any_shard_after_reopening(tmp_path):
 
 def test_codes_of_one_codec_are_not_found_under_another(tmp_path):
     TokenStore.open(tmp_path, HASH).add({"a": _random_codes(1)})
-    assert TokenStore.open(tmp_path, "cd" * 32).missing(["a"]) == ["a"]
+    assert _lacks(TokenStore.open(tmp_path, "cd" * 32), "a") == "a"
 
 
-def test_a_shard_left_by_a_killed_run_is_not_overwritten(tmp_path):
-    store = TokenStore.open(tmp_path, HASH)
-    store.add({"a": _random_codes(1)})
-    (store.directory / "index.json").unlink()  # killed between the shard and its index
+def test_two_that_encode_at_the_same_time_keep_all_that_either_made(tmp_path):
+    one, other = TokenStore.open(tmp_path, HASH), TokenStore.open(tmp_path, HASH)
+    for index, key in enumerate("abcdef"):
+        (one if index % 2 else other).add({key: _random_codes(index)})
+    one.add({"both": _random_codes(9)})
+    other.add({"both": _random_codes(9)})
     again = TokenStore.open(tmp_path, HASH)
-    assert again.missing(["a"]) == ["a"]
-    again.add({"b": _random_codes(2)})
-    assert sorted(path.name for path in store.directory.glob("*.safetensors")) == ["00000.safetensors", "00001.safetensors"]
+    assert _lacks(again, [*"abcdef", "both"]) == ""
+    assert all(np.array_equal(again.get(key), _random_codes(index)) for index, key in enumerate("abcdef"))
+
+
+def test_a_store_of_many_shards_is_added_to_in_a_time_that_does_not_grow(tmp_path, monkeypatch):
+    store, reads = TokenStore.open(tmp_path, HASH), []
+    monkeypatch.setattr(codes_module, "read_header", lambda path: reads.append(path) or read_header(path))
+    for index in range(20):
+        store.add({f"{index}": _random_codes(1)})
+    assert len(reads) == 20
+    assert {path.suffix for path in store.directory.iterdir()} == {".safetensors"}  # nothing is written anew for each shard
 
 
 def test_a_clip_without_codes_is_an_error_with_the_way_out(tmp_path):
@@ -130,12 +148,22 @@ def test_a_clip_without_codes_is_an_error_with_the_way_out(tmp_path):
         TokenStore.open(tmp_path, HASH).get("a")
 
 
-def test_a_broken_index_is_named(tmp_path):
+def test_a_broken_shard_is_named(tmp_path):
     store = TokenStore.open(tmp_path, HASH)
     store.add({"a": _random_codes(1)})
-    (store.directory / "index.json").write_text('["a"]')
-    with pytest.raises(DatasetError, match=r"index\.json"):
+    shard = next(store.directory.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=shard.name):
         TokenStore.open(tmp_path, HASH)
+
+
+def test_a_store_of_an_earlier_version_is_read(tmp_path):
+    """Shards were numbered, and an index beside them named what they held."""
+    directory = tmp_path / "tokens" / HASH[:16]
+    directory.mkdir(parents=True)
+    safetensors.numpy.save_file({"a": _random_codes(1)}, directory / "00000.safetensors")
+    (directory / "index.json").write_text('{"clips": {"a": "00000"}}')
+    assert np.array_equal(TokenStore.open(tmp_path, HASH).get("a"), _random_codes(1))
 
 
 def test_the_key_follows_the_bytes_and_not_the_name(tmp_path):
@@ -153,11 +181,11 @@ def test_kept_codes_are_read_and_the_missing_are_made_and_kept(random_base, tmp_
     clips, codec = data.clips(), MimiCodec.load(random_base)
     expected = [codec.encode([read_audio(data.audio_path(clip))])[0] for clip in clips]
     marked = np.zeros((4, 5), dtype=np.int16)
-    TokenStore.of(data, random_base).add({keys_of(data, clips)[1]: marked})
+    TokenStore.of(data, random_base).add({sounds_of(data, clips)[1].key: marked})
     codes = codes_of(random_base, data, clips, batch_size=8, device="cpu")
     assert np.array_equal(codes[1], marked)
     assert all(np.array_equal(codes[index], expected[index]) for index in (0, 2, 3, 4))
-    assert TokenStore.of(data, random_base).missing(keys_of(data, clips)) == []
+    assert TokenStore.of(data, random_base).missing(sounds_of(data, clips)) == []
 
 
 def test_codes_through_a_channel_and_at_a_speed_are_those_of_encode(random_base, tmp_path):
@@ -178,3 +206,12 @@ def test_a_dataset_that_cannot_be_written_to_is_encoded_all_the_same(random_base
     monkeypatch.setattr(codes_module.os, "access", lambda path, mode: False)
     assert len(codes_of(random_base, data, data.clips(), batch_size=2, device="cpu")) == 5
     assert not (data.directory / "tokens").exists()
+
+
+def test_processes_of_one_torchrun_share_the_clips_out(random_base, tmp_path, monkeypatch):
+    data = write_dataset(tmp_path / "orders", {"train": 5})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, num_missing in (("0", 2), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        encode(str(data.directory), base=str(random_base.directory), device="cpu")
+        assert len(TokenStore.of(data, random_base).missing(sounds_of(data, data.clips()))) == num_missing
