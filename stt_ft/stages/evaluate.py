@@ -1,18 +1,15 @@
-"""The proof: in `stt-ft evaluate` a model listens to held-out clips as the server would, and a report says what it did beside a baseline;
-`stt-ft gate` holds a report to limits, exit 1 when it does not keep them.
+"""The proof: `stt-ft evaluate` runs a model on held-out clips as the server would and reports its figures beside a baseline's; `stt-ft
+gate` holds a report to limits, exit 1 when one is broken.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckFailed, CheckpointError
 from stt_ft.core.progress import say
-
-if TYPE_CHECKING:
-    from stt_ft.evaluation.report import Report, TrainingCourse
+from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, Report, TrainingCourse, read_report, write_report
 
 
 def evaluate(
@@ -35,33 +32,29 @@ def evaluate(
     batch_size: int = 32,
     device: str = "auto",
 ) -> Report:
-    """Listen to a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
+    """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
     Args:
         model_dir: the model to judge: a model directory, a hub repo id, or tiny.
         dataset: dataset directory, annotated and converted.
         out: directory for the report.
         baseline: a model to compare with, named as model_dir is.
-        split: which clips: train, dev or heldout.
+        split: train, dev or heldout.
         rule: when an agent ends the turn: kyutai (head 2 above 0.6), or unmute, as that voice agent does it (only once a word is written).
         threshold: pause probability above which it ends the turn, in the place of the rule's (0.6).
-        head: pause head that it listens to (0 to 3: within 0.5, 1, 2, 3 seconds), in the place of the rule's (2).
+        head: pause head of the rule (0 to 3: within 0.5, 1, 2, 3 seconds), in the place of its own (2).
         hold_frames: frames of 80 ms for which the head must stay above, in the place of the rule's (1).
         ignore_frames: first frames of a clip that do not count, in the place of the rule's (12).
         set_on: split on which each model's best threshold and hold are chosen, for one more line each; none leaves them out.
-        silero: compare with silence alone, as Silero VAD hears it (pip install 'stt-ft[vad]').
-        channels: also hear every clip through a telephone line (phone) or in noise so far below the speech (20dB), such as phone,20dB,10dB.
-        all_classes: keep all classes of the heads in frames.jsonl, and tell whether they count words.
+        silero: compare with agents that wait for silence, as Silero VAD detects it (pip install 'stt-ft[vad]').
+        channels: also run on every clip through a telephone line (phone) or with noise, by its level below the speech (20dB).
+        all_classes: keep all classes of the heads in frames.jsonl, and report whether they count words.
         run_dir: the run that the model came from; its losses are drawn in the report.
-        batch_size: clips listened to side by side.
+        batch_size: clips in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
-
-    Returns:
-        The report, as report.json has it.
     """
     from stt_ft.evaluation.build import build_report
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
-    from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, write_report
     from stt_ft.evaluation.scores import Scores
     from stt_ft.evaluation.verdict import print_report
     from stt_ft.pages.report_page import write_report_page
@@ -96,7 +89,6 @@ def evaluate(
 
 def _training_course(run_dir: str | Path) -> TrainingCourse:
     """Return the losses of a run; raises `CheckpointError` where there are none."""
-    from stt_ft.evaluation.report import TrainingCourse
     from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, RunDir
 
     run = RunDir(Path(run_dir))
@@ -113,13 +105,12 @@ def gate(report_dir: str, *, config: str | None = None, junit: str | None = None
     """Hold a report to limits on its figures, absolute and against the baseline, and exit 1 when one is broken.
 
     Args:
-        report_dir: what `stt-ft evaluate` wrote.
+        report_dir: directory that `stt-ft evaluate` wrote.
         config: limits as YAML; the shipped ones (stt_ft/evaluation/gate.yaml) when not given.
         junit: also write the results to this file as JUnit XML.
         strict: the bad end of each figure's 95 % interval must keep the limit too.
     """
     from stt_ft.evaluation.gate import check_report, junit_xml, load_gate
-    from stt_ft.evaluation.report import read_report
 
     limits = load_gate(config)
     results = check_report(read_report(Path(report_dir)), limits, strict=strict)
