@@ -1,4 +1,4 @@
-"""One file a theme: the commands of it, each a story told by calling the rooms below.
+"""The commands, one file a theme; each calls the rooms below.
 
 `COMMANDS` is the table of them all, in the order of the path. The command line reads it, and `run` and `demo` chain stages through
 `stage`, since no stage imports another.
@@ -20,10 +20,10 @@ class Command:
     """One command: the function `name` of `stt_ft.stages.MODULE`, imported when it is called.
 
     Attributes:
-        name: what is typed.
+        name: the word on the command line.
         module: the file of this folder that holds it.
         group: heading under which the overview shows it.
-        summary: what it does, in one line.
+        summary: its purpose in one line.
         example: a command line that works as it stands once the one before it has run.
         takes_recipe: whether its first argument is a recipe file whose keys can be given as flags.
     """

@@ -5,7 +5,7 @@
     stt-ft demo --workdir demo --people recordings/      with people's voices, from a copy of the Free Spoken Digit Dataset
 
 In the demo espeak-ng stands in for people at a microphone, and a tiny model of the same architecture for Kyutai's; everything between is
-the product itself, called as the command line calls it. Speakers, speeds and numbers that are measured on are heard in no other stage.
+the product itself, called as the command line calls it. No other stage has the speakers, speeds and numbers that are measured.
 """
 
 from __future__ import annotations
@@ -50,15 +50,9 @@ def run(config: str, **overrides: Any) -> None:
 
 
 def _steps(recipe: Recipe, config: str, overrides: dict[str, Any], *, model: Path, export: Path, report: Path) -> list[Step]:
-    """Return the chain from an annotated dataset's recordings to the report.
+    """Return the chain from a dataset's recordings to the directories of model, export and report.
 
-    Args:
-        recipe: `config` with `overrides`.
-        config: recipe file, which `train` reads itself.
-        overrides: keys of the recipe that win over the file.
-        model: model directory to write.
-        export: directory for the Candle model.
-        report: directory for the evaluation.
+    `recipe` is the file `config`, which `train` reads itself, with `overrides`.
     """
     name, run_dir = recipe.dataset, Path(recipe.run_dir)
     beside = [directory for directory in (recipe.replay.dataset, recipe.synthetic.dataset) if directory is not None]
@@ -96,7 +90,7 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
 
     Args:
         workdir: directory for everything the demo makes.
-        seed: decides what is said, by whom, and the order of training.
+        seed: decides numbers, speakers and the order of training.
         people: folder of the Free Spoken Digit Dataset's recordings (github.com/Jakobovski/free-spoken-digit-dataset). Numbers glued from
             the digits of its speakers are learned and measured beside the others, lucas and theo kept apart to be measured alone.
     """
@@ -109,7 +103,8 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
     dataset, recipe, run_dir, model, export, report = (
         root / name for name in ("dataset", "recipe.yaml", "run", "model", "candle", "report")
     )
-    resolved = _recipe(dataset, run_dir, seed)
+    changes = {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed}
+    resolved = load_config(Recipe, shipped("configs") / "tiny_cpu.yaml", changes)
     write_text(recipe, dump_config(resolved))
 
     speak = Step(
@@ -125,7 +120,7 @@ def demo(*, workdir: str = "demo", seed: int = 0, people: str | None = None) -> 
 
 
 def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
-    """Record the simulated speakers: numbers to learn from, ordinary sentences to keep, and others of both to be measured on."""
+    """Write the takes of the simulated speakers: numbers and ordinary sentences to learn from, and others of both to measure on."""
     from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
     from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 
@@ -149,9 +144,3 @@ def _speak(directory: Path, seed: int, people: SpokenDigits | None) -> None:
     for split in ("train", "dev", "heldout"):
         dataset.write_clips(split, [clip for clip_split, clip in spoken if clip_split == split])
     dataset.write_info({"name": "demo", "language": "en", "sample_rate_hz": 24_000, "made_by": f"stt-ft demo, espeak-ng, seed {seed}"})
-
-
-def _recipe(dataset: Path, run_dir: Path, seed: int) -> Recipe:
-    """The recipe of configs/tiny_cpu.yaml, resolved for this demo's directories."""
-    path = shipped("configs") / "tiny_cpu.yaml"
-    return load_config(Recipe, path, {"dataset": str(dataset), "run_dir": str(run_dir), "seed": seed})

@@ -7,6 +7,7 @@ stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,8 +19,6 @@ from stt_ft.core.recipe import BatchRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
-
-    from stt_ft.corpus.problems import Problem
 
 
 def check(
@@ -35,7 +34,7 @@ def check(
         json: write the problems to stdout as JSON, one a line.
     """
     from stt_ft.corpus.inspection import inspect
-    from stt_ft.corpus.problems import ADVICE
+    from stt_ft.corpus.problems import ADVICE, KINDS
     from stt_ft.model.checkpoint_dir import open_model
 
     if html is not None and not html.lower().endswith((".html", ".htm")):
@@ -52,33 +51,24 @@ def check(
             say(f"{problem.clip_id}: {problem.kind}: {problem.message}")
     num_clips = len(data.clips())
     if html is not None:
-        _write_page(html, data, problems, stream_checked=base is not None)
+        from stt_ft.pages.dataset_page import write_dataset_page
+
+        progress = functools.partial(track, description="drawing clips")
+        write_dataset_page(Path(html), data, problems, stream_checked=base is not None, track=progress)
+        say(f"{html}: open it in a browser to listen and look")
     if not problems:
         say(f"{data.directory}: {num_clips} clips, no problems")
         return
-    _say_counts(problems)
+    counts = Counter(problem.kind for problem in problems)
+    for kind, meaning in KINDS.items():
+        if counts[kind]:
+            say(f"{counts[kind]:6d} {kind}: {meaning}")
     faults = [problem for problem in problems if problem.kind not in ADVICE]
     if not faults:
         say(f"{data.directory}: {num_clips} clips, no problems; {len(problems)} places to listen to, listed above")
         return
     num_faulty = len({problem.clip_id for problem in faults})
     raise CheckFailed(f"{data.directory}: {len(faults)} problems in {num_faulty} of {num_clips} clips, listed above")
-
-
-def _write_page(html: str, data: Dataset, problems: list[Problem], *, stream_checked: bool) -> None:
-    from stt_ft.pages.dataset_page import write_dataset_page
-
-    write_dataset_page(Path(html), data, problems, stream_checked=stream_checked, track=lambda clips: track(clips, "drawing clips"))
-    say(f"{html}: open it in a browser to listen and look")
-
-
-def _say_counts(problems: list[Problem]) -> None:
-    from stt_ft.corpus.problems import KINDS
-
-    counts = Counter(problem.kind for problem in problems)
-    for kind, meaning in KINDS.items():
-        if counts[kind]:
-            say(f"{counts[kind]:6d} {kind}: {meaning}")
 
 
 def split(
@@ -116,9 +106,9 @@ def split(
             f"{data.directory}: {len(groups)} groups by {by} cannot fill {wanted} splits; record more, or split --by number or clip"
         )
     chosen = assign(groups, shares, kind_of=lambda clip: str(clip.extra.get("kind", "")), seed=seed)
-    parts = {
-        name: [clip for group, split_name in zip(groups, chosen, strict=True) if split_name == name for clip in group] for name in SPLITS
-    }
+    parts: dict[str, list[Clip]] = {name: [] for name in SPLITS}
+    for name, group in zip(chosen, groups, strict=True):
+        parts[name] += group
     parts["train"] += to_train
     empty = [name for name, share in shares.items() if share > 0 and not parts[name]]
     if empty:
@@ -133,7 +123,7 @@ def split(
 
 
 def _keys(data: Dataset, by: str) -> Callable[[Clip], Sequence[Hashable]]:
-    """Return what a clip shares with others of its group; raises `DatasetError` for a clip that lacks it."""
+    """Return a function from a clip to the keys that join it to a group; it raises `DatasetError` for a clip that lacks one."""
     from stt_ft.corpus.problems import numbers_in
 
     def keys(clip: Clip) -> list[Hashable]:

@@ -1,4 +1,4 @@
-"""`stt-ft doctor`: what is installed, which devices there are, what would fail and the way out."""
+"""`stt-ft doctor`: installed packages, devices, commands that would fail and the way out."""
 
 from __future__ import annotations
 
@@ -31,27 +31,31 @@ _USES = {
     "transformers": "export --format transformers --verify",
     "mlx": "export --format mlx --verify, from an environment of its own that STT_FT_MLX_PYTHON names",
 }
-"""What the extras are for. Which there are is read from the package's metadata; `dev` is for working on stt-ft."""
+"""Extra -> the commands that need it. The package's metadata lists the extras; `dev` is for working on stt-ft."""
 
 _FREE_DISK_GIB = 12
-"""What a fine-tuning of the 1b model takes: base 2, Whisper large-v3 3, checkpoints 3 x 1, merged model 2, and room."""
+"""Disk that a fine-tuning of the 1b model takes: base 2, Whisper large-v3 3, checkpoints 3 x 1, merged model 2, and a margin of 2."""
 
 _HUB_URL = "https://huggingface.co/api/models/"
-_HUB_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at. `level`: ok; limited (some command would fail); broken (nothing would work). `way_out` is for the last two."""
+    """A result of the inspection. `level`: ok; limited (some command fails); broken (all fail). `way_out` is for the last two."""
 
     topic: str
     level: Literal["ok", "limited", "broken"]
     text: str
     way_out: str | None = None
 
+    @classmethod
+    def of(cls, topic: str, text: str, *, fits: bool, way_out: str, lack: Literal["limited", "broken"] = "limited") -> Finding:
+        """Return what was found, with `way_out` and the level `lack` where it does not fit."""
+        return cls(topic=topic, level="ok" if fits else lack, text=text, way_out=None if fits else way_out)
+
 
 def doctor(*, json: bool = False, network: bool = False) -> None:
-    """Look at this machine and say what would fail, before it does.
+    """Inspect this machine and list the commands that would fail.
 
     Installed packages are held against what stt-ft asks for; GPU, microphone, helper programs, disk and models are looked for.
     Exits with 1 when something that every command needs is missing.
@@ -65,32 +69,24 @@ def doctor(*, json: bool = False, network: bool = False) -> None:
     if json:
         emit_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        _print_table(findings)
+        marks = {"ok": "ok", "limited": "--", "broken": "!!"}
+        for finding in findings:
+            print(f"{marks[finding.level]}  {finding.topic:<16}{finding.text}")
+            if finding.way_out:
+                print(f"{'':20}-> {finding.way_out}")
     broken = [finding.topic for finding in findings if finding.level == "broken"]
     if broken:
         raise CheckFailed(f"doctor: nothing will work before this is mended: {', '.join(broken)}")
 
 
-def _print_table(findings: list[Finding]) -> None:
-    marks = {"ok": "ok", "limited": "--", "broken": "!!"}
-    for finding in findings:
-        print(f"{marks[finding.level]}  {finding.topic:<16}{finding.text}")
-        if finding.way_out:
-            print(f"{'':20}-> {finding.way_out}")
-
-
 def _python() -> Iterator[Finding]:
     fits = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    yield Finding(
-        topic="python",
-        level="ok" if fits else "broken",
-        text=f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        way_out=None if fits else "use Python 3.10 to 3.13",
-    )
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    yield Finding.of("python", text, fits=fits, lack="broken", way_out="use Python 3.10 to 3.13")
 
 
 def _packages() -> Iterator[Finding]:
-    """Hold every requirement in stt-ft's own metadata against what is installed."""
+    """Compare every requirement in stt-ft's own metadata with the installed packages."""
     try:
         requirements = [Requirement(line) for line in importlib.metadata.requires("stt-ft") or ()]
         extras = [name for name in importlib.metadata.metadata("stt-ft").get_all("Provides-Extra") or () if name != "dev"]
@@ -144,10 +140,8 @@ def _microphone() -> Iterator[Finding]:
         return
     devices: Any = sounddevice.query_devices()
     inputs = [device["name"] for device in devices if device["max_input_channels"] > 0]
-    if inputs:
-        yield Finding(topic="microphone", level="ok", text=f"{len(inputs)} input devices: {', '.join(inputs)[:80]}")
-    else:
-        yield Finding(topic="microphone", level="limited", text="no input device", way_out="record needs one; recordings can be ingested")
+    text = f"{len(inputs)} input devices: {', '.join(inputs)[:80]}" if inputs else "no input device"
+    yield Finding.of("microphone", text, fits=bool(inputs), way_out="record needs one; recordings can be ingested")
 
 
 def _programs() -> Iterator[Finding]:
@@ -156,36 +150,26 @@ def _programs() -> Iterator[Finding]:
         ("cargo", "export --verify builds the engine of candle and gguf with it: https://rustup.rs"),
     ):
         path = shutil.which(program)
-        yield Finding(topic=program, level="ok" if path else "limited", text=path or "not on PATH", way_out=None if path else needed_by)
+        yield Finding.of(program, path or "not on PATH", fits=path is not None, way_out=needed_by)
 
 
 def _models(*, network: bool) -> Iterator[Finding]:
-    tiny = importlib.resources.files("stt_ft") / "assets" / "tiny" / "config.json"
-    missing = "the package is incomplete; install it again"
-    yield Finding(
-        topic="tiny model",
-        level="ok" if tiny.is_file() else "limited",
-        text="comes with this installation" if tiny.is_file() else "missing",
-        way_out=None if tiny.is_file() else missing,
-    )
+    has_tiny = (importlib.resources.files("stt_ft") / "assets" / "tiny" / "config.json").is_file()
+    text = "comes with this installation" if has_tiny else "missing"
+    yield Finding.of("tiny model", text, fits=has_tiny, way_out="the package is incomplete; install it again")
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub")
     cached = (cache / f"models--{DEFAULT_BASE.replace('/', '--')}" / "snapshots").is_dir()
-    yield Finding(
-        topic="1b model",
-        level="ok" if cached else "limited",
-        text=f"{DEFAULT_BASE} {'is' if cached else 'is not'} in {cache}",
-        way_out=None if cached else "it is fetched on first use (2 GiB), or give --base a model directory",
-    )
+    way_out = "it is fetched on first use (2 GiB), or give --base a model directory"
+    yield Finding.of("1b model", f"{DEFAULT_BASE} {'is' if cached else 'is not'} in {cache}", fits=cached, way_out=way_out)
     if network:
         yield _hub()
 
 
 def _hub() -> Finding:
-    import urllib.error
     import urllib.request
 
     try:
-        with urllib.request.urlopen(_HUB_URL + DEFAULT_BASE, timeout=_HUB_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(_HUB_URL + DEFAULT_BASE, timeout=5.0) as answer:
             return Finding(topic="hub", level="ok", text=f"{_HUB_URL} answers {answer.status}")
     except OSError as error:
         way_out = "fetch the model elsewhere and give --base its directory"
@@ -194,10 +178,5 @@ def _hub() -> Finding:
 
 def _disk() -> Iterator[Finding]:
     free_gib = shutil.disk_usage(".").free / 2**30
-    enough = free_gib >= _FREE_DISK_GIB
-    yield Finding(
-        topic="disk",
-        level="ok" if enough else "limited",
-        text=f"{free_gib:.0f} GiB free in {Path.cwd()}",
-        way_out=None if enough else f"a fine-tuning of the 1b model takes about {_FREE_DISK_GIB} GiB; demo takes less than 1",
-    )
+    way_out = f"a fine-tuning of the 1b model takes about {_FREE_DISK_GIB} GiB; demo takes less than 1"
+    yield Finding.of("disk", f"{free_gib:.0f} GiB free in {Path.cwd()}", fits=free_gib >= _FREE_DISK_GIB, way_out=way_out)

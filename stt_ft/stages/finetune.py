@@ -31,14 +31,11 @@ def encode(
     Args:
         dataset: dataset directory.
         base: model whose codec to use: a hub repo id, a model directory, or tiny.
-        batch_size: clips encoded side by side.
+        batch_size: clips in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
         speeds: encode the clips of train at these speeds too, pitch and formants included, for augment.speeds ("0.9,1.1").
-        channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone) or noise so far below
-            the speech (20dB), such as phone,20dB.
-
-    Returns:
-        The dataset.
+        channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone), or noise by its
+            level below the speech (20dB), such as phone,20dB.
     """
     import torch
 
@@ -89,9 +86,6 @@ def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     Args:
         config: recipe file, such as configs/stt_1b_digits.yaml.
         overrides: keys of the recipe that win over the file.
-
-    Returns:
-        The run directory.
     """
     from stt_ft.training import loop
 
@@ -122,11 +116,8 @@ def merge(
         adapter: more adapters to fold in, each PATH or PATH:WEIGHT, weight 1 where none is given. What adapters changed is added up, not
             averaged: the mean of three runs is A --adapter A:0.333,B:0.333,C:0.333, and A --adapter B,C goes three times as far. A weight
             scales all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between base (0) and tuned model (1), 1.2 beyond it.
-        last: take the mean of so many newest checkpoints of a run, in place of its best one; a figure to choose it by is dev's.
+        last: take the mean of this number of newest checkpoints of a run, in place of its best one; choose it by figures of dev.
         overwrite: replace an existing model directory.
-
-    Returns:
-        The model directory.
     """
     from stt_ft.model.checkpoint_dir import open_model
     from stt_ft.model.merge import Adapter, merge_adapter
@@ -146,13 +137,9 @@ def merge(
         raise CheckpointError(f"{adapters[0].header.path}: does not say which base it was trained on; give --base")
     model = open_model(trained_on, require_extra_heads=False)
     plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
-    folded = ", ".join(f"{each.header.path.parent}{_by_weight(each.weight)}" for each in adapters)
+    folded = ", ".join(str(a.header.path.parent) + ("" if a.weight == 1 else f" by {a.weight:.3g}") for a in adapters)
     say(f"{out}: {len(plan.specs)} tensors of {model.name} with {folded} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
     return Path(out)
-
-
-def _by_weight(weight: float) -> str:
-    return "" if weight == 1 else f" by {weight:.3g}"
 
 
 def _path_and_weight(entry: str) -> tuple[str, float]:

@@ -1,5 +1,5 @@
-"""A model leaves: `stt-ft export` writes it for the engine that will run it and proves that it runs there as it does here, `stt-ft push`
-uploads it to the Hugging Face hub with a card that says what it is and what it measured.
+"""A model leaves: `stt-ft export` writes it for an engine and proves that the engine agrees with PyTorch, `stt-ft push`
+uploads it to the Hugging Face hub with a card of its origin and its figures.
 """
 
 from __future__ import annotations
@@ -38,14 +38,11 @@ def export(
             for Apple's chips) or transformers (KyutaiSpeechToTextForConditionalGeneration).
         absolute_paths: name the files in moshi-server.toml by absolute paths; otherwise the server is started in the directory.
         overwrite: replace an existing model directory.
-        verify: let the engine itself listen to clips and compare its tokens and pause probabilities with PyTorch's; exit 1 where they
+        verify: run the engine itself on clips and compare its tokens and pause probabilities with PyTorch's; exit 1 where they
             differ. candle and gguf build tools/candle_probe with cargo, once, in ~/.cache/stt-ft.
-        dataset: what to verify on; without it, on random codes, which tell the same about the arithmetic.
-        split: which of its clips.
-        num_clips: how many.
-
-    Returns:
-        The directory that was written.
+        dataset: dataset to verify on; without it, random codes, which test the arithmetic as well.
+        split: split of that dataset.
+        num_clips: number of clips to verify on.
     """
     from stt_ft.export.formats import FORMATS, engine_of, how_to_run, verify_export, write_format
     from stt_ft.model.checkpoint_dir import open_model
@@ -55,7 +52,7 @@ def export(
     if num_clips < 1:
         raise ConfigError(f"--num_clips {num_clips}: at least one")
     if dataset is not None and not verify:
-        raise ConfigError("--dataset is what --verify listens to; give --verify too")
+        raise ConfigError("--dataset is for --verify; give --verify too")
     model = open_model(model_dir, require_extra_heads=False)
     engine = engine_of(format) if verify else None
     codes = _codes(model, dataset, split=split, num_clips=num_clips) if verify else {}
@@ -98,8 +95,8 @@ def push(
     Args:
         model_dir: directory that merge or export wrote.
         repo: OWNER/NAME on the hub; made if it is not there. HF_TOKEN or `huggingface-cli login` says who you are, HF_ENDPOINT which hub.
-        report: what `stt-ft evaluate` wrote; its figures go into the card.
-        dataset: what it was trained on; the card tells clips, hours and number of speakers, and no text.
+        report: directory of `stt-ft evaluate`; its figures go into the card.
+        dataset: training dataset; the card gives its clips, hours and number of speakers, and no text.
         base: the base model, where the weights do not say it.
         licence: of the upload; by default cc-by-4.0, the licence of Kyutai's weights.
         private: make a new repository private.
@@ -107,8 +104,7 @@ def push(
     """
     from stt_ft.evaluation.report import read_report
     from stt_ft.evaluation.verdict import markdown_table
-    from stt_ft.export.hub import check_repo, files_to_push, push_directory
-    from stt_ft.export.model_card import BASE_LICENCE, PushedModel, model_card
+    from stt_ft.export.hub import BASE_LICENCE, PushedModel, check_repo, files_to_push, model_card, push_directory
 
     check_repo(repo)
     model = PushedModel.open(Path(model_dir), base=base)

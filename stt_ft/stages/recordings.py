@@ -5,8 +5,8 @@
     stt-ft ingest ~/takes --out datasets/orders                       a folder of sound, with .txt or .json beside each file
     stt-ft ingest cv-corpus/en --out datasets/cv --format commonvoice
 
-Every take is on disk the moment it is kept; starting again goes on at the first prompt that is missing. Sound that is ingested is linked,
-not copied, where it can be used as it is: mono, and in a format that libsndfile reads.
+A take is on disk as soon as it is kept; a second start goes on at the first prompt that is missing. `ingest` links to sound files that can
+be used as they are (mono, in a format that libsndfile reads) and copies nothing of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stt_ft.core.atomic import remove_leftovers, write_text
+from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import say, track
@@ -48,7 +48,7 @@ def record(
         list_devices: print the devices that can record, and stop.
         start_at: number of the prompt to begin with, whether it was read before or not.
         speaker: who reads; asked for when not given and not known from the last session.
-        sample_rate: samples a second to keep: 24000 is what the model hears.
+        sample_rate: samples a second to keep: 24000 is the rate of the model.
         make_script: write a new script of random numbers to --script (or to stdout) instead of recording.
         count: prompts of a new script.
         seed: decides the numbers of a new script.
@@ -57,7 +57,7 @@ def record(
     from rich.console import Console
 
     from stt_ft.corpus.prompt_script import load_prompt_script
-    from stt_ft.corpus.recording import Session
+    from stt_ft.corpus.recording import Desk, Session
 
     if list_devices:
         _list_devices()
@@ -68,15 +68,11 @@ def record(
     if script is None or out is None:
         raise ConfigError("record needs --script FILE and --out DATASET (or --list_devices, or --make_script digits)")
     from stt_ft.audio.microphone import Recording, play
-    from stt_ft.corpus.recording import Desk
 
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
     prompts.numbered(1 if start_at is None else start_at)
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"--out {out}: expected a directory, this is a file")
-    data = Dataset(Path(out))
-    remove_leftovers(data.directory)
+    data = Dataset.to_fill(out)
     session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
     desk = Desk(
         session,
@@ -94,8 +90,7 @@ def _metadata(data: Dataset, speaker: str | None, console: Console) -> dict[str,
     """Return who speaks, into what, and where: from the flag, from the last session, or asked once."""
     from stt_ft.corpus.recording import METADATA, known_sessions
 
-    sessions = known_sessions(data)
-    for session in reversed(sessions):
+    for session in reversed(known_sessions(data)):
         if speaker is None or session["speaker"] == speaker:
             return {key: str(value) for key, value in session.items()}
     if speaker is not None and not console.is_terminal:
@@ -136,7 +131,6 @@ def _list_devices() -> None:
 
 
 def _make_script(path: str | None, *, count: int, seed: int, language: str) -> None:
-
     from stt_ft.corpus.prompt_script import make_digits_script
 
     text = make_digits_script(count=count, seed=seed, language=language)
@@ -177,11 +171,8 @@ def ingest(
 
     if max_duration <= 0:
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"--out {out}: expected a directory, this is a file")
+    data = Dataset.to_fill(out)
     sources = read_source(Path(source), format)
-    data = Dataset(Path(out))
-    remove_leftovers(data.directory)
     by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
     places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
     options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
@@ -209,5 +200,5 @@ def ingest(
 
 
 def _stem(clip: Clip) -> str:
-    """Return a clip's path without suffix: sound that was linked may come again as a WAV, when a channel of it is chosen."""
+    """Return a clip's path without suffix: a linked file is replaced by a WAV when one of its channels is chosen."""
     return str(Path(clip.path).with_suffix(""))

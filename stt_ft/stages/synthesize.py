@@ -15,17 +15,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stt_ft.core.atomic import remove_leftovers
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
-    from stt_ft.corpus.prompt_script import PromptScript
     from stt_ft.simulation.engines import Engine
 
 _SAVE_EVERY_S = 5.0
-"""The manifest is written this often; what a kill takes from it is made again, the same."""
+"""Seconds between writes of the manifest; clips that a kill takes from it are made again, the same."""
 
 
 def synthesize(
@@ -58,8 +56,8 @@ def synthesize(
         command: a program and its arguments, run without a shell: {text} and {wav} stand for what to say and where to leave the sound, and
             where it takes them {speed} for how fast (1.0 as it is) and {seed} for a number, as in 'prog --text {text} --out {wav}'.
         time_limit: seconds after which --command is stopped.
-        channels: what a clip may come through: a telephone line (phone), noise so far below the speech (20dB), such as phone,20dB; as it
-            was spoken is as likely as each of these.
+        channels: channels of a clip: a telephone line (phone), noise by its level below the speech (20dB), such as phone,20dB; a clip
+            without a channel is as likely as one through each of these.
         apart_from: datasets whose dev and heldout numbers are not spoken, beside those of SOURCE and --out.
         aligner: who finds the words in what piper or command said; sphinx knows English only. Espeak needs none.
         model: Whisper model of --aligner whisper: a name such as large-v3, or a local .pt file.
@@ -67,7 +65,9 @@ def synthesize(
         seed: decides numbers, voices, pauses and noise.
     """
     from stt_ft.audio.channel import channels_named
+    from stt_ft.corpus.prompt_script import load_prompt_script, prompts_of_dataset
     from stt_ft.simulation.synthetic import Session
+    from stt_ft.text.spoken_forms import language_named
 
     if source is None:
         raise ConfigError(
@@ -78,15 +78,18 @@ def synthesize(
         raise ConfigError(f"--count must be positive, got {count}")
     if time_limit <= 0:
         raise ConfigError(f"--time_limit must be positive, got {time_limit}")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"--out {out}: expected a directory, this is a file")
+    data = Dataset.to_fill(out)
     try:
         through = channels_named(channels or ())
     except ValueError as error:
         raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
-    data, prompts = Dataset(Path(out)), _prompts(Path(source))
-    _check_language(data, prompts.language)
-    beside = [data, *(Dataset.open(directory) for directory in [*([source] if Path(source).is_dir() else []), *(apart_from or [])])]
+    is_dataset = Path(source).is_dir()
+    prompts = prompts_of_dataset(Dataset.open(source)) if is_dataset else load_prompt_script(Path(source))
+    language_named(prompts.language)
+    there = str(data.info().get("language") or prompts.language)
+    if there.partition("-")[0] != prompts.language.partition("-")[0]:
+        raise ConfigError(f"{data.directory}: its language is {there}, the prompts' is {prompts.language}; give another --out")
+    beside = [data, *(Dataset.open(directory) for directory in [*([source] if is_dataset else []), *(apart_from or [])])]
     session = Session(
         data=data,
         engine=_engine(
@@ -99,7 +102,6 @@ def synthesize(
         forbidden=frozenset().union(*(_measured_numbers(each) for each in beside)),
     )
     session.check()
-    remove_leftovers(data.directory)
     total = session.missing(count)
     train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
     saved_s, num_failed = time.monotonic(), 0
@@ -114,27 +116,15 @@ def synthesize(
         if train:
             data.write_clips("train", train.values())
             data.write_info({"name": data.directory.name, "language": prompts.language, "made_by": "stt-ft synthesize", **data.info()})
+    synthetic = [clip for clip in train.values() if clip.is_synthetic]
+    minutes, voices = sum(clip.duration_s for clip in synthetic) / 60, {clip.extra.get("speaker") for clip in synthetic}
+    holds = f"train holds {len(synthetic)} synthetic clips of {minutes:.1f} minutes in {len(voices)} voices"
     again = f", {num_failed} draws could not be aligned and were made anew" if num_failed else ""
-    say(f"{data.directory}: {total} clips spoken by {engine}, {count - total} were there{again}; {_holds(list(train.values()))}")
-    has_recordings = any(not clip.is_synthetic for clip in train.values())
-    learned = "they are learned with its recordings" if has_recordings else f"then train with --synthetic.dataset {data.directory}"
+    say(f"{data.directory}: {total} clips spoken by {engine}, {count - total} were there{again}; {holds}")
+    learned = (
+        "they are learned with its recordings" if len(synthetic) < len(train) else f"then train with --synthetic.dataset {data.directory}"
+    )
     say(f"next: stt-ft encode {data.directory} --base BASE, {learned}")
-
-
-def _prompts(source: Path) -> PromptScript:
-    """Return the prompts of a script file, or of what a dataset's recordings say."""
-    from stt_ft.corpus.prompt_script import load_prompt_script, prompts_of_dataset
-
-    return prompts_of_dataset(Dataset.open(source)) if source.is_dir() else load_prompt_script(source)
-
-
-def _check_language(data: Dataset, language: str) -> None:
-    from stt_ft.text.spoken_forms import language_named
-
-    language_named(language)
-    there = str(data.info().get("language") or language)
-    if there.partition("-")[0] != language.partition("-")[0]:
-        raise ConfigError(f"{data.directory}: its language is {there}, the prompts' is {language}; give another --out")
 
 
 def _engine(
@@ -186,10 +176,3 @@ def _measured_numbers(data: Dataset) -> set[str]:
     clips = [clip for split in data.splits() if split != "train" for clip in data.measured_clips(split)]
     sidecars = [(clip, data.read_sidecar(clip) if data.sidecar_path(clip).exists() else None) for clip in clips]
     return {number for clip, sidecar in sidecars for number in numbers_in(sidecar, clip.extra.get("script"), min_digits=MIN_DIGITS)}
-
-
-def _holds(clips: list[Clip]) -> str:
-    """Say what is in train: clips, minutes, voices."""
-    synthetic = [clip for clip in clips if clip.is_synthetic]
-    minutes, voices = sum(clip.duration_s for clip in synthetic) / 60, {clip.extra.get("speaker") for clip in synthetic}
-    return f"train holds {len(synthetic)} synthetic clips of {minutes:.1f} minutes in {len(voices)} voices"

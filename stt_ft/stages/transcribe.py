@@ -1,8 +1,9 @@
-"""`stt-ft transcribe`: what a model writes, and when it expects a pause, for any sound file or a live microphone."""
+"""`stt-ft transcribe`: the words and pause probabilities of a model for sound files or a live microphone."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from stt_ft.model.transcriber import LiveFrame, Transcriber, Transcript
+    from stt_ft.model.words import HeardWord
 
 BAR_CELLS = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -34,7 +36,7 @@ def transcribe(
     batch_size: int = 16,
     device: str = "auto",
 ) -> None:
-    """Write down what is said in sound files or into the microphone, heard frame by frame as the production server does.
+    """Transcribe sound files or the microphone, frame by frame as the production server does.
 
     Args:
         model_dir: a model directory, a hub repo id, or tiny.
@@ -44,8 +46,8 @@ def transcribe(
         srt: subtitles: printed for one file, written beside each (take.srt) for several.
         mic: listen to the microphone, and show words and pauses as they come, until Ctrl-C; with --json a line a frame.
         mic_device: number of the microphone, as `stt-ft record --list_devices` shows it.
-        seconds: stop listening to the microphone after so long.
-        batch_size: files listened to side by side.
+        seconds: stop listening to the microphone after this time.
+        batch_size: files in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
     from stt_ft.audio.files import read_audio, sound_files
@@ -67,7 +69,8 @@ def transcribe(
             if srt:
                 _leave_subtitles(path, transcript, printed=len(paths) == 1)
             elif json:
-                _print_json(path, transcript)
+                words, pause = _timed(transcript.words), transcript.pause_probs.round(4).tolist()
+                emit_json({"audio": str(path), "text": transcript.text, "frame_s": FRAME_S, "words": words, "pause": pause})
             else:
                 print(f"{path}: {transcript.text}" if len(paths) > 1 else transcript.text)
                 if pauses:
@@ -75,7 +78,7 @@ def transcribe(
 
 
 def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
-    """Listen to the microphone until Ctrl-C or for so many seconds, then to the silence in which the last words come."""
+    """Transcribe the microphone until Ctrl-C or for `seconds`, and then the silence in which the last words come."""
     from stt_ft.audio.microphone import LiveMicrophone
 
     microphone = LiveMicrophone(sample_rate_hz=SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME, device=mic_device)
@@ -106,16 +109,13 @@ def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> No
     say(f"{path.with_suffix('.srt')}: {len(lines)} captions")
 
 
-def _print_json(path: Path, transcript: Transcript) -> None:
-
-    timed = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in transcript.words]
-    pause = transcript.pause_probs.round(4).tolist()
-    emit_json({"audio": str(path), "text": transcript.text, "frame_s": FRAME_S, "words": timed, "pause": pause})
+def _timed(words: Sequence[HeardWord]) -> list[list[str | float]]:
+    """Return words as [text, start, end, appeared], times in seconds."""
+    return [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in words]
 
 
 def _print_pauses(transcript: Transcript) -> None:
     """Print one line a frame: time heard, probabilities of a pause within 0.5, 1, 2 and 3 s, and the word that appeared."""
-
     word_at_frame = {round(word.appeared_s / FRAME_S) - 1: word.text for word in transcript.words}
     print("  heard    0.5 s    1 s    2 s    3 s  word")
     for frame, probs in enumerate(transcript.pause_probs):
@@ -125,9 +125,7 @@ def _print_pauses(transcript: Transcript) -> None:
 
 @contextlib.contextmanager
 def live_view(*, as_json: bool) -> Iterator[Callable[[LiveFrame], None]]:
-    """Give what shows a frame where stdout goes: a picture on a terminal, else a line a word, or with `as_json` a line a frame."""
-    import sys
-
+    """Yield a function that shows a frame on stdout: a picture on a terminal, else a line a word, or with `as_json` a line a frame."""
     if as_json:
         yield _print_json_frame
     elif not sys.stdout.isatty():
@@ -148,9 +146,8 @@ def live_view(*, as_json: bool) -> Iterator[Callable[[LiveFrame], None]]:
 
 
 def _print_json_frame(frame: LiveFrame) -> None:
-
-    words = [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in frame.words]
-    emit_json({"heard_s": round(frame.heard_s, 3), "words": words, "pause": frame.pause_probs.astype(float).round(4).tolist()})
+    pause = frame.pause_probs.astype(float).round(4).tolist()
+    emit_json({"heard_s": round(frame.heard_s, 3), "words": _timed(frame.words), "pause": pause})
 
 
 def _print_words(frame: LiveFrame) -> None:

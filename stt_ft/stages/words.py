@@ -6,9 +6,9 @@
     stt-ft convert datasets/orders --dry_run                 show what would change
     stt-ft convert datasets/orders
 
-`annotate` writes the written form, as transcribers write it ("1296803"); `convert` makes "one two nine six eight zero three" of it, every
-word with its own time. What it replaces is kept in each sidecar under `written`, from where every conversion starts: running twice equals
-running once.
+`annotate` leaves the written form ("1296803"); `convert` replaces it by the spoken form ("one two nine six eight zero three"), each word
+with its own time. The written form stays in the sidecar under `written`, and every conversion starts from there: a second run changes
+nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
     from stt_ft.align.aligner import Aligner, AlignmentResult, Work
-    from stt_ft.align.sidecars import SpokenSidecar
 
 
 def annotate(
@@ -52,11 +51,8 @@ def annotate(
         model: Whisper model: a name such as large-v3, or a local .pt file.
         language: language of the recordings; by default that of dataset.yaml.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
-        batch_size: clips heard side by side (whisper).
+        batch_size: clips in one batch (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
-
-    Returns:
-        The dataset.
     """
     from stt_ft.align import work_named
     from stt_ft.align.aligner import shard_of
@@ -163,9 +159,6 @@ def convert(
         style: digits reads every number digit by digit; auto reads codes so and quantities as amounts, years, times, by context and by ear.
         dry_run: show the changes and write nothing.
         realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
-
-    Returns:
-        The dataset.
     """
     from stt_ft.align.sidecars import spoken_sidecar
     from stt_ft.audio.files import read_audio
@@ -199,7 +192,9 @@ def convert(
             faults[clip.path] = str(error)
             continue
         sources += result.sources
-        converted = result.sidecar.with_provenance("convert", _provenance(speech, style, result))
+        made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
+        record = {"stt_ft": stt_ft.__version__, "language": speech, "style": style, **made}
+        converted = result.sidecar.with_provenance("convert", record)
         if converted == sidecar:
             continue
         num_changed += 1
@@ -230,11 +225,6 @@ def _span_aligner() -> Aligner | None:
         return None
 
 
-def _provenance(language: str, style: str, result: SpokenSidecar) -> dict[str, object]:
-    made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
-    return {"stt_ft": stt_ft.__version__, "language": language, "style": style, **made}
-
-
 def _words_sha256(sidecar: Sidecar) -> str:
     """Return the beginning of a hash of the words that training reads, with their times."""
     words = json.dumps([word.to_json() for word in sidecar.alignments], ensure_ascii=False)
@@ -249,14 +239,11 @@ def _is_corrected(sidecar: Sidecar) -> bool:
 
 
 def _show(path: str, converted: Sidecar) -> None:
-    """Print what a conversion changes: the clip, the written form, the spoken form."""
+    """Print the clip, its written form and its spoken form, where the two differ."""
     from rich.console import Console
-    from rich.text import Text
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    written = " ".join(word.text for word in converted.written or ())
-    spoken = " ".join(word.text for word in converted.alignments)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    written, spoken = (" ".join(word.text for word in words or ()) for words in (converted.written, converted.alignments))
     if written != spoken:
-        console.print(Text(path, style="bold"))
-        console.print(Text(f"- {written}", style="red"))
-        console.print(Text(f"+ {spoken}", style="green"))
+        for line, style in ((path, "bold"), (f"- {written}", "red"), (f"+ {spoken}", "green")):
+            console.print(line, style=style)
