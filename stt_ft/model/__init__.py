@@ -1,1 +1,1 @@
-"""The speech-to-text model: its files on disk, its forward pass, its adapters, and how it listens frame by frame."""
+"""The speech-to-text model: its files on disk, its forward pass, its adapters, and its streaming frame by frame."""

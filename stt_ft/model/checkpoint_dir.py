@@ -1,4 +1,4 @@
-"""A model directory: what `kyutai/stt-1b-en_fr-candle` holds, wherever it lies.
+"""A model directory, on disk or on the hub, with the files of `kyutai/stt-1b-en_fr-candle`.
 
     config.json            shape of the model, names of the other files, stt_config: text lag and silence prefix
     model.safetensors      the language model
@@ -42,7 +42,7 @@ NOT_FOR_THE_LM = (
 """Keys of config.json that upstream takes out before it builds the language model (`CheckpointInfo.from_hf_repo`)."""
 
 TAIL_S = 2.5
-"""Silence after a clip and the text lag, in seconds: the last words get written in it, and the heads learn in it that the turn is over."""
+"""Silence after a clip and the text lag, in seconds, in which the last words get written and the heads learn that the turn is over."""
 
 REQUIRED_SIZES = ("dim", "num_heads", "num_layers", "n_q", "card", "text_card", "context")
 """Keys of config.json without which nothing can be built; all are counts."""
@@ -52,12 +52,11 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDir:
-    """An opened model: where its files lie and what its config says. Nothing is loaded yet.
+    """An opened model: the paths of its files, and its config. No weights are loaded.
 
     Attributes:
-        name: how the user asked for it: `tiny`, a directory, or a hub repo id.
+        name: as the user gave it: `tiny`, a directory, or a hub repo id.
         directory: where config.json lies.
-        config: config.json as it stands.
         mimi_config: shape of the codec; None for Mimi's own.
     """
 
@@ -71,12 +70,12 @@ class ModelDir:
 
     @property
     def text_lag_s(self) -> float:
-        """How far text runs behind sound, in seconds."""
+        """Delay of the text behind the sound, in seconds."""
         return float(self.config["stt_config"]["audio_delay_seconds"])
 
     @property
     def silence_prefix_s(self) -> float:
-        """Silence that the model wants to hear before speech, in seconds."""
+        """Silence that the model needs before speech, in seconds."""
         return float(self.config["stt_config"].get("audio_silence_prefix_seconds", 0.0))
 
     @property
@@ -131,9 +130,7 @@ class ModelDir:
     def words_of(self, tokens: Sequence[int] | np.ndarray, *, num_before: int | None = None) -> list[HeardWord]:
         """Return the words of a text stream `tokens` [T], with times in seconds of the clip.
 
-        Args:
-            tokens: what the model wrote, one token a frame.
-            num_before: tokens before the clip's first frame, negative where `tokens` begins inside the clip; by default the silence prefix.
+        `num_before` tokens come before the clip's first frame (negative where `tokens` begins inside the clip), by default the prefix.
         """
         return words_from_tokens(
             tokens,
@@ -152,77 +149,64 @@ class ModelDir:
 def open_model(base: str | Path, *, require_extra_heads: bool = True) -> ModelDir:
     """Open `tiny`, a directory, or a hub repo id, and check that its files belong together. No weights are loaded.
 
-    Raises:
-        CheckpointError: no such model, a file missing or broken, or no pause heads where `require_extra_heads` asks for them.
+    Raises `CheckpointError`: no such model, a file missing or broken, or no pause heads where `require_extra_heads` asks for them.
     """
     name = str(base)
     directory = TINY_DIR if name == "tiny" else Path(base)
-    files = _LocalFiles(name, directory) if directory.is_dir() else _hub_files(name, directory)
-    config = _read_config(files.get("config.json"))
-    if require_extra_heads:
-        _check_config_has_heads(name, config)
+    if not directory.is_dir() and name == "tiny":
+        raise CheckpointError(f"{directory}: the tiny model is missing here; make it with `python tools/make_tiny_model.py`")
+    if not directory.is_dir() and not _REPO_ID.fullmatch(name):
+        raise CheckpointError(f"{name}: no such model directory (give a directory, a hub repo id such as {DEFAULT_BASE}, or 'tiny')")
+    file = functools.partial(_local_file, directory) if directory.is_dir() else functools.partial(_hub_file, name)
+    config = _read_config(file("config.json"))
+    if require_extra_heads and not config.get("extra_heads_num_heads"):
+        raise CheckpointError(
+            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
+            "or a recipe with loss.pause_targets: off"
+        )
     mimi_config_name = config.get("mimi_config_name")
     model = ModelDir(
         name=name,
         config=config,
-        directory=files.get("config.json").parent,
-        lm_weights=files.get(config.get("moshi_name", MOSHI_NAME)),
-        mimi_weights=files.get(config["mimi_name"]),
-        mimi_config=_read_json(files.get(mimi_config_name)) if mimi_config_name else None,
-        tokenizer_path=files.get(config["tokenizer_name"]),
+        directory=file("config.json").parent,
+        lm_weights=file(config.get("moshi_name", MOSHI_NAME)),
+        mimi_weights=file(config["mimi_name"]),
+        mimi_config=_read_json(file(mimi_config_name)) if mimi_config_name else None,
+        tokenizer_path=file(config["tokenizer_name"]),
     )
     _check_weights(model, require_extra_heads=require_extra_heads)
     return model
 
 
-@dataclass(frozen=True)
-class _LocalFiles:
-    """The files of a directory."""
-
-    name: str
-    directory: Path
-
-    def get(self, filename: str) -> Path:
-        if filename.startswith("hf://"):
-            owner, repo, rest = filename.removeprefix("hf://").split("/", 2)
-            return _HubFiles(f"{owner}/{repo}").get(rest)
-        path = self.directory / filename
-        if Path(filename).is_absolute() or ".." in Path(filename).parts:
-            raise CheckpointError(f"{self.directory}/config.json: the file name {filename!r} leads out of the directory")
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file; a model directory holds config.json and the files it names")
-        return path
+def _local_file(directory: Path, filename: str) -> Path:
+    """Return the path of a file of a model directory, from the hub where its name begins with hf://."""
+    if filename.startswith("hf://"):
+        owner, repo, rest = filename.removeprefix("hf://").split("/", 2)
+        return _hub_file(f"{owner}/{repo}", rest)
+    path = directory / filename
+    if Path(filename).is_absolute() or ".." in Path(filename).parts:
+        raise CheckpointError(f"{directory}/config.json: the file name {filename!r} leads out of the directory")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; a model directory holds config.json and the files it names")
+    return path
 
 
-@dataclass(frozen=True)
-class _HubFiles:
-    """The files of a Hugging Face repository, downloaded when asked for."""
+def _hub_file(repo: str, filename: str) -> Path:
+    """Return the path of a file of a Hugging Face repository, downloaded if need be."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from requests.exceptions import RequestException
 
-    name: str
-
-    def get(self, filename: str) -> Path:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-        from requests.exceptions import RequestException
-
-        try:
-            return Path(hf_hub_download(self.name, filename))
-        except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
-            raise CheckpointError(f"{self.name}: neither a directory here nor a repository of the hub that you may read") from None
-        except (EntryNotFoundError, HfHubHTTPError, RequestException, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-            raise CheckpointError(
-                f"{self.name}: no directory of that name here, and {filename} could not be fetched from the hub ({reason}); "
-                "check the connection, or give a directory or 'tiny'"
-            ) from None
-
-
-def _hub_files(name: str, directory: Path) -> _HubFiles:
-    if name == "tiny":
-        raise CheckpointError(f"{directory}: the tiny model is missing here; make it with `python tools/make_tiny_model.py`")
-    if not _REPO_ID.fullmatch(name):
-        raise CheckpointError(f"{name}: no such model directory (give a directory, a hub repo id such as {DEFAULT_BASE}, or 'tiny')")
-    return _HubFiles(name)
+    try:
+        return Path(hf_hub_download(repo, filename))
+    except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
+        raise CheckpointError(f"{repo}: neither a directory here nor a repository of the hub that you may read") from None
+    except (EntryNotFoundError, HfHubHTTPError, RequestException, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{repo}: no directory of that name here, and {filename} could not be fetched from the hub ({reason}); "
+            "check the connection, or give a directory or 'tiny'"
+        ) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -236,9 +220,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Read config.json and say everything that is wrong with it at once."""
+    """Read config.json; raises `CheckpointError` with all its faults."""
     config = _read_json(path)
-    faults = [f"{key} must be a positive count, got {config.get(key)!r}" for key in REQUIRED_SIZES if not _is_count(config.get(key))]
+    sizes = {key: config.get(key) for key in REQUIRED_SIZES}
+    faults = [f"{key} must be a positive count, got {size!r}" for key, size in sizes.items() if type(size) is not int or size <= 0]
     faults += [f"{key} is missing" for key in ("mimi_name", "tokenizer_name") if not isinstance(config.get(key), str)]
     stt_config = config.get("stt_config")
     if not isinstance(stt_config, dict) or not isinstance(stt_config.get("audio_delay_seconds"), (int, float)):
@@ -250,18 +235,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     if faults:
         raise CheckpointError(f"{path}: {'; '.join(faults)}")
     return config
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _check_config_has_heads(name: str, config: dict[str, Any]) -> None:
-    if not config.get("extra_heads_num_heads"):
-        raise CheckpointError(
-            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
-            "or a recipe with loss.pause_targets: off"
-        )
 
 
 def _check_weights(model: ModelDir, *, require_extra_heads: bool) -> None:

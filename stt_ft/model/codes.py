@@ -1,4 +1,4 @@
-"""Codec codes: made of sound by Mimi, a few every 80 ms, and kept beside a dataset, so that no clip goes through the codec twice.
+"""Codec codes, which Mimi makes of sound: encoding, and the store beside a dataset, so that no clip goes through the codec twice.
 
     NAME/tokens/<codec hash>/00000-<hash of its keys>.safetensors   key of a sound -> int16 codes [n_q, T]
 
@@ -42,7 +42,7 @@ KEY_LENGTH = 16
 
 
 def codec_hash(model: ModelDir) -> str:
-    """Return a hash of everything but the sound that codes depend on: weights, shape, codebooks, silence before and after."""
+    """Return a hash of all that codes depend on beside the sound: weights, shape, codebooks, silence before and after."""
     facts = {
         "weights": file_sha256(model.mimi_weights),
         "config": model.mimi_config,
@@ -77,17 +77,13 @@ class MimiCodec:
         return cls(mimi, model, torch.device(device))
 
     def encode(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
-        """Encode clips of mono sound at 24 kHz, each with the model's silence prefix before it and `num_tail_frames` of silence after.
+        """Encode clips of mono sound at 24 kHz [N], each with the model's silence prefix before it and `num_tail_frames` of silence after.
+
+        Returns the codes of each clip [K, T]; T counts prefix, clip (filled to a whole frame) and tail.
 
         The codec is causal, so what is padded behind a clip changes none of its codes. Still, kernels round differently by the shape of
         a batch, and a code that lies within rounding of two falls either way (18 of 72,288 codes of real speech). On a CPU, where a
         batch gains nothing, clips therefore go one by one and have the same codes in any company; a GPU takes them side by side.
-
-        Args:
-            clips: samples of each clip [N].
-
-        Returns:
-            Codes of each clip [K, T]; T counts prefix, clip (filled to a whole frame) and tail.
         """
         if self._device.type == "cpu":
             return [codes for clip in clips for codes in self._encode_side_by_side([clip])]
@@ -95,13 +91,10 @@ class MimiCodec:
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int16]]]:
-        """Give a function that takes sound frame by frame, samples [1920] in, codes [K] out; it remembers what it heard before."""
+        """Yield a function that encodes sound frame by frame, samples [1920] in, codes [K] out; it keeps the codec's state."""
 
         def encode_frame(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-            sound = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(self._device)[None, None]
-            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-            with torch.inference_mode(), compile_only_on_gpu(self._device), exact:
-                return self._mimi.encode(sound)[0, :, 0].cpu().numpy().astype(np.int16)
+            return self._codes(torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None, None])[0, :, 0]
 
         with self._mimi.streaming(1):
             yield encode_frame
@@ -113,10 +106,14 @@ class MimiCodec:
         start = self._model.num_prefix_frames * timing.SAMPLES_PER_FRAME
         for row, clip in enumerate(clips):
             sound[row, 0, start : start + len(clip)] = torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))
+        codes = self._codes(sound)
+        return [codes[row, :, :length].copy() for row, length in enumerate(num_frames)]
+
+    def _codes(self, sound: torch.Tensor) -> npt.NDArray[np.int16]:
+        """Return the codes [B, K, T] of samples [B, 1, N]."""
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 would round to ten bits
         with torch.inference_mode(), compile_only_on_gpu(self._device), exact:
-            codes = self._mimi.encode(sound.to(self._device)).cpu().numpy().astype(np.int16)  # [B, K, T]
-        return [codes[row, :, :length].copy() for row, length in enumerate(num_frames)]
+            return self._mimi.encode(sound.to(self._device)).cpu().numpy().astype(np.int16)
 
 
 def audio_key(path: Path) -> str:
@@ -129,7 +126,7 @@ def audio_key(path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """A clip at a speed or through a channel, where `version` says so, and the key under which its codes are kept."""
+    """A version of a clip, and the key under which its codes are stored."""
 
     key: str
     clip: Clip
@@ -142,7 +139,7 @@ class Sound:
 
 
 def sounds_of(data: Dataset, clips: Sequence[Clip], versions: Sequence[Version] = (Version(),)) -> list[Sound]:
-    """Return every clip as each of `versions` has it, version by version; raises `AudioError` as `audio_key` does."""
+    """Return each of `versions` of every clip, version by version; raises `AudioError` as `audio_key` does."""
     keys = [audio_key(data.audio_path(clip)) for clip in clips]
     return [
         Sound(key=f"{key}@{version.name}" if version.name else key, clip=clip, version=version)
@@ -155,7 +152,7 @@ class TokenStore:
     """The codes of a dataset under one codec."""
 
     def __init__(self, directory: Path) -> None:
-        """Read what the shards in `directory` hold, by their headers; raises `CheckpointError` naming one that is broken."""
+        """Read the headers of the shards in `directory`; raises `CheckpointError` naming one that is broken."""
         self.directory = directory
         self._shard_of_key: dict[str, SafetensorsHeader] = {}
         self._num_shards = 0
@@ -215,9 +212,9 @@ def encoded(
 def codes_of(
     model: ModelDir, data: Dataset, clips: Sequence[Clip], version: Version | None = None, *, batch_size: int, device: torch.device | str
 ) -> list[npt.NDArray[np.int16]]:
-    """Return the codes of every clip [n_q, T], at a speed or through a channel where `version` says so.
+    """Return the codes [n_q, T] of a version of every clip, by default of the recording.
 
-    Codes that are kept beside the dataset are read. Missing ones are made, and kept where the dataset can be written to.
+    Codes that are stored beside the dataset are read; missing ones are made, and stored where the dataset is writable.
     """
     store, sounds = TokenStore.of(data, model), sounds_of(data, clips, (version or Version(),))
     made: dict[str, npt.NDArray[np.int16]] = {}

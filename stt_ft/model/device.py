@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
-    """Return the number type to listen with: bfloat16 on a GPU, float32 elsewhere."""
+    """Return the number type of inference: bfloat16 on a GPU, float32 elsewhere."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 

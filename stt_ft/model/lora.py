@@ -52,15 +52,12 @@ class AdaptedLinear(LoRALinear):
         if not self.adapter_enabled:
             return base
         if self.dropout > 0 and self.training:
-            x = self._dropped(x)
+            if self.part is None:
+                x = F.dropout(x, self.dropout)
+            else:  # the noise that these rows have in the whole batch (`part_of_batch`)
+                rows, num_rows = self.part
+                x = x * F.dropout(x.new_ones(num_rows, *x.shape[1:]), self.dropout)[rows]
         return torch.add(base, self.lora_B(self.lora_A(x)), alpha=self.scaling)
-
-    def _dropped(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `x` [B, T, D] after dropout; of a batch in parts, with the noise that its rows have in the whole (`part_of_batch`)."""
-        if self.part is None:
-            return F.dropout(x, self.dropout)
-        rows, num_rows = self.part
-        return x * F.dropout(x.new_ones(num_rows, *x.shape[1:]), self.dropout)[rows]
 
 
 def linear_names(lm: LMModel) -> list[str]:
@@ -82,11 +79,8 @@ def add_lora(
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> list[str]:
-    """Give all linear layers, but those whose names match a glob pattern of `except_for`, adapters that change nothing yet.
-
-    Returns:
-        The names of the layers adapted.
-    """
+    """Give all linear layers, but those whose names match a glob pattern of `except_for`, adapters that change nothing yet; return their
+    names."""
     chosen = [name for name in linear_names(lm) if not any(fnmatch.fnmatchcase(name, pattern) for pattern in except_for)]
     for name in chosen:
         linear = lm.get_submodule(name)
@@ -95,6 +89,10 @@ def add_lora(
         adapted.reset(generator)
         _replace(lm, name, adapted.train(lm.training))
     return chosen
+
+
+def _adapted(lm: LMModel) -> list[AdaptedLinear]:
+    return [module for module in lm.modules() if isinstance(module, AdaptedLinear)]
 
 
 def _replace(lm: LMModel, name: str, module: nn.Module) -> None:
@@ -129,7 +127,7 @@ def adapter_state_dict(
 
 
 def adapter_scaling(adapter: Path) -> float:
-    """Return the scaling of an adapter's file: from its metadata, else from the config.json beside it, as moshi-finetune writes it."""
+    """Return the scaling of an adapter's file: from its metadata, else from the config.json beside it (as moshi-finetune leaves it)."""
     recorded = read_header(adapter).metadata.get("scaling")
     config = adapter.with_name("config.json")
     try:
@@ -151,8 +149,7 @@ def adapter_rank(adapter: Path) -> int:
 def attach_adapter(lm: LMModel, adapter: Path) -> None:
     """Load an adapter's file into `lm`, wrapping all its linear layers as upstream does.
 
-    Raises:
-        CheckpointError: names or shapes that do not fit the model.
+    Raises `CheckpointError`: names or shapes that do not fit the model.
     """
     add_lora(lm, rank=adapter_rank(adapter), scaling=adapter_scaling(adapter))
     state = {name: tensor.to(lm.device) for name, tensor in safetensors.torch.load_file(adapter).items()}
@@ -163,10 +160,9 @@ def attach_adapter(lm: LMModel, adapter: Path) -> None:
     missing = [name for name in result.missing_keys if ".lora_" in name]
     if result.unexpected_keys or missing:
         raise CheckpointError(f"{adapter}: does not fit this model: without {missing[:3]}, with unknown {result.unexpected_keys[:3]}")
-    for module in lm.modules():
-        if isinstance(module, AdaptedLinear):
-            module.lora_A.to(module.frozen_W.weight.dtype)
-            module.lora_B.to(module.frozen_W.weight.dtype)
+    for module in _adapted(lm):
+        module.lora_A.to(module.frozen_W.weight.dtype)
+        module.lora_B.to(module.frozen_W.weight.dtype)
 
 
 @contextlib.contextmanager
@@ -200,7 +196,7 @@ def part_of_batch(lm: LMModel, rows: slice, num_rows: int) -> Iterator[LMModel]:
     Drawing for all rows costs a pass over [num_rows, T, D] in each adapted layer, little beside its two matrix products. The backward pass
     belongs into the block too: checkpointed layers draw again in it.
     """
-    adapted = [module for module in lm.modules() if isinstance(module, AdaptedLinear)]
+    adapted = _adapted(lm)
     try:
         for module in adapted:
             module.part = (rows, num_rows)
@@ -212,8 +208,8 @@ def part_of_batch(lm: LMModel, rows: slice, num_rows: int) -> Iterator[LMModel]:
 
 @contextlib.contextmanager
 def adapters_off(lm: LMModel) -> Iterator[LMModel]:
-    """Within the block, adapted layers answer as the base does: a teacher for distillation without a second model in memory."""
-    adapted = [module for module in lm.modules() if isinstance(module, AdaptedLinear)]
+    """Within the block, adapted layers compute as in the base: a teacher for distillation without a second model in memory."""
+    adapted = _adapted(lm)
     try:
         for module in adapted:
             module.adapter_enabled = False

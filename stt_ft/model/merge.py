@@ -32,7 +32,7 @@ TORCH_TYPES = {name: dtype for dtype, name in FORMAT_NAMES.items()} | {"F64": to
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """What one training left: A and B of every linear layer, or whole weights, or both, and how much of it to take."""
+    """The trained weights of one run: A and B of every linear layer, or whole weights, or both, and the share of them to take."""
 
     header: SafetensorsHeader
     scaling: float
@@ -74,7 +74,7 @@ class Adapter:
 
 @dataclass(frozen=True, kw_only=True)
 class MergePlan:
-    """Everything that a merge will do, checked before a byte is written."""
+    """The plan of a merge, checked before a byte is written."""
 
     base: ModelDir
     header: SafetensorsHeader
@@ -105,8 +105,7 @@ def as_buffer(tensor: torch.Tensor) -> Any:
 def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfloat16") -> MergePlan:
     """Work out which tensor is made of what.
 
-    Raises:
-        CheckpointError: an adapter of another base, or one with names or shapes that the base does not have.
+    Raises `CheckpointError`: an adapter of another base, or one with names or shapes that the base does not have.
     """
     number_type = FORMAT_NAMES[pick_dtype(dtype)]
     header = base.lm_header()
@@ -166,8 +165,7 @@ def _check_shapes(adapter: Adapter, module: str, shape: tuple[int, ...]) -> None
 def merge_adapter(base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dtype: str = "bfloat16", overwrite: bool = False) -> MergePlan:
     """Write the model directory `out`: the base with `adapters` folded in, its tensor names, order and config kept.
 
-    Raises:
-        CheckpointError: adapters that do not fit, an existing `out`, too little disk; all found before anything is written.
+    Raises `CheckpointError`: adapters that do not fit, an existing `out`, too little disk; all found before anything is written.
     """
     check_sums(base.directory)
     plan = plan_merge(base, adapters, dtype=dtype)
@@ -181,8 +179,7 @@ def merge_adapter(base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dty
 def write_merged_weights(plan: MergePlan, path: Path) -> None:
     """Write the merged language model tensor by tensor.
 
-    Raises:
-        CheckpointError: a weight that is no finite number, of the base or of an adapter.
+    Raises `CheckpointError`: a weight that is no finite number, of the base or of an adapter.
     """
     with SafetensorsWriter(path, plan.specs, plan.metadata) as writer, torch.no_grad():
         for name, spec in plan.specs.items():

@@ -1,4 +1,4 @@
-"""A directory of big files that appears whole or not at all, and only where it was asked for and fits."""
+"""A directory of big files that appears whole or not at all, and only where there is room and nothing else would be lost."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ DISK_MARGIN_BYTES = 50_000_000
 def check_output(out: Path, *, overwrite: bool, num_bytes: int) -> None:
     """Refuse to write where something else would be lost or there is no room.
 
-    Raises:
-        CheckpointError: `out` exists and `overwrite` is off, or is not a model directory, or the disk has less than `num_bytes` left.
+    Raises `CheckpointError`: `out` exists and `overwrite` is off, or is not a model directory, or the disk has less than `num_bytes` left.
     """
     if out.exists() and not overwrite:
         raise CheckpointError(f"{out}: exists already; give another --out, or --overwrite")
@@ -57,10 +56,9 @@ def whole_directory(out: Path) -> Iterator[Path]:
 
 
 def check_sums(directory: Path) -> None:
-    """Make sure that weights and tokenizer are what stt-ft wrote, where it left their checksums; a flipped bit shows nowhere else.
+    """Compare weights and tokenizer with the checksums that stt-ft left, where it did; a flipped bit shows nowhere else.
 
-    Raises:
-        CheckpointError: by file, one that is not.
+    Raises `CheckpointError` naming a file that differs.
     """
     try:
         lines = (directory / SUMS_NAME).read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files read and written tensor by tensor, and the two names of one weight.
+"""Weights on disk: safetensors files read and written tensor by tensor, and the two naming schemes of weights.
 
 Reading is `safetensors.safe_open`, which maps the file and checks its table of contents against its length. The writer is our own, since
 the package writes only what is in memory all at once. Format: https://huggingface.co/docs/safetensors (8 bytes of header length, a JSON
@@ -34,7 +34,7 @@ ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16"
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """What a tensor is, without its numbers. `dtype` is the format's name: BF16, F32 …"""
+    """Type and shape of a tensor. `dtype` is the format's name: BF16, F32 …"""
 
     dtype: str
     shape: tuple[int, ...]
@@ -78,8 +78,7 @@ class SafetensorsHeader:
 def read_header(path: Path) -> SafetensorsHeader:
     """Read and check the header of a safetensors file, without reading its tensors.
 
-    Raises:
-        CheckpointError: the file is missing, truncated, or not a safetensors file.
+    Raises `CheckpointError`: the file is missing, truncated, or not a safetensors file.
     """
     try:
         with safe_open(path, "np"):
@@ -136,25 +135,13 @@ class SafetensorsWriter:
         assert kind is not None or not self._pending, f"tensors never written: {self._pending[:3]}"
 
 
-_PYTORCH_TO_CANDLE = (
-    (re.compile(r"\.self_attn\.in_projs\.0\.weight$"), ".self_attn.in_proj_weight"),
-    (re.compile(r"\.self_attn\.out_projs\.0\.weight$"), ".self_attn.out_proj.weight"),
-)
-_CANDLE_TO_PYTORCH = (
-    (re.compile(r"\.self_attn\.in_proj(_|\.)weight$"), ".self_attn.in_projs.0.weight"),
-    (re.compile(r"\.self_attn\.out_proj\.weight$"), ".self_attn.out_projs.0.weight"),
-)
-
-
 def candle_name(name: str) -> str:
     """Return the Candle name of a main-transformer weight, whichever name is given."""
-    for pattern, replacement in _PYTORCH_TO_CANDLE:
-        name = pattern.sub(replacement, name)
-    return name
+    name = re.sub(r"\.self_attn\.in_projs\.0\.weight$", ".self_attn.in_proj_weight", name)
+    return re.sub(r"\.self_attn\.out_projs\.0\.weight$", ".self_attn.out_proj.weight", name)
 
 
 def pytorch_name(name: str) -> str:
     """Return the PyTorch name of a main-transformer weight, whichever name is given."""
-    for pattern, replacement in _CANDLE_TO_PYTORCH:
-        name = pattern.sub(replacement, name)
-    return name
+    name = re.sub(r"\.self_attn\.in_proj(_|\.)weight$", ".self_attn.in_projs.0.weight", name)
+    return re.sub(r"\.self_attn\.out_proj\.weight$", ".self_attn.out_projs.0.weight", name)

@@ -1,10 +1,10 @@
-"""Listening frame by frame, as the production server does, many clips at a time.
+"""The model run frame by frame, as on the production server, on many clips at a time.
 
 Source: `rust/moshi-core/src/asr.rs` of kyutai-labs/moshi. The server's step `t` feeds the codes of frame `t - 1` and its own last text
 token (the initial tokens at step 0), so row `t` here is what it sends after hearing frame `t`. Upstream's `LMGen` does the same when its
 first frame is fed to it twice.
 
-Clips are heard side by side in lanes. A lane that has finished a clip forgets it and starts the next one at once, as a slot of the server
+Clips run side by side in lanes. A lane that has finished a clip resets its state and starts the next one at once, as a slot of the server
 does when a caller hangs up, so no lane waits for the longest clip.
 """
 
@@ -26,7 +26,7 @@ from stt_ft.model.stt_lm import head_logits
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStream:
-    """What the model wrote and expected while it listened to one clip, one row a frame."""
+    """The outputs of the model for one clip, one row a frame."""
 
     text_tokens: npt.NDArray[np.int32]  # [T]
     head_probs: npt.NDArray[np.float32]  # [T, H, C], softmax of every extra head
@@ -42,30 +42,19 @@ def stream_codes(
     codes: Sequence[npt.NDArray[np.int16]],
     *,
     batch_size: int = 32,
-    temperature: float = 0.0,
-    seed: int = 0,
-    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[ClipStream]:
-    """Listen to clips from their codec codes.
+    """Run `lm`, in evaluation mode, on the codec codes [n_q, T] of clips, `batch_size` in one batch; the likeliest tokens are written.
 
-    Args:
-        lm: the model, in evaluation mode.
-        codes: codec codes of each clip [n_q, T].
-        batch_size: clips listened to side by side.
-        temperature: of the text tokens; 0 takes the likeliest.
-        seed: of the draws when `temperature` is above 0.
-        progress: wraps the range of steps, to show how far along they are.
-
-    Returns:
-        One stream a clip, in the order of `codes`.
+    `progress` wraps the range of steps, to show how far along they are. Returns one stream a clip, in the order of `codes`.
     """
     if not codes:
         return []
     lanes = share_out([clip.shape[1] for clip in codes], batch_size)
     sequence, starts = _lay_out(lm, codes, lanes)
-    generator = torch.Generator(device=lm.device).manual_seed(seed)
+
     with _memory_for(lm, max(clip.shape[1] for clip in codes)):
-        tokens, probs = _listen(lm, sequence, starts, temperature, generator, progress)
+        tokens, probs = _listen(lm, sequence, starts, progress)
     streams: dict[int, ClipStream] = {}
     for row, lane in enumerate(lanes):
         for index, span in _spans(lane, codes):
@@ -85,7 +74,7 @@ def share_out(lengths: Sequence[int], max_lanes: int) -> list[list[int]]:
 
 
 def _spans(lane: Sequence[int], codes: Sequence[npt.NDArray[np.int16]]) -> Iterator[tuple[int, slice]]:
-    """Yield the clips of a lane and the steps in which each is heard."""
+    """Yield the clips of a lane and the steps of each."""
     start = 0
     for index in lane:
         stop = start + codes[index].shape[1]
@@ -96,7 +85,7 @@ def _spans(lane: Sequence[int], codes: Sequence[npt.NDArray[np.int16]]) -> Itera
 def _lay_out(
     lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], lanes: Sequence[Sequence[int]]
 ) -> tuple[torch.Tensor, npt.NDArray[np.bool_]]:
-    """Return what every lane hears [B, 1 + n_q, S], its text still to be written, and where a clip begins [B, S]; a spent lane hears -1."""
+    """Return the inputs of every lane [B, 1 + n_q, S], text left open, and where a clip begins [B, S]; a lane without clips has -1."""
     num_steps = max(sum(codes[index].shape[1] for index in lane) for lane in lanes)
     sequence = torch.full((len(lanes), lm.num_codebooks, num_steps), lm.zero_token_id, dtype=torch.int32)
     starts = np.zeros((len(lanes), num_steps), dtype=bool)
@@ -130,9 +119,7 @@ def _listen(
     lm: LMModel,
     sequence: torch.Tensor,
     starts: npt.NDArray[np.bool_],
-    temperature: float,
-    generator: torch.Generator,
-    progress: Callable[[Iterable[int]], Iterable[int]] | None,
+    progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Run every lane to its end; returns text tokens [B, S] and the probabilities of the heads [B, S, H, C]."""
     num_lanes, _, num_steps = sequence.shape
@@ -140,23 +127,15 @@ def _listen(
     steps_with_a_start = set(np.flatnonzero(starts.any(axis=0)).tolist())
     text_tokens, head_probs = [], []
     with lm.streaming(num_lanes), compile_only_on_gpu(lm.device):
-        for step in progress(range(num_steps)) if progress else range(num_steps):
+        for step in progress(range(num_steps)):
             heard = sequence[:, :, step : step + 1].long()
             if step > 0:
                 heard[:, 0, 0] = torch.where(begins[:, step], heard[:, 0, 0], text_tokens[-1])
                 if step in steps_with_a_start:
                     lm.reset_streaming(begins[:, step])
             hidden, text_logits = lm.forward_text(heard)
-            text_tokens.append(_choose(text_logits[:, 0, 0].float(), temperature, generator))
+            text_tokens.append(text_logits[:, 0, 0].float().argmax(dim=-1))
             head_probs.append(head_logits(lm, hidden)[:, 0].float().softmax(dim=-1))
     if not text_tokens:
         return np.zeros((num_lanes, 0), np.int32), np.zeros((num_lanes, 0, len(lm.extra_heads), 1), np.float32)
     return torch.stack(text_tokens, dim=1).cpu().numpy().astype(np.int32), torch.stack(head_probs, dim=1).cpu().numpy()
-
-
-def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
-    """Return one token a row of `logits` [B, V]: the likeliest, or a draw (the Gumbel trick, as in the server)."""
-    if temperature <= 0:
-        return logits.argmax(dim=-1)
-    noise = torch.empty_like(logits).exponential_(generator=generator)
-    return (logits / temperature - noise.log()).argmax(dim=-1)

@@ -1,8 +1,7 @@
 """The language model: loading it, and one forward pass over a whole clip.
 
-Upstream's `LMModel.forward` always runs the depformer, the part of a model that speaks, which a speech-to-text model (`dep_q == 0`) does
-not have, and throws the transformer's output away, which the pause heads need. `LMModel.forward_text` is public and does the rest; this
-module owns what is around it.
+Upstream's `LMModel.forward` always runs the depformer, which a speech-to-text model (`dep_q == 0`) does not have, and discards the
+transformer's output, which the pause heads need. This module therefore wraps `LMModel.forward_text`, which is public too.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from stt_ft.model.lora import attach_adapter
 
 @dataclass(frozen=True, kw_only=True)
 class SttOutput:
-    """What the model says at every frame; position t predicts `codes[..., t]`, having seen `codes[..., :t]`."""
+    """The outputs of the model at every frame; position t predicts `codes[..., t]` from `codes[..., :t]`."""
 
     hidden: torch.Tensor  # [B, T, D], after the output norm
     text_logits: torch.Tensor  # [B, T, V]
@@ -36,8 +35,7 @@ def load_lm(
 ) -> LMModel:
     """Load the language model in evaluation mode, with the adapter of `lora_weights` where one is given.
 
-    Raises:
-        CheckpointError: weights that do not fit the config, or an adapter that does not fit the model.
+    Raises `CheckpointError`: weights that do not fit the config, or an adapter that does not fit the model.
     """
     try:
         lm = loaders.get_moshi_lm(model.lm_weights, lm_kwargs=model.lm_kwargs, device=device, dtype=dtype)
@@ -50,14 +48,10 @@ def load_lm(
 
 
 def forward(lm: LMModel, codes: torch.Tensor) -> SttOutput:
-    """Run the model over whole clips, teacher-forced.
+    """Run the model over whole clips, teacher-forced; gradients follow its mode and the caller's.
 
-    Args:
-        lm: the model; gradients follow its mode and the caller's.
-        codes: text tokens, then codec codes [B, 1 + n_q, T]; -1 contributes no embedding.
-
-    Returns:
-        Logits aligned with `codes`: the initial token is put in front and the last step, which nothing follows, is dropped.
+    `codes` [B, 1 + n_q, T] are text tokens, then codec codes; -1 contributes no embedding. The logits are aligned with `codes`: the initial
+    token is put in front and the last step, which nothing follows, is dropped.
     """
     initial = lm._get_initial_token().expand(len(codes), -1, -1)
     delayed = _delay_sequence(lm.delays, codes, initial) if any(lm.delays) else codes

@@ -1,7 +1,7 @@
-"""A model with all it needs to listen, codec and language model, loaded once: to whole sounds, or to sound as it comes.
+"""A model loaded once, codec and language model, to transcribe whole sounds or live sound.
 
-Live sound is heard one frame of 80 ms at a time, as the server does for one caller. Row `t` is what is known when frame `t` has been
-heard, as in `model.streaming`; the same sound gives the same rows.
+Live sound is taken one frame of 80 ms at a time, as the server does for one caller. Row `t` is the output after frame `t`, as in
+`model.streaming`; the same sound gives the same rows.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from stt_ft.model.words import HeardWord
 
 @dataclass(frozen=True, kw_only=True)
 class LiveFrame:
-    """What the model says once a frame has been heard.
+    """The outputs of the model after one frame.
 
     Attributes:
-        heard_s: when that is, in seconds from the start of the sound.
+        heard_s: end of the frame, in seconds from the start of the sound.
         pause_probs: probability of a pause of every head [H].
         words: words that became whole with this frame.
     """
@@ -42,7 +42,7 @@ class LiveFrame:
 
 
 class LiveListener:
-    """One caller. Use it as a context: the silence prefix is heard on entering."""
+    """One caller, as a context manager; the model runs on the silence prefix on entering."""
 
     def __init__(self, model: ModelDir, codec: MimiCodec, lm: LMModel) -> None:
         self._model, self._codec, self._lm = model, codec, lm
@@ -63,7 +63,7 @@ class LiveListener:
 
     @torch.inference_mode()
     def hear(self, samples: npt.NDArray[np.float32]) -> LiveFrame:
-        """Hear one frame of mono sound at 24 kHz [1920]."""
+        """Run the model on one frame of mono sound at 24 kHz [1920]."""
         codes = self._encode(samples)
         with compile_only_on_gpu(self._lm.device):
             hidden, text_logits = self._lm.forward_text(self._inputs)
@@ -76,7 +76,7 @@ class LiveListener:
         return frame
 
     def finish(self) -> Iterator[LiveFrame]:
-        """Hear the silence in which the last words get written."""
+        """Run the model on the silence in which the last words get written."""
         for _ in range(self._model.num_tail_frames()):
             yield self.hear(np.zeros(timing.SAMPLES_PER_FRAME, np.float32))
 
@@ -92,7 +92,7 @@ class LiveListener:
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was heard in one sound: words, and the heads' pause probabilities [T, H], row t known when frame t has been heard."""
+    """The words of one sound, and the heads' pause probabilities [T, H], row t known after frame t."""
 
     words: tuple[HeardWord, ...]
     pause_probs: npt.NDArray[np.float32]
@@ -118,7 +118,7 @@ class Transcriber:
         return cls(model=model, codec=MimiCodec.load(model, target), lm=lm)
 
     def transcribe(self, sounds: Sequence[npt.NDArray[np.float32]]) -> list[Transcript]:
-        """Return what is said in sounds of mono samples at 24 kHz, heard side by side."""
+        """Transcribe sounds of mono samples at 24 kHz, side by side in one batch."""
         streams = stream_codes(self.lm, self.codec.encode(sounds), batch_size=max(len(sounds), 1))
         return [
             Transcript(words=tuple(self.model.words_of(stream.text_tokens)), pause_probs=stream.pause_probs[self.model.num_prefix_frames :])

@@ -19,7 +19,7 @@ WORD_BOUNDARY = "▁"
 """Sentencepiece's mark on a piece that begins a word."""
 
 SHORTEST_WORD_S, LETTER_S = 0.14, 0.065
-"""How long a word's sound is taken to be: so many seconds, and so many more for each of its characters (fitted to the tuning cast)."""
+"""Assumed length of a word's sound: the first, and the second for each of its characters (fitted to the tuning cast)."""
 
 MARKS = ".,;:?!"
 """Characters after a word that have no sound."""
@@ -51,9 +51,9 @@ def words_from_tokens(
 ) -> list[HeardWord]:
     """Return the words of a text stream `tokens` [T].
 
-    A word begins with a piece that bears sentencepiece's mark and takes in all pieces up to the next, so the texts joined by spaces are
-    what the tokenizer makes of all tokens at once. A comma or full stop therefore belongs to the word before it, which appears with it
-    however late it comes; before the first word it is a word by itself.
+    A word begins with a piece that bears sentencepiece's mark and takes in all pieces up to the next, so its texts joined by spaces are the
+    tokenizer's text of all tokens. A comma or full stop therefore belongs to the word before it, which appears only when the mark does;
+    before the first word it is a word by itself.
     """
     silent = {padding_id, end_padding_id}
     frames_of_words: list[list[int]] = []
