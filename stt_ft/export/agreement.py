@@ -1,4 +1,4 @@
-"""Two engines that heard the same codes: do they write the same words, and expect the same pauses?"""
+"""How far two engines agree on the same codes: in the text tokens, and in the pause probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAUSE_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """What an engine wrote and expected while it listened to one clip, one row a frame."""
+    """The outputs of an engine for one clip, one row a frame."""
 
     text_tokens: npt.NDArray[np.int32]  # [T]
     pause_probs: npt.NDArray[np.float32]  # [T, H]; H is 0 for an engine without pause heads
@@ -28,7 +28,7 @@ class Agreement:
 
     Attributes:
         same_tokens: share of frames on which both wrote the same text token.
-        max_pause_difference: largest difference of a pause probability; None for an engine without pause heads.
+        max_pause_difference: largest difference of a pause probability, infinite for NaN; None for an engine without pause heads.
         first_difference: clip and frame where the tokens first part.
     """
 
@@ -39,7 +39,7 @@ class Agreement:
     first_difference: tuple[str, int] | None
 
     def require(self, engine: str, *, same_tokens: float = 1.0, pause_tolerance: float = PAUSE_TOLERANCE) -> None:
-        """Raise `CheckFailed`, with the first frame that differs, where the engine agrees less than this."""
+        """Raise `CheckFailed`, with the first frame that differs, where the agreement is less than required."""
         if self.same_tokens < same_tokens:
             clip, frame = self.first_difference or ("?", 0)
             raise CheckFailed(
@@ -68,11 +68,7 @@ class Agreement:
 
 
 def compare(ours: Mapping[str, Heard], theirs: Mapping[str, Heard]) -> Agreement:
-    """Compare two engines clip by clip; both must have heard the same clips to the end.
-
-    Raises:
-        CheckFailed: by clip, an engine that did not say something on every frame.
-    """
+    """Compare two engines clip by clip; raises `CheckFailed` naming a clip on which `theirs` lacks frames."""
     num_frames, num_same, differences, first = 0, 0, [], None
     for clip, our in ours.items():
         their = theirs.get(clip)
@@ -84,7 +80,8 @@ def compare(ours: Mapping[str, Heard], theirs: Mapping[str, Heard]) -> Agreement
         if first is None and not same.all():
             first = (clip, int(np.argmin(same)))
         if their.pause_probs.shape[1]:
-            differences.append(_largest(our.pause_probs, their.pause_probs))
+            difference = np.nan_to_num(np.abs(our.pause_probs - their.pause_probs), nan=np.inf)
+            differences.append(float(difference.max(initial=0.0)))
     return Agreement(
         num_clips=len(ours),
         num_frames=num_frames,
@@ -92,9 +89,3 @@ def compare(ours: Mapping[str, Heard], theirs: Mapping[str, Heard]) -> Agreement
         max_pause_difference=max(differences, default=None),
         first_difference=first,
     )
-
-
-def _largest(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return the largest difference; infinity where there is no number."""
-    difference = np.abs(ours - theirs)
-    return float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0))

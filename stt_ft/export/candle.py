@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ FIXED = {
     "norm": "rms_norm_f32", "gating": "silu", "positional_embedding": "rope", "causal": True, "layer_scale": None, "kv_repeat": 1,
     "cross_attention": False,
 }  # fmt: skip
-"""What the engine takes for granted, and what a config that does not say so means."""
+"""Values that the engine takes for granted, and defaults of a config without these keys."""
 
 PUBLISHED_DELAYS = {0.5: 6, 2.5: 32}
 """`asr_delay_in_tokens` of Kyutai's two models by their text lag in seconds; no one rounding of lag * 12.5 gives both."""
@@ -108,8 +108,7 @@ TARGET_VARIABLE = "STT_FT_CANDLE_TARGET"
 def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
     """Write `out` and return the names of its tensors, in order.
 
-    Raises:
-        CheckpointError: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
+    Raises `CheckpointError`: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
     header = checked_header(model)
     with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as directory:
@@ -122,8 +121,7 @@ def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, o
 def model_directory(model: ModelDir, out: Path, *, num_bytes: int, overwrite: bool, moshi_name: str = MOSHI_NAME) -> Iterator[Path]:
     """Yield a directory that becomes `out`: config, tokenizer and codec are in it, and `num_bytes` of the language model have room.
 
-    Raises:
-        CheckpointError: a broken codec, an existing `out`, too little disk.
+    Raises `CheckpointError`: a broken codec, an existing `out`, too little disk.
     """
     codec = read_header(model.mimi_weights)
     companions = model.mimi_weights.stat().st_size + model.tokenizer_path.stat().st_size
@@ -147,16 +145,9 @@ def checked_header(model: ModelDir) -> SafetensorsHeader:
     """Return the table of contents of a language model that the engines can build; every exporter begins here.
 
     Raises:
-        CheckpointError: one that they cannot build, tensors missing or left over, or of another shape than config.json's.
+        CheckpointError: one that they cannot build (every reason is named), tensors missing or left over, or of another shape than
+            config.json's.
     """
-    _check_supported(model)
-    header = model.lm_header()
-    _check_tensors(model, header)
-    return header
-
-
-def _check_supported(model: ModelDir) -> None:
-    """Refuse a model that the engines' speech-to-text code has no place for, naming every reason."""
     config = model.config
     reasons = [f"{key} is {config[key]!r} where it takes {value!r}" for key, value in FIXED.items() if config.get(key, value) != value]
     if any(config.get("delays", [])):
@@ -165,6 +156,9 @@ def _check_supported(model: ModelDir) -> None:
         reasons.append("it has conditioners")
     if reasons:
         raise CheckpointError(f"{model.directory}: the engines cannot run this model: {'; '.join(reasons)}")
+    header = model.lm_header()
+    _check_tensors(model, header)
+    return header
 
 
 def _expected_shapes(model: ModelDir) -> dict[str, tuple[int, ...]]:
@@ -187,15 +181,16 @@ def _expected_shapes(model: ModelDir) -> dict[str, tuple[int, ...]]:
 
 
 def _check_tensors(model: ModelDir, header: SafetensorsHeader) -> None:
-    """Make sure that the engine will find every tensor it asks for, of the shape that config.json gives it, and that none is left over."""
+    """Raise `CheckpointError` for tensors that the engine asks for and are not there, are of another shape, or are unknown to it."""
     found = {candle_name(name): spec.shape for name, spec in header.tensors.items()}
-    expected = _expected_shapes(model)
-    faults = [f"lacks {', '.join(sorted(missing)[:4])}" for missing in [expected.keys() - found.keys()] if missing]
-    faults += [
-        f"holds {', '.join(sorted(extra)[:4])}, which the engine does not know" for extra in [found.keys() - expected.keys()] if extra
-    ]
-    wrong = [name for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]
-    faults += [f"has {name} of shape {list(found[name])} where config.json asks for {list(expected[name])}" for name in wrong[:1]]
+    expected, faults = _expected_shapes(model), []
+    if missing := sorted(expected.keys() - found.keys()):
+        faults.append(f"lacks {', '.join(missing[:4])}")
+    if extra := sorted(found.keys() - expected.keys()):
+        faults.append(f"holds {', '.join(extra[:4])}, which the engine does not know")
+    if wrong := [name for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]:
+        name = wrong[0]
+        faults.append(f"has {name} of shape {list(found[name])} where config.json asks for {list(expected[name])}")
     if faults:
         raise CheckpointError(f"{model.lm_weights}: {' and '.join(faults)}")
 
@@ -208,8 +203,7 @@ def delay_in_tokens(text_lag_s: float) -> int:
 def feedforward_dim(model: ModelDir) -> int:
     """Return Rust's `dim_feedforward` for PyTorch's `hidden_scale`, such that both make gates of the same width.
 
-    Raises:
-        CheckpointError: no value does.
+    Raises `CheckpointError`: no value does.
     """
     dim, python_width = int(model.config["dim"]), gate_width(model)
     for candidate in (4 * dim, int(model.config.get("hidden_scale", 4) * dim)):
@@ -227,18 +221,13 @@ def gate_width(model: ModelDir) -> int:
 
 
 def write_server_toml(model: ModelDir, directory: Path, weights_name: str, *, out: Path | None) -> None:
-    """Write `moshi-server.toml` of the files in `directory`; it names them by absolute paths where `out` says where they will lie."""
+    """Write `moshi-server.toml` into `directory`; it names the files there by absolute paths under `out`, where that is given."""
     exported = dataclasses.replace(model, lm_weights=directory / weights_name)
     write_text(directory / "moshi-server.toml", server_toml(exported, directory=None if out is None else out.absolute()))
 
 
 def server_toml(model: ModelDir, *, directory: Path | None) -> str:
-    """Return the text of `moshi-server.toml`.
-
-    Args:
-        model: the exported model.
-        directory: where its files will lie, to name them by absolute paths; None names them relative to the file.
-    """
+    """Return the text of `moshi-server.toml` for an exported model, with paths under `directory` or, where it is None, relative ones."""
     names = {
         "lm_model_file": model.lm_weights.name,
         "text_tokenizer_file": model.tokenizer_path.name,
@@ -307,15 +296,17 @@ def build_probe() -> Path:
     return program
 
 
-def run_on_codes(program: Path, model: Path, codes: Mapping[str, np.ndarray], *, dtype: str = "f32") -> dict[str, Heard]:
-    """Let the engine listen to codec codes [n_q, T] by clip, and return what it wrote and expected."""
+def run_on_codes(program: Path, model: Path, codes: Mapping[str, np.ndarray]) -> dict[str, Heard]:
+    """Run the engine in float32 on codec codes [n_q, T] by clip."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "codes.safetensors"
         # Clips go by number, so that no name of a file has to be a name of a tensor.
         numbered = {f"{index:06d}": np.ascontiguousarray(clip, dtype=np.int64) for index, clip in enumerate(codes.values())}
         safetensors.numpy.save_file(numbered, path)
-        rows = run_probe(program, model, "--codes", str(path), "--dtype", dtype)
-    return dict(zip(codes, (_stream(rows_of) for _, rows_of in sorted(_by_clip(rows).items())), strict=False))
+        by_clip: dict[str, list[dict[str, Any]]] = {number: [] for number in numbered}
+        for row in run_probe(program, model, "--codes", str(path), "--dtype", "f32"):
+            by_clip[row["clip"]].append(row)
+    return {clip: _stream(rows) for clip, rows in zip(codes, by_clip.values(), strict=True)}
 
 
 def run_probe(program: Path, model: Path, *arguments: str) -> list[dict[str, Any]]:
@@ -327,13 +318,6 @@ def run_probe(program: Path, model: Path, *arguments: str) -> list[dict[str, Any
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def _by_clip(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    clips: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        clips.setdefault(row["clip"], []).append(row)
-    return clips
-
-
 def _stream(rows: list[dict[str, Any]]) -> Heard:
     return Heard(
         text_tokens=np.array([row["text_token"] for row in rows], dtype=np.int32),
@@ -341,6 +325,6 @@ def _stream(rows: list[dict[str, Any]]) -> Heard:
     )
 
 
-def _last_lines(text: str, count: int = 6) -> str:
-    """Return the end of what a program said, on one line."""
-    return " | ".join(line.strip() for line in text.strip().splitlines()[-count:] if line.strip())
+def _last_lines(text: str) -> str:
+    """Return the last six lines of a program's output on one line."""
+    return " | ".join(line.strip() for line in text.strip().splitlines()[-6:] if line.strip())

@@ -1,6 +1,6 @@
-"""The formats a model can be exported to, by name: how each is written, what runs it, and the proof that it runs there as it does here.
+"""The formats of exports by name: how each is written, which engine runs it, and the proof that the engine agrees with PyTorch.
 
-For the proof, the engine that will run the exported directory and PyTorch hear the same codes.
+For the proof, the engine that will run the exported directory and PyTorch run on the same codes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,10 @@ FORMATS = ("candle", "gguf", "mlx", "transformers")
 Codes = Mapping[str, np.ndarray]
 """Clip -> codec codes [n_q, T]."""
 
-RANDOM_FRAMES = 100
-"""Length of a made-up clip."""
-
 ROUNDED_SAME_TOKENS, ROUNDED_PAUSE_TOLERANCE = 0.95, 0.25
-"""What is to hold between float32 and weights or products rounded to 8 bits: on single frames two tokens are as good as equally likely.
+"""Agreement required of weights or products rounded to 8 bits with float32: on single frames two tokens are about equally likely.
 
-One side is told what the other wrote, so that a frame on which they part does not count again in all that follow.
+One side is given the tokens of the other, so that a frame on which they part does not count again in all that follow.
 """
 
 
@@ -74,14 +71,14 @@ def how_to_run(format: str, model: ModelDir, out: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What runs a format, found and built before anything is exported.
+    """The program that runs a format, found and built before anything is exported.
 
     Attributes:
-        hear: directory, codes, PyTorch's tokens (for an engine that is told them) -> what it heard.
-        same_tokens, pause_tolerance: how far it must agree.
+        hear: directory, codes, PyTorch's tokens (for an engine that is given them) -> its outputs.
+        same_tokens, pause_tolerance: the agreement that is required.
         within_context: whether it computes the same only until the attention's context is full.
-        is_rounded: whether it computes with rounded weights, and PyTorch is told what it wrote.
-        with_bfloat16: whether to say also how PyTorch in bfloat16, as models are trained and kept, agrees with it.
+        is_rounded: whether it computes with rounded weights, and PyTorch is given its tokens.
+        with_bfloat16: whether to compare it also with PyTorch in bfloat16, the type that models are trained and stored in.
     """
 
     name: str
@@ -114,8 +111,7 @@ class Verification:
 def engine_of(format: str) -> Engine:
     """Find, and where need be build, the engine of a format.
 
-    Raises:
-        SttFtError: cargo, or the package that the engine is, is not installed.
+    Raises `SttFtError`: cargo, or the package that the engine is, is not installed.
     """
     if format in ("candle", "gguf"):
         from stt_ft.export.candle import build_probe, run_on_codes
@@ -144,18 +140,14 @@ def engine_of(format: str) -> Engine:
 
 
 def random_clips(model: ModelDir, num_clips: int) -> dict[str, np.ndarray]:
-    """Return made-up clips, the same ones every time."""
+    """Return made-up clips of 100 frames, the same ones every time."""
     rng = np.random.default_rng(0)
-    shape = (model.n_q, RANDOM_FRAMES)
-    return {f"random {index}": rng.integers(0, int(model.config["card"]), shape).astype(np.int16) for index in range(num_clips)}
+    card, shape = int(model.config["card"]), (model.n_q, 100)
+    return {f"random {index}": rng.integers(0, card, shape).astype(np.int16) for index in range(num_clips)}
 
 
 def verify_export(engine: Engine, model: ModelDir, out: Path, codes: Codes) -> Verification:
-    """Let the engine and PyTorch hear the same codes, both in float32, and compare them frame by frame.
-
-    Raises:
-        CheckFailed: they agree less than the engine must.
-    """
+    """Run engine and PyTorch in float32 on the same codes and compare them by frame; raises `CheckFailed` as `Agreement.require` does."""
     if engine.within_context:
         codes = {clip: clip_codes[:, : model.context] for clip, clip_codes in codes.items()}
     if engine.is_rounded:
@@ -174,7 +166,7 @@ def verify_export(engine: Engine, model: ModelDir, out: Path, codes: Codes) -> V
 
 
 def heard_by_pytorch(model: ModelDir, codes: Codes) -> dict[str, Heard]:
-    """Return what our own streaming makes of the codes, in float32 on the CPU, each frame hearing what was written before it."""
+    """Return the outputs of our own streaming in float32 on the CPU, in which each frame is given the token before it."""
     lm = load_lm(model, device=torch.device("cpu"), dtype=torch.float32)
     streams = stream_codes(lm, list(codes.values()))
     return {clip: Heard(text_tokens=s.text_tokens, pause_probs=s.pause_probs) for clip, s in zip(codes, streams, strict=True)}
@@ -182,7 +174,7 @@ def heard_by_pytorch(model: ModelDir, codes: Codes) -> dict[str, Heard]:
 
 @torch.inference_mode()
 def heard_when_told(model: ModelDir, codes: Codes, written: Mapping[str, Heard], dtype: torch.dtype) -> dict[str, Heard]:
-    """Return what PyTorch would have written at every frame, had it written before what `written` tells."""
+    """Return PyTorch's outputs at every frame, given the tokens of `written` before it."""
     lm, heard = load_lm(model, device=torch.device("cpu"), dtype=dtype), {}
     for clip, clip_codes in codes.items():
         told = torch.from_numpy(np.concatenate([written[clip].text_tokens[None], clip_codes]).astype(np.int64))

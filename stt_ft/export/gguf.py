@@ -22,9 +22,6 @@ GGUF_NAME = "model.q8_0.gguf"
 BLOCK = 32
 """Numbers of a row that share one scale in q8_0; a row that is no whole number of blocks stays in float32."""
 
-BLOCK_BYTES = 34
-"""Bytes of a q8_0 block: one float16 scale and 32 int8."""
-
 
 def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
     """Write `out` and return the names of its tensors, in order.
@@ -51,8 +48,8 @@ def is_quantized(name: str, spec: TensorSpec) -> bool:
 
 
 def _num_bytes(name: str, spec: TensorSpec) -> int:
-    count = spec.num_values
-    return count // BLOCK * BLOCK_BYTES if is_quantized(name, spec) else 4 * count
+    """Return the bytes of a tensor; a block of q8_0 has one float16 scale and 32 int8."""
+    return spec.num_values // BLOCK * (2 + BLOCK) if is_quantized(name, spec) else 4 * spec.num_values
 
 
 def _write_gguf(header: SafetensorsHeader, path: Path, model: ModelDir) -> None:

@@ -7,7 +7,7 @@ Names are checked as a bijection against the class itself. Rotary position: upst
 `transformers` its two halves, so the rows of queries and keys are reordered. Source: `modeling_kyutai_speech_to_text.py` and
 `modeling_mimi.py` of transformers 4.57.
 
-To prove it, `transformers` itself hears codes: the likeliest token after every frame, and the pause heads on its hidden states.
+To prove it, `transformers` itself runs on codes: the likeliest token after every frame, and the pause heads on its hidden states.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stt_ft.core.errors import CheckpointError, MissingExtra
 from stt_ft.export.agreement import Heard
 from stt_ft.export.candle import checked_header, gate_width
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.merge import FORMAT_NAMES, as_buffer, read_float32
+from stt_ft.model.merge import TORCH_TYPES, as_buffer, read_float32
 from stt_ft.model.output_dir import check_output, whole_directory
 from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name, read_header
 
@@ -39,7 +39,7 @@ _LAYER_NAMES = (
     (r"\.gating\.linear_in\.", ".mlp.fc1."), (r"\.gating\.linear_out\.", ".mlp.fc2."), (r"\.out_proj\.weight$", ".o_proj.linear.weight"),
     (r"\.norm1\.", ".input_layernorm."), (r"\.norm2\.", ".post_attention_layernorm."),
 )  # fmt: skip
-"""What a layer's tensors are called, from Candle's names."""
+"""Candle's names of a layer's tensors -> those of `transformers`."""
 
 _CODEC_NAMES = (
     (r"^", "codec_model."), (r"(\.conv){2,3}\.", ".conv."), (r"(\.convtr){2,3}\.", ".conv."), (r"coder\.model\.", "coder.layers."),
@@ -49,7 +49,7 @@ _CODEC_NAMES = (
     (r"\.norm1\.", ".input_layernorm."), (r"\.norm2\.", ".post_attention_layernorm."),
     (r"\.layer_scale_1\.", ".self_attn_layer_scale."), (r"\.layer_scale_2\.", ".mlp_layer_scale."),
 )  # fmt: skip
-"""What the codec's tensors are called, from Candle's names."""
+"""Candle's names of the codec's tensors -> those of `transformers`."""
 
 
 class _Tensor:
@@ -75,7 +75,9 @@ def export_transformers(model: ModelDir, out: Path, *, overwrite: bool = False) 
     tensors = dict(_language_model(model, header)) | dict(codec)
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in KyutaiSpeechToTextForConditionalGeneration(config).state_dict().items()}
-    _check_fit(model, {name: tensor.spec.shape for name, tensor in tensors.items()}, expected)
+    if wrong := sorted({name: tensor.spec.shape for name, tensor in tensors.items()}.items() ^ expected.items()):
+        name, shape = wrong[0]
+        raise CheckpointError(f"{model.directory}: transformers has no place for this model, such as {name} {list(shape)}")
     heads = {name: _tensor(header, name) for name in sorted(header.tensors) if name.startswith("extra_heads.")}
     check_output(out, overwrite=overwrite, num_bytes=sum(each.spec.num_bytes for each in (*tensors.values(), *heads.values())))
     with whole_directory(out) as directory:
@@ -155,18 +157,10 @@ def halves_from_pairs(weight: torch.Tensor, num_heads: int) -> torch.Tensor:
     return torch.cat([heads[:, 0::2], heads[:, 1::2]], dim=1).flatten(0, 1)
 
 
-def _check_fit(model: ModelDir, shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
-    wrong = sorted(set(shapes.items()) ^ set(expected.items()))
-    if wrong:
-        name, shape = wrong[0]
-        raise CheckpointError(f"{model.directory}: transformers has no place for this model, such as {name} {list(shape)}")
-
-
 def _write(path: Path, tensors: dict[str, _Tensor], header: SafetensorsHeader) -> None:
-    types = {name: dtype for dtype, name in FORMAT_NAMES.items()}
     with SafetensorsWriter(path, {name: tensor.spec for name, tensor in tensors.items()}, {**header.metadata, "format": "pt"}) as writer:
         for name, tensor in tensors.items():
-            writer.write(name, as_buffer(tensor.read().to(types[tensor.spec.dtype])))
+            writer.write(name, as_buffer(tensor.read().to(TORCH_TYPES[tensor.spec.dtype])))
 
 
 def stt_config(model: ModelDir) -> Any:

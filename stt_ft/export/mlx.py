@@ -28,7 +28,7 @@ from stt_ft.export.agreement import Heard
 from stt_ft.export.candle import checked_header, feedforward_dim, model_directory
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
 from stt_ft.model.merge import as_buffer
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name
+from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, candle_name
 
 PYTHON_VARIABLE = "STT_FT_MLX_PYTHON"
 """Environment variable that names a Python with moshi_mlx."""
@@ -49,8 +49,7 @@ def mlx_name(name: str) -> str:
 def export_mlx(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[str]:
     """Write `out` and return the names of its tensors, in order.
 
-    Raises:
-        CheckpointError: a model that moshi_mlx cannot build, tensors missing or left over, an existing `out`, too little disk.
+    Raises `CheckpointError`: a model that moshi_mlx cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
     header = checked_header(model)
     if feedforward_dim(model) != 4 * int(model.config["dim"]):
@@ -60,26 +59,18 @@ def export_mlx(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[s
     with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as directory:
         config = DEPFORMER_KEYS | {"delays": [0] * (model.n_q + 1), **model.config, "lora": False, "moshi_name": MOSHI_NAME}
         write_json(directory / "config.json", config | {"mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name})
-        return _write_weights(header, directory / MOSHI_NAME)
-
-
-def _write_weights(header: SafetensorsHeader, path: Path) -> list[str]:
-    specs = {
-        mlx_name(name): TensorSpec(dtype=spec.dtype, shape=spec.shape[-1:] if name.endswith(".alpha") else spec.shape)
-        for name, spec in header.tensors.items()
-    }
-    with SafetensorsWriter(path, specs, {"format": "mlx", **{k: v for k, v in header.metadata.items() if k != "format"}}) as writer:
-        for name in header.tensors:
-            writer.write(mlx_name(name), as_buffer(header.tensor(name)))
+        specs = {
+            mlx_name(name): TensorSpec(dtype=spec.dtype, shape=spec.shape[-1:] if name.endswith(".alpha") else spec.shape)
+            for name, spec in header.tensors.items()
+        }
+        with SafetensorsWriter(directory / MOSHI_NAME, specs, {**header.metadata, "format": "mlx"}) as writer:
+            for name in header.tensors:
+                writer.write(mlx_name(name), as_buffer(header.tensor(name)))
     return list(specs)
 
 
 def mlx_python() -> str:
-    """Return a Python that imports moshi_mlx.
-
-    Raises:
-        MissingExtra: neither STT_FT_MLX_PYTHON's nor this one does.
-    """
+    """Return a Python that imports moshi_mlx; raises `MissingExtra` where neither STT_FT_MLX_PYTHON's nor this one does."""
     python = os.environ.get(PYTHON_VARIABLE) or sys.executable
     try:
         found = subprocess.run([python, "-I", "-c", "import moshi_mlx.models"], capture_output=True).returncode == 0
@@ -91,7 +82,7 @@ def mlx_python() -> str:
 
 
 def run_mlx(python: str, model: Path, codes: Mapping[str, np.ndarray]) -> dict[str, Heard]:
-    """Let moshi_mlx listen to codec codes [n_q, T] by clip, in float32."""
+    """Run moshi_mlx in float32 on codec codes [n_q, T] by clip."""
     with tempfile.TemporaryDirectory() as scratch:
         played, heard = Path(scratch) / "codes.npz", Path(scratch) / "heard.npz"
         np.savez(played, **{f"{index:06d}": clip for index, clip in enumerate(codes.values())})  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""What `moshi_mlx` makes of codec codes. Run by the Python that has it, and knows nothing of stt_ft: that may be another environment.
+"""Runs `moshi_mlx` on codec codes, in the Python that has it: that may be another environment, so nothing of stt_ft is imported.
 
     python mlx_probe.py EXPORTED_DIR CODES.npz OUT.npz
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def listen(directory: Path, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Let Kyutai's own generator (`LmGen`) listen to each clip, greedily."""
+    """Run Kyutai's own generator (`LmGen`) on each clip, greedily."""
     import mlx.core as mx  # pyright: ignore[reportMissingImports]
     from moshi_mlx import models, utils  # pyright: ignore[reportMissingImports]
 
