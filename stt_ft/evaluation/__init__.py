@@ -1,1 +1,1 @@
-"""From what models did, frame by frame, to scores, figures, a report and a gate that holds it."""
+"""From the outputs of models, frame by frame, to scores, figures, a report and a gate on it."""

@@ -1,4 +1,4 @@
-"""From scores to the report: figures by model and slice, differences, curves, parts, calibration. frames.jsonl is all it needs."""
+"""From scores to the report: figures by model and slice, differences, curves, parts, calibration."""
 
 from __future__ import annotations
 
@@ -38,8 +38,6 @@ from stt_ft.evaluation.systems import TURN_FIGURES, curves_by_slice, heads_by_sl
 from stt_ft.metrics.intervals import Resampling, estimate, paired_difference, ratio
 from stt_ft.metrics.pause_heads import best_hypothesis, calibration_error, drift_nats, fit_hypotheses, reliability
 
-_MAX_SUBSTITUTIONS = 20
-
 
 def build_report(
     scores: Scores,
@@ -54,16 +52,13 @@ def build_report(
     """Return the report on one or two models.
 
     Args:
-        scores: of the same clips for every model; the clips through channels and other systems' frames may be among them.
+        scores: of the same clips for every model (else `ValueError`), perhaps also through channels and of other systems' frames.
         model: name of the model that is judged.
         baseline: name of the model that it is compared with.
         systems: other ways to end the turn, by name; their figures stand beside the models'.
-        dataset: what the clips are.
+        dataset: the split that was measured.
         provenance: how the evaluation was made.
         training: the losses of the run that the model came from.
-
-    Raises:
-        ValueError: the models were not measured on the same clips.
     """
     rule, systems = scores.rule, systems or {}
     names = [model] if baseline is None else [baseline, model]
@@ -77,7 +72,10 @@ def build_report(
         baseline=baseline,
         rule=rule,
         num_clips={name: sum(keep(score.frames) for score in ours) for name, keep in SLICES.items()},
-        intervals={slice_name: _resampled(one) for slice_name, one in drawn.items()},
+        intervals={
+            slice_name: Resampled(by="clip" if one.num_speakers is None else "speaker", num_speakers=one.num_speakers)
+            for slice_name, one in drawn.items()
+        },
         figures={
             **{name: figures_by_slice(members, FIGURES, drawn) for name, members in models.items()},
             **{name: figures_by_slice(members, TURN_FIGURES, drawn) for name, members in system_scores.items()},
@@ -90,16 +88,15 @@ def build_report(
         calibration={name: _calibration_by_slice(members, drawn) for name, members in models.items()},
         drift_nats={} if theirs is None else _drift_by_slice(ours, theirs, drawn),
         label_hypotheses={name: _label_hypotheses(members) for name, members in models.items()},
-        digit_errors={name: _digit_errors_by_slice(members) for name, members in models.items()},
+        digit_errors={
+            name: {slice_name: _digit_errors(part) for slice_name, part in sliced(members).items() if slice_name in NUMBER_SLICES}
+            for name, members in models.items()
+        },
         substitutions={name: _substitutions(members) for name, members in models.items()},
         dataset=dataset,
         provenance=provenance,
         training=training,
     )
-
-
-def _resampled(resampling: Resampling) -> Resampled:
-    return Resampled(by="clip" if resampling.num_speakers is None else "speaker", num_speakers=resampling.num_speakers)
 
 
 def _differences_by_slice(
@@ -150,10 +147,6 @@ def _label_hypotheses(scores: Sequence[ClipScore]) -> LabelHypotheses | None:
     return LabelHypotheses.model_validate({"clock": clock, "classes": classes, "fits": [LabelFit.model_validate(fit) for fit in fits]})
 
 
-def _digit_errors_by_slice(scores: Sequence[ClipScore]) -> dict[str, DigitErrors]:
-    return {name: _digit_errors(members) for name, members in sliced(scores).items() if name in NUMBER_SLICES}
-
-
 def _digit_errors(scores: Sequence[ClipScore]) -> DigitErrors:
     digits = [score.digits for score in scores]
     operations = ("substituted", "dropped", "inserted", "doubled", "swapped")
@@ -169,7 +162,7 @@ def _digit_errors(scores: Sequence[ClipScore]) -> DigitErrors:
 
 
 def _substitutions(scores: Sequence[ClipScore]) -> list[tuple[str, str, int]]:
-    """Return (reference, transcript, times) of the words most often taken for others."""
+    """Return (reference, transcript, times) of the twenty words most often taken for others."""
     times = Counter(pair for score in scores for pair in score.words.replaced)
     ranked = sorted(times.items(), key=lambda item: (-item[1], item[0]))
-    return [(said, heard, count) for (said, heard), count in ranked[:_MAX_SUBSTITUTIONS]]
+    return [(said, heard, count) for (said, heard), count in ranked[:20]]

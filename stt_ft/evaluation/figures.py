@@ -1,6 +1,6 @@
-"""The figures of a report, each a statistic over a slice of clips with its 95 % interval; and those of parts of a slice.
+"""The figures of a report, each a statistic over a slice of clips with its 95 % interval; and the figures of parts of a slice.
 
-Parts are small: they are told in fewer figures, and no part of fewer than `MIN_CLIPS` clips is told.
+Parts are small: they have fewer figures, and a part of fewer than `MIN_CLIPS` clips has none.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SLICE_TITLES = {
 }
 
 OPTIONAL_SLICES = ("hesitant", "people")
-"""Slices that a dataset need not have: a gate skips its limits on them where there are no such clips."""
+"""Slices that a dataset may lack: a gate then skips its limits on them."""
 
 NUMBER_SLICES = ("numbers", "hesitant", "people")
-"""Slices of dictated numbers; the same figures are told of each."""
+"""Slices of dictated numbers; all have the same figures."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Figure:
     Attributes:
         unit: "share" (of clips), "rate" (errors per unit of reference), "s" or "score" (a number without unit).
         of: the scores of a slice -> its statistic over clip indices.
-        slices: where it makes sense.
+        slices: the slices that have it.
         better: "lower" or "higher".
     """
 
@@ -147,14 +147,14 @@ def resampling_of(scores: Sequence[ClipScore]) -> Resampling:
 
 
 def figures_of(scores: Sequence[ClipScore], names: Iterable[str], resampling: Resampling | None = None) -> Measurements:
-    """Return the figures called `names` over `scores`. `resampling` is that of the clips, where it was drawn before."""
+    """Return the figures `names` over `scores`, by the `resampling` of these clips where it was drawn before."""
     drawn = resampling or resampling_of(scores)
     statistics = {name: FIGURES[name].of(scores) for name in names}
     return measured({name: estimate(one, drawn, is_share=FIGURES[name].unit in ("share", "rate")) for name, one in statistics.items()})
 
 
 def figures_by_slice(scores: Sequence[ClipScore], names: Iterable[str], drawn: Mapping[str, Resampling]) -> dict[str, Measurements]:
-    """Return slice -> those of the figures called `names` that make sense there; `drawn` holds the resampling of each slice."""
+    """Return slice -> those of the figures `names` that it has; `drawn` holds the resampling of each slice."""
     return {
         slice_name: figures_of(members, [name for name in names if slice_name in FIGURES[name].slices], drawn[slice_name])
         for slice_name, members in sliced(scores).items()
@@ -167,7 +167,7 @@ def measured(estimates: Mapping[str, Estimate]) -> Measurements:
 
 
 MIN_CLIPS = 5
-"""Fewest clips of a part that is told."""
+"""Fewest clips of a part that has figures."""
 
 MIN_PAUSE_S = 0.25
 """Silence between two words of a number from which it counts as a pause."""
@@ -176,14 +176,13 @@ GROUP_FIGURES = {
     **dict.fromkeys(NUMBER_SLICES, ("false_cut_offs", "digit_strings_exact", "written_as_words", "latency_p50_s", "latency_p95_s")),
     "ordinary": ("false_cut_offs", "word_error_rate", "latency_p50_s", "latency_p95_s"),
 }
-"""Slice -> figures that its parts are told in."""
+"""Slice -> the figures of its parts."""
 
 
 def build_groups(scores: dict[str, list[ClipScore]]) -> list[Group]:
-    """Return the parts of slices: by length of the number, speaker, speed, and whether the speaker paused inside the number.
+    """Return the parts of slices by length of the number, speaker, speed, and pauses inside the number.
 
-    Args:
-        scores: model -> its clips, all in the same order.
+    `scores` are model -> its clips, all in the same order.
     """
     groups = []
     clips = [score.frames for score in next(iter(scores.values()))]
@@ -201,11 +200,9 @@ def build_groups(scores: dict[str, list[ClipScore]]) -> list[Group]:
 
 
 def build_channels(scores: dict[str, list[ClipScore]], channels: Mapping[str, dict[str, list[ClipScore]]]) -> list[Group]:
-    """Return the clips as recorded and as they came through every channel, in the form of `build_groups`; nothing without channels.
+    """Return the clips as recorded and through every channel, as `build_groups` returns parts; nothing without channels.
 
-    Args:
-        scores: model -> its clips as recorded.
-        channels: channel -> model -> the same clips through that channel, in the same order.
+    `scores` are model -> its clips as recorded, `channels` channel -> model -> the same clips in the same order.
     """
     groups = []
     for slice_name, figures in GROUP_FIGURES.items() if channels else ():

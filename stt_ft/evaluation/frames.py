@@ -1,16 +1,16 @@
-"""frames.jsonl: all that a model said of a clip, frame by frame. Every figure of a report is computed from this file and nothing else.
+"""frames.jsonl: the outputs of each model for each clip, frame by frame. Every figure of a report is computed from this file alone.
 
-One line a clip and model (times in seconds of the clip; row t of `pause` is what the server would have sent after hearing frame t):
+One line a clip and model (times in seconds of the clip; row t of `pause` is what the server would have sent after frame t):
 
     {"model": "tuned", "clip": "audio/x.wav", "frame_s": 0.08, "text_tokens": [3, …], "words": [["order", 0.58, 0.94, 1.12], …],
      "pause": [[p0, p1, p2, p3], …], "reference": [["order", 0.44, 0.71], …], "number_spans": [[2.1, 5.9]], "speech_end_s": 5.9,
      "duration_s": 7.5, "kind": "number", "speaker": "en-gb+m2"}
 
-A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". More keys are there when there is something to
-say: `speaker`, `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": real people's digits, glued into
-numbers) when the manifest knows them; `channel` ("phone", "noise 10 dB") that the clip was heard through; `text_lag_s` of the model; and
-`classes`, the heads' probabilities of the classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines
-(model "silero") have no tokens and no words; its rows say 1 once there have been 0.5, 1 and 2 seconds of silence.
+A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". Optional keys: from the manifest, `speaker`,
+`manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
+`channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; and `classes`, the heads' probabilities of the classes 1 and up
+[row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1
+once there have been 0.5, 1 and 2 seconds of silence.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ KINDS = ("number", "ordinary")
 MANNERS = ("natural", "hesitant")
 VOICES = ("people",)
 
+_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s")
+"""Keys of a line that are left out where nothing is known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFrames:
-    """What one model said of one clip.
+    """The outputs of one model for one clip. What is not known is None.
 
     Attributes:
         text_tokens: one a frame; none from a voice activity detector.
         pause: the heads' pause probabilities [T, H], rounded to five decimals as on disk.
-        reference: what was said; never empty.
-        speaker: who speaks, None where nobody knows.
-        manner: how the number was dictated, one of `MANNERS`; None where nobody knows.
+        reference: the words that were said; never empty.
+        manner: how the number was dictated, one of `MANNERS`.
         voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
-        channel: what the clip came through ("phone", "noise 10 dB"); None for the recording itself.
+        channel: "phone", "noise 10 dB"; None for the recording itself.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
     """
 
@@ -83,7 +85,7 @@ class ClipFrames:
 
     @cached_property
     def turn(self) -> Turn:
-        """The clip as an agent hears it."""
+        """The clip as the input of a rule."""
         starts_s = [word.start_s for word in self.reference]
         return Turn(
             pause_probs=self.pause,
@@ -124,7 +126,7 @@ class ClipFrames:
             "duration_s": round(self.duration_s, 4),
             "kind": self.kind,
         }
-        optional: dict[str, Any] = {name: getattr(self, name) for name in ("speaker", "manner", "voices", "channel", "text_lag_s")}
+        optional: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONAL}
         if self.classes is not None:
             optional["classes"] = np.round(self.classes.astype(np.float64), 4).tolist()
         return {**value, **{key: one for key, one in optional.items() if one is not None}}
@@ -143,11 +145,7 @@ class ClipFrames:
             pause=np.array(value["pause"], dtype=np.float64).reshape(len(value["pause"]), -1),
             reference=tuple(Word(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
-            speaker=value.get("speaker"),
-            manner=value.get("manner"),
-            voices=value.get("voices"),
-            channel=value.get("channel"),
-            text_lag_s=value.get("text_lag_s"),
+            **{name: value.get(name) for name in _OPTIONAL},
             classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
         )
 

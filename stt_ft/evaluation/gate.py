@@ -1,4 +1,4 @@
-"""A gate that a report passes or does not: limits on its figures, absolute and against the baseline. In CI it guards the pause heads."""
+"""A gate: limits on the figures of a report, absolute and against the baseline. In CI it guards the pause heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class _Limit:
-    """A kind of limit: where it puts the bound, given the baseline's figure and the number in the gate, and which side of it is right."""
+    """A kind of limit: its bound, given the baseline's figure and the number in the gate, and the side of the bound that holds."""
 
     bound: Callable[[float, float], float]
     sign: str
@@ -42,7 +42,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig(Config):
-    """What a report must keep to."""
+    """The limits on a report."""
 
     checks: dict[str, dict[str, float]]
     """SLICE.FIGURE -> limits: max, min, max_rise, max_drop, max_ratio."""
@@ -63,7 +63,7 @@ class GateConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One limit on one figure: `outcome` is "passed", "failed" or "skipped" (an optional slice without clips); `line` says it in words."""
+    """One limit on one figure: `outcome` is "passed", "failed" or "skipped" (an optional slice without clips), `line` the sentence."""
 
     name: str
     outcome: str
@@ -80,21 +80,21 @@ def load_gate(path: str | Path | None = None) -> GateConfig:
 
 
 def check_report(report: Report, gate: GateConfig, *, strict: bool = False) -> list[CheckResult]:
-    """Hold `report` to every limit of `gate`, in order; raises `CheckFailed` when a limit needs a baseline that the report lacks.
+    """Check `report` against every limit of `gate`, in order; raises `CheckFailed` when a limit needs a baseline that the report lacks.
 
     `strict` asks that the bad end of the 95 % interval keeps the limit too: of the figure's own interval or, for a limit against the
     baseline, of the paired interval of the difference, put on top of the baseline's figure.
     """
-    results = []
-    for name, limits in gate.checks.items():
-        slice_name, _, figure = name.partition(".")
-        for limit_name, limit in limits.items():
-            results.append(_check(report, slice_name, figure, limit_name, limit, strict=strict))
-    return results
+    return [
+        _check(report, name, limit_name, limit, strict=strict)
+        for name, limits in gate.checks.items()
+        for limit_name, limit in limits.items()
+    ]
 
 
-def _check(report: Report, slice_name: str, figure: str, limit_name: str, limit: float, *, strict: bool) -> CheckResult:
-    kind, name = _LIMITS[limit_name], f"{slice_name}.{figure} {limit_name}"
+def _check(report: Report, checked: str, limit_name: str, limit: float, *, strict: bool) -> CheckResult:
+    kind, name = _LIMITS[limit_name], f"{checked} {limit_name}"
+    slice_name, _, figure = checked.partition(".")
     if slice_name in OPTIONAL_SLICES and not report.num_clips.get(slice_name):
         return CheckResult(name=name, outcome="skipped", line=f"{name}: no {slice_name} clips")
     if kind.needs_baseline and report.baseline is None:

@@ -1,7 +1,7 @@
-"""What an evaluation hears: every model on every clip and through every channel, silence alone, and the dev split, on which settings are
-chosen. All of it goes to frames.jsonl, from which anyone can recompute the figures.
+"""The runs of an evaluation: every model on every clip and through every channel, a detector of silence, and the dev split, on which
+settings are chosen. Their outputs go to frames.jsonl, from which anyone can recompute the figures.
 
-A model listens as the server would: codes from the token store, or from the codec where they are not there, frame by frame.
+A model runs frame by frame, as on the server, on codes from the token store; missing ones are made by the codec.
 """
 
 from __future__ import annotations
@@ -35,19 +35,14 @@ from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
-"""What a report calls the baseline, the model that is judged beside it, and one that is judged alone: it may be a base itself."""
+"""Names in a report: of the baseline, of the model that is judged beside it, and of a model that is judged alone (perhaps a base)."""
 
 _CLIPS_AT_A_TIME = 32
-"""Clips that Silero VAD hears side by side."""
+"""Clips in one batch of Silero VAD."""
 
 
 def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
-    """Return the rule called `name` with what other flags say in the place of its own; raises `ConfigError` with all that is wrong.
-
-    Args:
-        name: a key of `endpointing.RULES`.
-        flags: fields of `EndpointRule`; None leaves the named rule's.
-    """
+    """Return the rule `name` of `endpointing.RULES` with the fields that `flags` set (not None); raises `ConfigError` with all mistakes."""
     try:
         return replace(EndpointRule.named(name), **{flag: value for flag, value in flags.items() if value is not None})
     except ValueError as error:
@@ -56,13 +51,13 @@ def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Which models hear which clips, and how.
+    """The models and the clips of an evaluation, and how to run the ones on the others.
 
     Attributes:
         models: `base` and `tuned`, in this order, or `model` alone.
-        channels: what the clips are heard through beside the recordings themselves.
-        all_classes: keep all classes of the heads, not the pause alone.
-        batch_size: clips listened to side by side.
+        channels: channels beside the recordings themselves.
+        all_classes: keep the probabilities of all classes of the heads, not of class 0 alone.
+        batch_size: clips in one batch.
     """
 
     models: dict[str, ModelDir]
@@ -84,7 +79,7 @@ class Evaluation:
         batch_size: int = 32,
         device: str = "auto",
     ) -> Evaluation:
-        """Open models and dataset; raises a `SttFtError` for what cannot be used, before anything is heard."""
+        """Open models and dataset; raises a `SttFtError` for one that cannot be used, before anything runs."""
         if batch_size <= 0:
             raise ConfigError(f"--batch_size must be positive, got {batch_size}")
         try:
@@ -102,20 +97,20 @@ class Evaluation:
 
     @property
     def judged(self) -> str:
-        """What the report calls the model that is judged."""
+        """The name of the judged model in the report."""
         return list(self.models)[-1]
 
     @property
     def baseline(self) -> str | None:
-        """What the report calls the model that it is compared with, None without one."""
+        """The name of the baseline in the report, None without one."""
         return BASE if BASE in self.models else None
 
     def listen(self, split: str, rule: EndpointRule, path: Path, *, with_silence: bool) -> list[ClipFrames]:
-        """Let every model, and silence alone where asked for, hear `split`; return the frames as they then stand in the file `path`.
+        """Run every model, and Silero VAD where asked for, on `split`; write the frames to `path` and return them as read back.
 
         Raises:
             ConfigError: a model lacks the rule's head.
-            DatasetError: no clips, or one that cannot be judged, by name.
+            DatasetError: no clips, or one that cannot be measured, by name.
         """
         for model in self.models.values():
             if rule.head >= model.num_heads:
@@ -126,7 +121,7 @@ class Evaluation:
         references, frames = reference_words(self.data, clips), []
         channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
         versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
-        codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning leaves it alone, so the models as a rule hear the same
+        codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
         for name, model in self.models.items():
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or [one for version in versions for one in codes_of(model, self.data, clips, version, **how)]
@@ -139,9 +134,9 @@ class Evaluation:
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
     def systems(self, frames: Sequence[ClipFrames], rule: EndpointRule, *, set_on: str | None, split: str, out: Path) -> dict[str, System]:
-        """Return the ways to end the turn beside the models by `rule`: each model as it is best on `set_on`, and silence alone.
+        """Return the ways to end the turn beside `rule`: each model at its best setting on the split `set_on`, and silence alone.
 
-        Without clips to choose a setting on other than those that are measured, none is chosen, and a line says why.
+        Where `set_on` is the measured split or has no clips, no setting is chosen, and a line says why.
         """
         silence = silence_systems() if any(one.model == SILERO for one in frames) else {}
         if set_on is None:
@@ -161,11 +156,11 @@ class Evaluation:
 
 
 def reference_words(data: Dataset, clips: Sequence[Clip]) -> list[tuple[Word, ...]]:
-    """Return what was said in each clip, word by word with times.
+    """Return the words of each clip with their times.
 
     Raises:
-        DatasetError: by clip, when its `manner` or `voices` is none that a report knows, nothing was said, a stretch has no words since the
-            script does not fit it, or a number is still one long word, inside which no cut-off could be seen.
+        DatasetError: by clip, whose `manner` or `voices` no report knows, which has no words, or none in a stretch that its script does not
+            fit, or a number that is still one long word, inside which no cut-off could be seen.
     """
     references = []
     for clip in clips:
@@ -203,15 +198,13 @@ def model_frames(
     batch_size: int,
     device: torch.device,
 ) -> list[ClipFrames]:
-    """Return what `model` writes and expects of every clip, the silence prefix left out.
+    """Return the outputs of `model`, called `name`, for every clip and channel, the silence prefix left out.
 
     Args:
-        name: what the report calls the model.
-        references: what was said in each clip.
+        references: the words of each clip.
         codes: of every clip through every channel [n_q, T], one channel after the other.
-        channels: what the clips come through; None is the recording itself.
-        all_classes: keep the heads' other classes too.
-        batch_size: clips listened to side by side.
+        channels: None is the recording itself.
+        all_classes: keep the other classes of the heads too.
     """
     lm = load_lm(model, device=device, dtype=inference_dtype(device))
     streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
@@ -239,7 +232,7 @@ def model_frames(
 
 
 def silero_frames(data: Dataset, heard: Sequence[ClipFrames]) -> list[ClipFrames]:
-    """Return what Silero VAD makes of the clips that a model heard, over as many rows, the silence after the clip included.
+    """Return the outputs of Silero VAD for clips that a model has run on, over as many rows, silence after the clip included.
 
     Raises:
         MissingExtra: it is not installed.

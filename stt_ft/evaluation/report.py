@@ -1,8 +1,8 @@
-"""report.json: what an evaluation found, as types, and how it is written and read. Its JSON schema is report.schema.json beside this file.
+"""report.json, the result of an evaluation: its types, writing and reading. Its JSON schema is report.schema.json beside this file.
 
     report.figures["tuned"]["numbers"]["false_cut_offs"].value == 0.033
 
-Shares and rates are between 0 and 1, times in seconds. What is infinite is null: a latency whose quantile falls on turns that never ended.
+Shares and rates are between 0 and 1, times in seconds. An infinite value is null: a latency whose quantile falls on turns that never ended.
 A figure that a slice does not have (no clips, no digits) is left out, and so is a slice without clips.
 """
 
@@ -68,14 +68,14 @@ Measurements = dict[str, Measurement]
 
 
 class Resampled(Part):
-    """What the intervals of a slice resample: speakers and then their clips, or clips where fewer than five speakers are known."""
+    """The resampling of a slice's intervals: of speakers and then their clips, or of clips where fewer than five speakers are known."""
 
     by: Literal["speaker", "clip"]
     num_speakers: int | None
 
 
 class Point(Part):
-    """What a threshold and a hold give over the turns of a slice (`endpointing.OperatingPoint`)."""
+    """Cut-offs, misses and latencies of a slice at a threshold and a hold (`endpointing.OperatingPoint`)."""
 
     threshold: float
     hold_frames: int
@@ -100,7 +100,7 @@ class Curve(Part):
 
 
 class HeadLine(Part):
-    """What the rule gives with another head in the place of its own."""
+    """The results of the rule with another head in the place of its own."""
 
     head: int
     horizon_s: float | None
@@ -110,7 +110,7 @@ class HeadLine(Part):
 
 
 class Choice(Part):
-    """The clips that the setting of a system was chosen on, and what it gives there."""
+    """The clips on which the setting of a system was chosen, and its figures there."""
 
     split: str
     num_clips: int
@@ -130,7 +130,7 @@ class System(Part):
 
 
 class Group(Part):
-    """A part of a slice: by what it is one ("length", "speaker" …), which one, and model -> figures."""
+    """A part of a slice: the division ("length", "speaker" …), the part, and model -> figures."""
 
     slice: str
     by: str
@@ -170,7 +170,7 @@ class LabelHypotheses(Part):
 
     @property
     def sentence(self) -> str:
-        """What the heads keep to, in words."""
+        """The labels that the heads keep to, in words."""
         if self.clock is None:
             return "none of these labels"
         ends = {None: "", "count": "; the other classes count words", "binary": "; the other classes do not count words"}
@@ -276,7 +276,7 @@ class Report(Part):
         return self.differences.get(slice_name, {}).get(figure)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value of report.json: what was not told of its making is left out."""
+        """Return the value of report.json, without dataset, provenance and training where they are None."""
         untold = {key for key in ("dataset", "provenance", "training") if getattr(self, key) is None}
         return self.model_dump(mode="json", exclude=untold)
 

@@ -1,4 +1,4 @@
-"""What one model did with one clip, judged by a rule and by every metric: the step between frames and figures."""
+"""The scores of a model on a clip, by a rule and by every metric: the step between frames and figures."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ClipScore:
 
     @cached_property
     def turn(self) -> TurnVerdict:
-        """What an agent would have done; raises `ValueError` when the heads lack the rule's."""
+        """The verdict on the turn; raises `ValueError` when the model lacks the rule's head."""
         return judge_turn(self.frames.turn, self.rule)
 
     @cached_property
     def words(self) -> EditCounts:
-        """Word errors in scoring form; `raw_words` are those of the transcript as it is written."""
+        """Word errors in scoring form; `raw_words` has them of the transcript as it is written."""
         return word_errors(*self._scoring_forms)
 
     @cached_property
@@ -87,7 +87,7 @@ class ClipScore:
 
     @property
     def evidence(self) -> HeadEvidence | None:
-        """What the heads said and where words began by each clock; None for frames that do not know their text lag."""
+        """The heads' probabilities and the onsets of words by each clock; None for frames that do not know their text lag."""
         frames, lag_s = self.frames, self.frames.text_lag_s
         if lag_s is None:
             return None
@@ -108,7 +108,7 @@ class ClipScore:
 
 
 def _units(text: str) -> Sequence[str]:
-    """Return what a word has to agree in: its digits, in words or in glyphs, or its scoring form; nothing for a lone dash."""
+    """Return the parts in which a word is compared: its digits, in words or glyphs, or its scoring form; nothing for a lone dash."""
     return digits_of_words([text]) or [form for form in [" ".join(scoring_form([text]))] if form]
 
 
@@ -127,14 +127,13 @@ class Scores:
 
     @property
     def channels(self) -> list[str]:
-        """The channels that clips were heard through beside the recordings themselves."""
+        """The channels of the clips beside the recordings themselves."""
         return list(dict.fromkeys(one.frames.channel for one in self.scores if one.frames.channel is not None))
 
     def by_model(self, names: Iterable[str], channel: str | None = None) -> dict[str, list[ClipScore]]:
         """Return model -> the scores of its clips as they came through `channel`, the same clips in the same order for every model.
 
-        Raises:
-            ValueError: the models were not measured on the same clips, or on none.
+        Raises `ValueError`: the models were not measured on the same clips, or on none.
         """
         found = {name: [one for one in self.scores if (one.frames.model, one.frames.channel) == (name, channel)] for name in names}
         first, clips = next(iter(found)), [one.frames.clip for one in next(iter(found.values()))]

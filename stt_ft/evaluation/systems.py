@@ -27,7 +27,7 @@ from stt_ft.metrics.endpointing import (
 from stt_ft.targets.pause_targets import HORIZONS_S
 
 CUT_OFF_BUDGETS = (0.01, 0.05, 0.10)
-"""Cut-off rates at which the best latency is told."""
+"""Cut-off rates for which the best latency is reported."""
 
 CUT_OFF_BUDGET = 0.05
 """The rate of cut-offs within which the fastest setting is chosen."""
@@ -85,7 +85,7 @@ def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str
 
 
 def heads_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, list[HeadLine]]:
-    """Return slice -> a line a head: what the rule gives with that head in place of its own."""
+    """Return slice -> a line a head: the results of the rule with that head in place of its own."""
     return {slice_name: _head_lines([score.frames.turn for score in members], rule) for slice_name, members in sliced(scores).items()}
 
 

@@ -1,5 +1,5 @@
-"""The report in words: better, worse, or neither, told from the paired differences and nothing else; and the table of its headline figures,
-for a terminal and as Markdown."""
+"""The verdict on a report (better, worse, or neither, by the paired differences alone), and the table of its headline figures, for a
+terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1, "score": 0.02}
 """Unit -> how much worse a figure may get beyond chance and still be called slightly worse."""
 
 MIN_CLIPS = 8
-"""Fewest clips from which a difference is called better or worse, whatever its interval."""
+"""Fewest clips of a difference that is called better or worse, whatever its interval."""
 
 PRICE = "a price"
 """A longer latency that buys something: fewer turns are cut off, and the curve of latency against cut-offs lies lower."""
@@ -34,8 +34,8 @@ _STYLES = {"better": "green", "worse": "red"}
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`word` is "better", "worse", "mixed", "no clear change", "too few to say" or "measured"; `claim` says of
-    what, `detail` is the line below it."""
+    """`word` is "better", "worse", "mixed", "no clear change", "too few to say" or "measured"; `claim` names the figures, `detail` is the
+    line below."""
 
     word: str
     claim: str
@@ -43,19 +43,20 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The headline: word and claim."""
         return f"{self.word.capitalize()}: {_lower_first(self.claim)}"
 
 
 def verdict_of(report: Report) -> Verdict:
-    """Return what the report says of its headline figures.
+    """Return the verdict on the headline figures.
 
-    "Better" needs a figure that is better beyond chance, none that is worse, and that the first one's point did not move the wrong way by
-    more than its tolerance, chance or not. A head that fires in the middle of turns has short latencies at their ends for that very reason,
-    so a longer latency is told as the price, not as a loss, where cut-offs fell and the whole curve of latency against cut-offs lies lower.
+    "Better" needs a figure that is better beyond chance, none that is worse, and a first figure that did not move the wrong way by more
+    than its tolerance, chance or not. A head that fires in the middle of turns has short latencies at their ends for that very reason, so a
+    longer latency counts as a price, not as a loss, where cut-offs fell and the whole curve of latency against cut-offs lies lower.
     """
     if report.baseline is None:
-        return Verdict(word="measured", claim=_measured(report), detail="No baseline was given, so nothing is said of better or worse.")
+        first = next(row for row in HEADLINES if report.figure(report.model, row.slice_name, row.figure) is not None)
+        claim = f"{first.label} {_value(report, report.model, first)}."
+        return Verdict(word="measured", claim=claim, detail="No baseline was given, so nothing is said of better or worse.")
     rows = [row for row in HEADLINES if report.difference(row.slice_name, row.figure) is not None]
     by_change: dict[str, list[Headline]] = {"better": [], "worse": [], "slightly worse": [], "same": [], PRICE: [], TOO_FEW: []}
     for row in rows:
@@ -96,7 +97,7 @@ def _claim(report: Report, main: Headline, by_change: dict[str, list[Headline]],
 
 
 def _moved(report: Report, row: Headline) -> str:
-    """Say from what to what a figure went."""
+    """Return the sentence on a figure's change: "LABEL fell from 20.0 % to 5.0 %"."""
     before, after = (report.figures[model][row.slice_name][row.figure].value for model in report.models)
     verb = "went"
     if _change(report, row) in ("better", "worse"):
@@ -156,28 +157,18 @@ def change_in(report: Report, slice_name: str, figure: str) -> str:
 def _change(report: Report, row: Headline) -> str:
     """Return the change of a headline figure as `change_in` does, or "slightly worse" (within the tolerance of its unit), or `PRICE`."""
     change, moved = change_in(report, row.slice_name, row.figure), report.differences[row.slice_name][row.figure].value
-    slight = moved is not None and abs(moved) <= TOLERANCES[FIGURES[row.figure].unit]
     if change != "worse":
         return change
-    return "slightly worse" if slight else PRICE if _is_price(report, row) else change
-
-
-def _is_price(report: Report, row: Headline) -> bool:
-    """Return whether a latency that got longer is paid for by fewer cut-offs, as the curves of both models tell."""
+    if moved is not None and abs(moved) <= TOLERANCES[FIGURES[row.figure].unit]:
+        return "slightly worse"
     if not row.figure.startswith("latency_") or change_in(report, row.slice_name, "false_cut_offs") != "better":
-        return False
+        return change
     theirs_s, ours_s = (report.curves[model][row.slice_name].area_s for model in report.models)
-    return ours_s <= theirs_s - LEAST_GAIN_S
+    return PRICE if ours_s <= theirs_s - LEAST_GAIN_S else change
 
 
 def _value(report: Report, model: str, row: Headline) -> str:
     return show_value(report.figures[model][row.slice_name][row.figure].value, FIGURES[row.figure].unit)
-
-
-def _measured(report: Report) -> str:
-    """Say the first headline that the model has: false cut-offs inside numbers, unless there are no numbers."""
-    row = next(row for row in HEADLINES if report.figure(report.model, row.slice_name, row.figure) is not None)
-    return f"{row.label} {_value(report, report.model, row)}."
 
 
 def _listed(rows: list[Headline]) -> str:
@@ -203,7 +194,7 @@ def _without_minus_zero(value: float, places: int) -> str:
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print the table of `report` and below it what it says, to stdout unless told otherwise. It fits in 80 columns."""
+    """Print the table of `report` and its verdict on `console`, by default stdout. It fits in 80 columns."""
     console = console or Console()
     verdict = verdict_of(report)
     console.print(_table(report))
@@ -232,7 +223,7 @@ def show_interval(one: Measurement, unit: str) -> str:
 
 
 def resampled(report: Report) -> str:
-    """Say what the intervals resample, slices that differ apart."""
+    """Return the sentence on what the intervals resample, by slice where slices differ."""
     by_way: dict[str, list[str]] = {}
     for slice_name, one in report.intervals.items():
         speakers = f"{one.num_speakers} speakers, then their clips"

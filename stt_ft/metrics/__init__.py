@@ -1,1 +1,1 @@
-"""What is measured of transcripts and of ends of turns, as pure functions: no files, no torch."""
+"""Metrics of transcripts, ends of turns and pause probabilities, as pure functions: no files, no torch."""

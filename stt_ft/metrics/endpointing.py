@@ -1,19 +1,19 @@
-"""When an agent that listens to a pause head would end the user's turn, and whether it should have.
+"""When an agent that follows a pause head would end the user's turn, and whether it should have.
 
 Row t of the pause probabilities is what the server sends after hearing frame t, so it is known at `timing.frame_heard_s(t)`. A rule
 *passes* at row t when the level of its head has been above the threshold for `hold_frames` rows, t the last of them, all counted.
 
-- **the turn begins** with its first word: what passes before that word's sound begins is nothing, and what began to pass before it and
-  goes on is nothing for `NOTICED_WITHIN_S` more;
+- **the turn begins** with its first word: a passing before that word's sound begins does not count, and one that began before it and
+  goes on does not count for `NOTICED_WITHIN_S` more;
 - **cut-off**: a passing from there until the sound of the last word has ended, less `ALIGNER_S`, before the last word or inside it;
 - **end of the turn**: the first passing after that;
-- **end-of-turn latency**: what the caller waits from the end of the last word's sound to the end of the turn, never below zero;
+- **end-of-turn latency**: the time from the end of the last word's sound to the end of the turn, never below zero;
 - **missed end**: no passing from there to the end of the recording, whose latency is then infinite.
 
-Every clip has a latency, those that are cut off too: what the agent would have done had it been allowed to go on listening. Sweeping
-threshold and hold for latency against cut-offs follows livekit's eot-bench.
+Every clip has a latency, also one that is cut off: as if the agent had gone on listening. Sweeping threshold and hold for latency against
+cut-offs follows livekit's eot-bench.
 
-An agent without a pause head listens for silence alone, as every voice activity detector does: speech begins with the first step whose
+An agent without a pause head takes a voice activity detector and waits for silence: speech begins with the first step whose
 probability of speech reaches the threshold; silence begins with the first one after that which lies 0.15 below it, and ends with the next
 that reaches it again. Source: `VADIterator` of silero-vad (`silero_vad/utils_vad.py`).
 """
@@ -42,12 +42,11 @@ class EndpointRule:
     """When an agent ends the turn.
 
     Attributes:
-        head: pause head that it listens to.
+        head: index of the pause head.
         threshold: pause probability that the head's level must be above.
-        hold_frames: rows in a row for which it must be.
+        hold_frames: consecutive rows in which it must be.
         ignore_frames: first rows of the stream that do not count.
-        half_life_s: the level is an exponential moving average that comes half the way to a new probability in so many seconds; 0: the
-            probability itself.
+        half_life_s: the level is an exponential moving average of this half-life in seconds; at 0 it is the probability itself.
         after_text: nothing counts up to the row with which the first word is written, and there the average begins anew, at 0.
     """
 
@@ -59,13 +58,14 @@ class EndpointRule:
     after_text: bool = False
 
     def __post_init__(self) -> None:
-        mistakes = [
-            *([f"head must be 0 or more, got {self.head}"] if self.head < 0 else []),
-            *([f"threshold must lie between 0 and 1, got {self.threshold}"] if not 0 <= self.threshold <= 1 else []),
-            *([f"hold_frames must be 1 or more, got {self.hold_frames}"] if self.hold_frames < 1 else []),
-            *([f"ignore_frames must be 0 or more, got {self.ignore_frames}"] if self.ignore_frames < 0 else []),
-            *([f"half_life_s must be 0 or more, got {self.half_life_s}"] if not self.half_life_s >= 0 else []),
-        ]
+        demands = {
+            "head must be 0 or more": self.head >= 0,
+            "threshold must lie between 0 and 1": 0 <= self.threshold <= 1,
+            "hold_frames must be 1 or more": self.hold_frames >= 1,
+            "ignore_frames must be 0 or more": self.ignore_frames >= 0,
+            "half_life_s must be 0 or more": self.half_life_s >= 0,
+        }
+        mistakes = [f"{demand}, got {getattr(self, demand.split()[0])}" for demand, is_met in demands.items() if not is_met]
         if mistakes:
             raise ValueError(*mistakes)
 
@@ -99,7 +99,7 @@ RULES = {"kyutai": EndpointRule(), "unmute": EndpointRule(half_life_s=0.01, afte
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One clip as an agent hears it; times in seconds of the clip.
+    """The inputs of a rule for one clip; times in seconds of the clip.
 
     Attributes:
         pause_probs: pause probabilities [T, H].
@@ -123,13 +123,13 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class TurnVerdict:
-    """What an agent would have done with a turn; times in seconds of the clip.
+    """How an agent would have ended a turn; times in seconds of the clip.
 
     Attributes:
-        cut_off_s: when it would first have cut the speaker off, None when it would not.
-        is_inside_last_word: whether that is inside the last word.
+        cut_off_s: the first cut-off, None without one.
+        is_inside_last_word: whether the cut-off is inside the last word.
         ended_s: the end of the turn, None when missed.
-        latency_s: what is waited for it after the sound of the last word; infinite when missed.
+        latency_s: from the end of the last word's sound to `ended_s`; infinite when missed.
     """
 
     cut_off_s: float | None
@@ -147,7 +147,7 @@ class TurnVerdict:
 
 
 def judge_turn(turn: Turn, rule: EndpointRule) -> TurnVerdict:
-    """Return what an agent that follows `rule` would have done with `turn`."""
+    """Return how an agent that follows `rule` would have ended `turn`."""
     level, speaking = level_of(turn, rule), turn.speaking_rows
     passing = np.flatnonzero((level > rule.threshold) & (_lowest_since_silence(turn, level) <= rule.threshold))
     cut_offs = passing[(passing >= speaking.start) & (passing < speaking.stop)]
@@ -200,7 +200,7 @@ def _smoothed(probs: np.ndarray, rule: EndpointRule, restart_row: int | None) ->
 
 
 def _held(level: np.ndarray, hold_frames: int) -> np.ndarray:
-    """Return the lowest of the `hold_frames` rows that end at t [T], -inf where there are not so many."""
+    """Return the lowest of the `hold_frames` rows that end at t [T], -inf for the first rows, which lack some."""
     if hold_frames == 1:
         return level
     held = np.full(len(level), -np.inf)
@@ -224,7 +224,7 @@ def _lowest_since_silence(turn: Turn, level: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """What a threshold and a hold give over many turns: shares of turns, and latencies in seconds (infinite when too many are missed)."""
+    """Cut-offs and misses (shares of turns) and latencies in seconds (infinite when too many are missed) at a threshold and a hold."""
 
     threshold: float
     hold_frames: int
@@ -273,20 +273,11 @@ def sweep(
 def _swept(turn: Turn, level: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return whether the turn is cut off at each threshold, and its end-of-turn latency there [thresholds], from the held level [T]."""
     speaking, lowest = turn.speaking_rows, _lowest_since_silence(turn, level)
-    since_silence = np.flatnonzero(lowest > -np.inf)
-    noticed = int(since_silence[-1]) + 1 if len(since_silence) else 0
-    is_cut_off = level[max(speaking.start, noticed) : speaking.stop].max(initial=-np.inf) > thresholds
-    first_after = max(speaking.stop, noticed)
-    highest_so_far = np.maximum.accumulate(level[first_after:])
-    rows = first_after + np.searchsorted(highest_so_far, thresholds, side="right")  # first row strictly above
-    if noticed:
-        passing = (level[:noticed, None] > thresholds) & (lowest[:noticed, None] <= thresholds)  # [T, thresholds], of these rows alone
-        is_cut_off = is_cut_off | passing[speaking].any(axis=0)
-        early = passing[speaking.stop :]
-        if len(early):  # the last word is over so soon after the first has begun
-            rows = np.where(early.any(axis=0), speaking.stop + early.argmax(axis=0), rows)
+    passing = (level[:, None] > thresholds) & (lowest[:, None] <= thresholds)  # [T, thresholds]
+    ends = passing[speaking.stop :]
+    rows = speaking.stop + (ends.argmax(axis=0) if len(ends) else np.zeros(len(thresholds)))
     latency_s = np.maximum((rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
-    return is_cut_off, np.where(rows < len(level), latency_s, np.inf)
+    return np.logical_or.reduce(passing[speaking]), np.where(ends.any(axis=0), latency_s, np.inf)
 
 
 def frontier(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
@@ -328,8 +319,7 @@ def area_under(points: Sequence[OperatingPoint]) -> float:
 def best_point(points: Sequence[OperatingPoint], max_cut_off_rate: float) -> OperatingPoint:
     """Return the fastest point within the budget or, where none keeps it, of those with the fewest cut-offs the fastest.
 
-    Raises:
-        ValueError: no point ever ends half of the turns.
+    Raises `ValueError`: no point ever ends half of the turns.
     """
     ending = [point for point in points if math.isfinite(point.latency_p50_s)]
     if not ending:
@@ -339,21 +329,20 @@ def best_point(points: Sequence[OperatingPoint], max_cut_off_rate: float) -> Ope
 
 
 SILENCE_RULES_S = (0.5, 1.0, 2.0)
-"""Seconds of silence after which an agent ends the turn: what frameworks ship, and twice and four times that."""
+"""Seconds of silence after which an agent ends the turn: the default of frameworks, and twice and four times that."""
 
 SPEECH_THRESHOLD = 0.5
-_HYSTERESIS = 0.15
 _TICK_S = 1e-6
 
 
-def silent_for_s(speech_probs: Sequence[float] | np.ndarray, step_s: float, threshold: float = SPEECH_THRESHOLD) -> np.ndarray:
+def silent_for_s(speech_probs: Sequence[float] | np.ndarray, step_s: float) -> np.ndarray:
     """Return [N]: for how long, at the end of each step, there has been silence since someone spoke; 0 while nobody has."""
     silent_s = np.zeros(len(speech_probs))
     has_spoken, began = False, None
     for step, prob in enumerate(np.asarray(speech_probs, dtype=np.float64)):
-        if prob >= threshold:
+        if prob >= SPEECH_THRESHOLD:
             has_spoken, began = True, None
-        elif has_spoken and began is None and prob < threshold - _HYSTERESIS:
+        elif has_spoken and began is None and prob < SPEECH_THRESHOLD - 0.15:
             began = step
         silent_s[step] = 0.0 if began is None else (step - began) * step_s
     return silent_s

@@ -29,7 +29,7 @@ NUM_RESAMPLES = 2000
 """Resamplings of the clips: the ends of a 95 % interval of many draws then rest on 50 figures each."""
 
 MIN_SPEAKERS = 5
-"""Fewest known speakers from which speakers are drawn; below, clips are, for so few do not show how speakers differ."""
+"""Fewest known speakers from which speakers are drawn; fewer do not show how speakers differ, so clips are drawn."""
 
 _Z95 = 1.959963984540054
 """Normal quantile at 0.975."""
@@ -70,8 +70,8 @@ class Resampling:
     def of(cls, speakers: Sequence[str | None], *, seed: int = 0) -> Resampling:
         """Draw clips by the speaker of each, None where it is not known.
 
-        As many speakers as there are are drawn with replacement, then from each one's clips as many as there are, with replacement. A clip
-        whose speaker is not known stands for a speaker of its own. Raises `ValueError` without clips.
+        Speakers are drawn with replacement, as many as there are, and then as many clips of each as it has, with replacement. A clip whose
+        speaker is not known counts as a speaker. Raises `ValueError` without clips.
         """
         if not speakers:
             raise ValueError("an interval needs at least one clip, got 0")
@@ -203,8 +203,8 @@ def sorted_quantile(ordered: np.ndarray, q: float) -> np.ndarray:
 def estimate(statistic: Statistic, resampling: Resampling, *, is_share: bool = False) -> Estimate:
     """Return `statistic` over all clips and its 95 % bootstrap interval.
 
-    `is_share` says that the figure is a share, or like one is 0 when no clip errs. Where all clips are alike at 0 or 1 the resamplings
-    would give an interval of no width; Wilson's for none (or all) of the clips takes its place, which knows nothing of speakers.
+    `is_share`: the figure is a share, or like a share 0 when no clip errs. Where all clips are alike at 0 or 1, the bootstrap interval has
+    no width; Wilson's interval for none (or all) of the clips, which ignores speakers, then takes its place.
     """
     value, (low, high) = resampling.value(statistic), _interval(statistic, resampling)
     if is_share and low == high == value and value in (0.0, 1.0):

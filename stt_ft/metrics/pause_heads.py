@@ -1,4 +1,4 @@
-"""What pause probabilities are worth: whether they come true, how far they moved from another model's, and which labels they were taught.
+"""Pause probabilities measured: whether they come true, how far they moved from another model's, and which labels they were taught.
 
 **Calibration and drift.** The truth is in *audio time*: at row t, with horizon h, a pause is coming when no word of the reference begins in
 the h seconds after that row is known. Which truth the published heads were trained on is not documented; a score against this one compares
@@ -55,25 +55,25 @@ def squared_errors(probs: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """Rows whose probability lies in one bin: how many, what they said on average, and how often it came true."""
+    """Rows whose probability lies in one bin: their number, their mean probability, and how often a pause followed."""
 
     num_rows: int
     mean_prob: float
     share_true: float
 
 
-def reliability(probs: np.ndarray, truth: np.ndarray, num_bins: int = 10) -> list[ReliabilityBin]:
-    """Return the bins of equal width that hold any rows, from low to high."""
-    indices = np.minimum((np.asarray(probs) * num_bins).astype(int), num_bins - 1)
+def reliability(probs: np.ndarray, truth: np.ndarray) -> list[ReliabilityBin]:
+    """Return those of ten bins of equal width that hold any rows, from low to high."""
+    indices = np.minimum((np.asarray(probs) * 10).astype(int), 9)
     return [
         ReliabilityBin(num_rows=int(inside.sum()), mean_prob=float(np.mean(probs[inside])), share_true=float(np.mean(truth[inside])))
-        for index in range(num_bins)
+        for index in range(10)
         if (inside := indices == index).any()
     ]
 
 
 def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Return the mean distance between what the bins said and what came true, weighted by rows."""
+    """Return the mean distance between mean probability and share true of the bins, weighted by rows (expected calibration error)."""
     total = sum(one.num_rows for one in bins)
     return sum(one.num_rows * abs(one.mean_prob - one.share_true) for one in bins) / total
 
@@ -131,7 +131,7 @@ def _fit(clips: Sequence[HeadEvidence], clock: str, head: int) -> HypothesisFit:
 
 
 def _count_explained(word_classes: np.ndarray, ahead: np.ndarray) -> float:
-    """Return what the classes 1 and up explain of how many words come, where any do."""
+    """Return the share of the uncertainty about the number of coming words that the classes 1 and up explain, in rows where words come."""
     probs, counts = word_classes[ahead > 0], np.minimum(ahead[ahead > 0], word_classes.shape[1]) - 1
     total = probs.sum(axis=1, keepdims=True)
     return explained(probs / np.maximum(total, _SMALLEST_PROB), counts)
@@ -148,7 +148,7 @@ def explained(probs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def best_hypothesis(fits: Sequence[HypothesisFit]) -> tuple[str | None, str | None]:
-    """Return the clock that class 0 keeps to best over all heads, and what the other classes do: "count" or "binary".
+    """Return the clock that class 0 keeps to best over all heads, and the meaning of the other classes: "count" or "binary".
 
     Without a clock that explains anything both are None; without the other classes' probabilities the second is.
     """

@@ -1,11 +1,11 @@
-"""How a transcript differs from what was said, and how it is written.
+"""Errors of a transcript against the reference, and its style.
 
 Word and character errors are counted along Levenshtein's alignment (rapidfuzz), on the transcript as it is written and on its scoring form.
 The scoring form drops case and punctuation and nothing else: a number written as "129" and the same one written as "one two nine" differ,
 for that difference is what this project changes. Rates are errors (substituted, dropped and inserted) per word of the reference.
 
-A tuned model that forgets capitals and full stops has forgotten how the base writes. One that writes a full stop at a hesitation misleads
-agents that read the text's tail: they answer there.
+A tuned model that forgets capitals and full stops has forgotten the style of the base. A full stop at a hesitation misleads agents that
+look for the end of a sentence: they answer there.
 """
 
 from __future__ import annotations
@@ -75,10 +75,5 @@ def is_written_as_sentence(words: Sequence[str]) -> bool:
 
 
 def num_early_stops(words: Iterable[tuple[str, float]], speech_end_s: float) -> int:
-    """Return how many full stops, question and exclamation marks appeared in the stream before the sound of the last word had ended.
-
-    Args:
-        words: text, and when it stood there whole, in seconds of the clip.
-        speech_end_s: end of the last word's sound, in seconds of the clip.
-    """
+    """Return how many of `words` (text, and second in which it appeared) end a sentence before `speech_end_s`, the end of the speech."""
     return sum(ends_sentence(text) and appeared_s < speech_end_s for text, appeared_s in words)

@@ -33,7 +33,7 @@ def interval_bars(figures: Mapping[str, Measurement], *, unit: str, roles: Mappi
 
 
 class _Axes:
-    """Where values stand on a drawing, and the grid and words around it; x begins at 0."""
+    """The axes of a drawing, which place values, and the grid and words around it; x begins at 0."""
 
     _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 13, 41
 
@@ -78,11 +78,8 @@ def latency_curve(
 ) -> Markup:
     """Draw for each model the best median latency at each rate of cut-offs, and a ring where the rule in use puts it.
 
-    Args:
-        curves: model -> the curve of a slice.
-        figures: model -> the figures of the same slice.
-        roles: model -> class of its marks.
-        timers: what is written beside it -> the figures of a system that only waits for silence, drawn as a diamond.
+    `curves` and `figures` are those of one slice by model, `roles` the classes of the models' marks, and `timers` label -> the figures of a
+    system that only waits for silence, drawn as a diamond.
     """
     frontiers = {
         model: [point for one in curve.frontier if (point := _known(one.cut_off_rate, one.latency_p50_s))]
@@ -111,7 +108,7 @@ def _known(rate: float | None, latency_s: float | None) -> tuple[float, float] |
 
 
 def _stairs(line: Sequence[tuple[float, float]], max_rate: float) -> list[tuple[float, float]]:
-    """Return the corners of what can be had at each rate: a latency holds from its own rate up to that of the next faster point."""
+    """Return the corners of the best latency by rate: a latency holds from its own rate up to that of the next faster point."""
     corners: list[tuple[float, float]] = []
     right_end = max_rate
     for rate, latency_s in line:  # from most cut-offs, and fastest, to fewest

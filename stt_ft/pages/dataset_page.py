@@ -1,11 +1,10 @@
-"""A page to listen to a dataset and look at it: every clip's waveform and words, and what `check` found, the gravest first."""
+"""A page of a dataset: every clip's sound, waveform and words, and the problems that `check` lists, the gravest first."""
 
 from __future__ import annotations
 
 import string
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,8 @@ from stt_ft.pages.offline_page import PageSounds, outline, render_page
 MAX_BEYOND_S = 2.0
 """Seconds drawn behind the sound, for words that stand there by mistake."""
 
-NUM_BARS = 24
-
 _LEVELS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 """Levels of an outline, one sign a point: a thousand clips stay small."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _PageClip:
-    """One clip as the page shows it; `outline` and `audio` are empty where it has no sound."""
-
-    payload: dict[str, Any]
-    outline: str
-    audio: str
 
 
 def write_dataset_page(
@@ -46,11 +34,11 @@ def write_dataset_page(
     stream_checked: bool = True,
     track: Callable[[Sequence[Clip]], Iterable[Clip]] = iter,
 ) -> None:
-    """Write the page of `data` to `path`; it shows every clip, sound or none, and plays offline.
+    """Write the page of `data` to `path`; it shows every clip, with sound or without, and plays offline.
 
     Args:
-        problems: what `corpus.inspection.inspect` found.
-        stream_checked: whether a base was given, so that room on the text stream was among the checks.
+        problems: as `corpus.inspection.inspect` lists them.
+        stream_checked: whether room on the text stream was among the checks.
         track: shows progress over the clips.
     """
     by_clip: dict[str, list[Problem]] = defaultdict(list)
@@ -60,13 +48,13 @@ def write_dataset_page(
     clips = list({clip.path: clip for clip in data.clips()}.values())
     sounds = PageSounds(path.parent)
     shown = [_page_clip(data, clip, split_of[clip.path], by_clip[clip.path], sounds) for clip in track(clips)]
-    payloads = [clip.payload for clip in shown]
+    payloads = [payload for payload, _, _ in shown]
     html = render_page(
         "dataset.html.j2",
         scripts=("dataset.js",),
         data={"clips": payloads, "titles": {kind: title_of(kind) for kind in KINDS}, "grave": sorted(GRAVE)},
-        audio=[clip.audio for clip in shown],
-        outlines=[clip.outline for clip in shown],
+        audio=[source for _, _, source in shown],
+        outlines=[signs for _, signs, _ in shown],
         name=data.directory.resolve().name,
         info=data.info(),
         num_clips=len(clips),
@@ -94,7 +82,8 @@ def show_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem], sounds: PageSounds) -> _PageClip:
+def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem], sounds: PageSounds) -> tuple[dict[str, Any], str, str]:
+    """Return a clip's data for the script of the page, its outline and the source of its sound, both empty where it has none."""
     try:
         samples = read_audio(data.audio_path(clip))
     except (AudioError, OSError):
@@ -120,12 +109,9 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
         "problems": [[one.kind, one.message, list(one.words)] for one in sorted(problems, key=lambda one: list(KINDS).index(one.kind))],
     }
     if samples is None:
-        return _PageClip(payload=payload, outline="", audio="")
-    return _PageClip(payload=payload, outline=_signs(samples), audio=sounds.source(data.audio_path(clip), samples))
-
-
-def _signs(samples: np.ndarray) -> str:
-    return "".join(_LEVELS[level * (len(_LEVELS) - 1) // 100] for level in outline(samples))
+        return payload, "", ""
+    signs = "".join(_LEVELS[level * (len(_LEVELS) - 1) // 100] for level in outline(samples))
+    return payload, signs, sounds.source(data.audio_path(clip), samples)
 
 
 def _text(extra: Mapping[str, Any], key: str) -> str:
@@ -178,9 +164,9 @@ def _split_rows(payloads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lengths(durations_s: Sequence[float]) -> dict[str, Any]:
-    """Return a histogram of the clips' lengths: bars as shares of the highest, with what each says."""
+    """Return a histogram of the clips' lengths: bars as shares of the highest, with a label each."""
     longest_s = max(1.0, *durations_s, 0.0)
-    counts, edges = np.histogram(durations_s, bins=NUM_BARS, range=(0.0, longest_s))
+    counts, edges = np.histogram(durations_s, bins=24, range=(0.0, longest_s))
     bins = [
         {"share": 100 * count / max(1, counts.max()), "label": f"{count} clips of {low:.1f} to {high:.1f} s"}
         for count, low, high in zip(counts, edges, edges[1:], strict=False)

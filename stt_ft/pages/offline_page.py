@@ -1,4 +1,4 @@
-"""Pages of clips: one file that opens offline, sound and all. It is put together from static/, where nothing loads anything."""
+"""Pages of clips: one file that opens offline, sound included, made of the files in static/."""
 
 from __future__ import annotations
 
@@ -29,31 +29,24 @@ EMBED_LIMIT_BYTES = 32_000_000
 
 
 def render_page(template: str, *, scripts: Sequence[str], data: Any, audio: Sequence[str], **values: Any) -> str:
-    """Return the HTML of a page.
+    """Return the HTML of a page from `template`, a file of static/ that extends base.html.j2, and its `values`.
 
-    Args:
-        template: file of static/ that extends base.html.j2.
-        scripts: files of static/ that run after clip_cards.js, which every page has.
-        data: what the scripts read, as JSON.
-        audio: source of each clip's sound, in the order of the clips in `data`.
-        values: what the template shows.
+    Files `scripts` of static/ run after clip_cards.js, which every page has, and read `data` as JSON; `audio` is the source of each clip's
+    sound, in the order of the clips in `data`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_static_file), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    script_data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<\u2028\u2029":  # they would end the script element, or a line of it
+        script_data = script_data.replace(sign, f"\\u{ord(sign):04x}")
     return environment.get_template(template).render(
-        data=_script_json(data),
+        data=Markup(script_data),
         audio=audio,
         style=Markup(_static_file("page.css")),
         script=Markup("\n".join(_static_file(name) for name in ("clip_cards.js", *scripts))),
         **values,
     )
-
-
-def _script_json(value: Any) -> Markup:
-    """Return `value` as JSON that may stand inside a script element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
 def _static_file(name: str) -> str:
@@ -68,10 +61,13 @@ class PageSounds:
         self._num_bytes = 0
 
     def source(self, path: Path, samples: np.ndarray) -> str:
-        """Return a data URI of `samples`, or the sound file's address as the page sees it."""
+        """Return a data URI of `samples` as MP3 (every browser plays it, libsndfile's has no delay), or the file's address for the page."""
         if self._num_bytes >= EMBED_LIMIT_BYTES:
             return quote(Path(os.path.relpath(path, self._page_dir)).as_posix())
-        source = _data_uri(samples)
+        buffer = io.BytesIO()
+        sound = np.clip(samples, -1, 1)
+        soundfile.write(buffer, sound, SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9)
+        source = "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
         self._num_bytes += len(source)
         return source
 
@@ -81,10 +77,3 @@ def outline(samples: np.ndarray) -> list[int]:
     step = SAMPLE_RATE_HZ // PEAKS_PER_S
     padded = np.pad(np.abs(samples), (0, -len(samples) % step)).reshape(-1, step).max(axis=1)
     return np.round(100 * padded / max(float(padded.max()), 1e-6)).astype(int).tolist()
-
-
-def _data_uri(samples: np.ndarray) -> str:
-    """Return the sound as an MP3 data URI: every browser plays it, and libsndfile's carries no delay."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(samples, -1, 1), SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9)
-    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
