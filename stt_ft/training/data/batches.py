@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +27,19 @@ NOTHING = -1
 IGNORE = -100
 """Pause target of a frame that is not there."""
 
+Draw = Literal["takes", "order", "noise", "rounds"]
+"""What random numbers are drawn for; each has streams of its own."""
+
 LENGTH_JITTER = 0.1
 """Lengths are shuffled by this share before clips are put together, so that batches differ from epoch to epoch."""
+
+
+def random_stream(draw: Draw, seed: int, *place: int) -> np.random.Generator:
+    """Return the random numbers drawn for `draw` at a place of the run: an epoch, and a clip or batch in it.
+
+    Streams are told apart by `spawn_key`: of entropy alone, NumPy's SeedSequence takes [seed, epoch] and [seed, epoch, 0] for the same.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(typing.get_args(Draw).index(draw), *place)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,20 +187,20 @@ class TrainingBatches:
         return [self._take(epoch, position, self._clips[index]) for position, index in enumerate(self._chosen(epoch))]
 
     def _take(self, epoch: int, position: int, clip: TrainingClip) -> TrainingClip:
-        rng = np.random.default_rng([self._recipe.seed, epoch, position, 0])
+        rng = random_stream("takes", self._recipe.seed, epoch, position)
         others = self._alike[clip.pool]  # a clip is joined with its like, so that shares hold
         return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng, write=self._write)
 
     def _groups(self, epoch: int, takes: Sequence[TrainingClip]) -> list[np.ndarray]:
         recipe = self._recipe
-        rng = np.random.default_rng([recipe.seed, epoch])
+        rng = random_stream("order", recipe.seed, epoch)
         lengths = [take.num_frames for take in takes]
         return group_by_length(lengths, batch_size=recipe.batch.batch_size, max_frames=recipe.batch.max_frames_per_batch, rng=rng)
 
     def _batch(self, epoch: int, number: int, takes: Sequence[TrainingClip]) -> Batch:
         recipe = self._recipe
         streams = [make_stream(take, self._model, recipe) for take in takes]
-        noise_rng = np.random.default_rng([recipe.seed, epoch, number, 1])
+        noise_rng = random_stream("noise", recipe.seed, epoch, number)
         return collate(streams, text_noise=recipe.loss.text_noise, padding_id=self._model.padding_id, rng=noise_rng)
 
 
@@ -211,7 +224,7 @@ def _by_turns(indices: Sequence[int], count: int, epoch: int, seed: int) -> list
         return []
     first = epoch * count
     rounds = range(first // len(indices), -(-(first + count) // len(indices)))
-    shuffled = [indices[at] for number in rounds for at in np.random.default_rng([seed, number, 3]).permutation(len(indices))]
+    shuffled = [indices[at] for number in rounds for at in random_stream("rounds", seed, number).permutation(len(indices))]
     skipped = first - rounds.start * len(indices)
     return shuffled[skipped : skipped + count]
 
