@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from doc_blocks import ROOT, markdown_files
-from test_markdown import prose
 
 from stt_ft.core.config import describe
 from stt_ft.core.recipe import Recipe
