@@ -12,7 +12,6 @@ from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ, frame_start_s, num_frames_covering
 from stt_ft.corpus.problems import Problem, set_problems, sound_problems, word_problems
 from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir
-from stt_ft.targets.interleave import build_text_stream
 
 
 def inspect(
@@ -60,13 +59,7 @@ def _stream_problems(clip: Clip, sidecar: Sidecar, model: ModelDir, tail_s: floa
     ]
     num_frames = model.num_prefix_frames + num_frames_covering(clip.duration_s) + model.num_tail_frames(tail_s)
     try:
-        build_text_stream(
-            words,
-            num_frames=num_frames,
-            text_lag_s=model.text_lag_s,
-            padding_id=model.padding_id,
-            end_padding_id=model.end_padding_id,
-        )
+        model.text_stream(words, num_frames)
     except AlignmentError as error:
         return [Problem(clip_id=clip.path, kind="no_room", message=str(error))]
     return []

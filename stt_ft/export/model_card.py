@@ -86,7 +86,7 @@ def model_card(
     Args:
         repo: name of the repository, for the lines that say how to run it.
         dataset: what it was trained on.
-        measured: what its evaluation found, as Markdown (`evaluation.verdict.markdown_table`).
+        measured: what its evaluation found, as Markdown (`markdown_table` in evaluation/verdict.py).
     """
     language = [str(dataset.info().get("language", "en"))] if dataset is not None else ["en"]
     front = {

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckFailed, CheckpointError
 from stt_ft.core.progress import say
-
-if TYPE_CHECKING:
-    from stt_ft.evaluation.report import Report, TrainingCourse
+from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, Report, TrainingCourse, write_report
 
 
 def evaluate(
@@ -61,7 +58,6 @@ def evaluate(
     """
     from stt_ft.evaluation.build import build_report
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
-    from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, write_report
     from stt_ft.evaluation.scores import Scores
     from stt_ft.evaluation.verdict import print_report
     from stt_ft.pages.report_page import write_report_page
@@ -96,7 +92,6 @@ def evaluate(
 
 def _training_course(run_dir: str | Path) -> TrainingCourse:
     """Return the losses of a run; raises `CheckpointError` where there are none."""
-    from stt_ft.evaluation.report import TrainingCourse
     from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, RunDir
 
     run = RunDir(Path(run_dir))

@@ -76,6 +76,13 @@ class Batch:
         num_frames = int((self.codes[chosen, 0] != NOTHING).sum())
         return dataclasses.replace(self, clip_ids=clip_ids, num_frames=num_frames, **{name: getattr(self, name)[chosen] for name in names})
 
+    def with_text_noise(self, share: float, padding_id: int, rng: np.random.Generator) -> Batch:
+        """Return the batch with this share of its input text tokens replaced by padding; its targets stay as they are."""
+        inputs = self.inputs.clone()
+        is_noise = torch.from_numpy(rng.random(inputs[:, 0].shape) < share)
+        inputs[:, 0] = inputs[:, 0].masked_fill(is_noise & (inputs[:, 0] >= 0), padding_id)
+        return dataclasses.replace(self, inputs=inputs)
+
     def weighing_nothing(self) -> Batch:
         """Return a batch of the same shape of which nothing is learned."""
         return dataclasses.replace(
@@ -119,23 +126,18 @@ def known_ahead(onset_frames: np.ndarray, num_frames: int) -> np.ndarray:
     return reach <= onset_frames[-1]
 
 
-def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: int = 3, rng: np.random.Generator | None = None) -> Batch:
-    """Put streams side by side; `text_noise` is the share of input text tokens that become padding."""
+def collate(streams: Sequence[Stream]) -> Batch:
+    """Put streams side by side."""
     num_frames = [stream.codes.shape[1] for stream in streams]
     codes = np.full((len(streams), streams[0].codes.shape[0], max(num_frames)), NOTHING, dtype=np.int64)
     targets = np.full((len(streams), max(num_frames), streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
     for row, stream in enumerate(streams):
         codes[row, :, : num_frames[row]] = stream.codes
         targets[row, : num_frames[row]] = stream.pause_targets
-    inputs = codes
-    if text_noise > 0:
-        assert rng is not None
-        inputs = codes.copy()
-        inputs[:, 0][(rng.random(inputs[:, 0].shape) < text_noise) & (inputs[:, 0] >= 0)] = padding_id
     return Batch(
         clip_ids=tuple(stream.clip_id for stream in streams),
         codes=torch.from_numpy(codes),
-        inputs=torch.from_numpy(inputs),
+        inputs=torch.from_numpy(codes),
         text_targets=torch.from_numpy(codes[:, 0].copy()),
         pause_targets=torch.from_numpy(targets),
         is_replay=torch.tensor([stream.is_replay for stream in streams]),
@@ -201,7 +203,7 @@ class TrainingBatches:
         recipe = self._recipe
         streams = [make_stream(take, self._model, recipe) for take in takes]
         noise_rng = random_stream("noise", recipe.seed, epoch, number)
-        return collate(streams, text_noise=recipe.loss.text_noise, padding_id=self._model.padding_id, rng=noise_rng)
+        return collate(streams).with_text_noise(recipe.loss.text_noise, self._model.padding_id, noise_rng)
 
 
 def epoch_clips(clips: Sequence[TrainingClip], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> list[int]:
