@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stt_ft.text.digit_words import REPEAT_OF_WORD, ZERO_IN_COMPANY, bare_word, glyph_digits
+from stt_ft.text.digit_words import REPEAT_OF_WORD, ZERO_IN_COMPANY, bare_word, glyph_digits, is_digit_word
 from stt_ft.text.language import Language
 from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
@@ -390,6 +390,20 @@ class NumberGrammar:
     def _with(self, index: int, bare: str) -> NumberGrammar:
         changed = [*self.pieces[:index], replace(self.pieces[index], bare=bare), *self.pieces[index + 1 :]]
         return NumberGrammar(pieces=changed, words=self.words)
+
+
+def language_of(words: Sequence[str]) -> str:
+    """Return `en` or `fr`, whichever has more of the number words in `words`; English where neither has."""
+    bares = [bare_word(part) for word in words for part in _JOINTS.split(word)]
+    english, french = number_words("en").vocabulary, number_words("fr").vocabulary
+    lead = sum((bare in french) - (bare in english) for bare in bares)
+    return "fr" if lead > 0 else "en"
+
+
+def says_number(word: str) -> bool:
+    """Whether `word` may say a number by itself, in English or French, or is written in digits."""
+    vocabulary = number_words("en").vocabulary | number_words("fr").vocabulary
+    return is_digit_word(word) or any(bare_word(part) in vocabulary or any(map(str.isdecimal, part)) for part in _JOINTS.split(word))
 
 
 def marks_around(word: str) -> tuple[str, str, str]:

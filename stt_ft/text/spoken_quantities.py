@@ -29,21 +29,28 @@ _HALVES = {("a", "m"): "am", ("p", "m"): "pm"}
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What the pieces before `stop` say, and how it is written; `text` is None for what stays in words."""
+    """What the pieces before `stop` say, and how it is written.
+
+    Attributes:
+        digits: what is said in digits; `is_dictated` where that was part by part, as codes are, and not as an amount, a time, a date.
+        text: None for what stays in words.
+    """
 
     stop: int
     digits: str
     text: str | None = None
+    is_dictated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """A number without its unit: its text, the digits it says, and whether it is one digit alone."""
+    """A number without its unit: its text, the digits it says, whether it is one digit alone or several parts, as a code is."""
 
     text: str
     digits: str
     stop: int
     is_lone: bool = False
+    is_dictated: bool = False
     is_whole: bool = True
 
 
@@ -195,10 +202,11 @@ class QuantityReader:
             return None
         with_unit = self._money(number) or self._unit(number) or self._and_fraction(number)
         if with_unit is not None:
-            return Reading(text=sign + (with_unit.text or ""), digits=with_unit.digits, stop=with_unit.stop)
+            text = sign + (with_unit.text or "")
+            return Reading(text=text, digits=with_unit.digits, stop=with_unit.stop, is_dictated=number.is_dictated)
         if number.is_lone and not sign and not self._is_announced(start, number):
             return Reading(digits=number.digits, stop=number.stop)
-        return Reading(text=sign + number.text, digits=number.digits, stop=number.stop)
+        return Reading(text=sign + number.text, digits=number.digits, stop=number.stop, is_dictated=number.is_dictated)
 
     def _sign(self, start: int) -> tuple[str, int]:
         """Return "-" for a "minus" and "+" for a "plus" that stands before a number and behind none, and where the number begins."""
@@ -256,8 +264,9 @@ class QuantityReader:
         is_lone = len(digits) == 1 or (begins_with_zero and len(digits) == 2)
         is_glyph = len(items) == 1 and glyph_digits(self.grammar.bare(start)) is not None
         if is_glyph:
-            return Amount(text=self.grammar.pieces[start].text, digits=digits, stop=items[-1].stop)
-        return Amount(text=digits, digits=digits, stop=items[-1].stop, is_lone=is_lone)
+            return Amount(text=self.grammar.pieces[start].text, digits=digits, stop=items[-1].stop, is_dictated=True)
+        is_dictated = len(items) > 1 or items[0].text[1:] == items[0].text[:-1]  # "triple seven" is one part
+        return Amount(text=digits, digits=digits, stop=items[-1].stop, is_lone=is_lone, is_dictated=is_dictated)
 
     def _behind_point(self, start: int, number: Amount) -> Amount:
         """Add what follows "point", or "dot" as in addresses of machines: "one two three dot zero dot four"."""
@@ -402,7 +411,7 @@ class QuantityReader:
         text = "".join(item.text for item in items)
         if "".join(letters).islower():
             text = text.upper()
-        return Reading(text=text, digits=digits, stop=stops[len(items)])
+        return Reading(text=text, digits=digits, stop=stops[len(items)], is_dictated=True)
 
     def _is_unsure(self, letter: str) -> bool:
         return letter.lower() in self.words.unsure_letters and (letter.islower() or letter == "I")

@@ -27,7 +27,7 @@ from stt_ft.text.number_grammar import (
     marks_around,
     number_words,
 )
-from stt_ft.text.spoken_quantities import QuantityReader
+from stt_ft.text.spoken_quantities import QuantityReader, Reading
 
 _GLYPH_ORDINAL = re.compile(r"\d(?:st|nd|rd|th|er|re|ère|nd|nde|e|ème)")
 
@@ -39,12 +39,14 @@ class WrittenToken:
     Attributes:
         text: with the marks around the words.
         digits: the digits that the words say, whether or not they are written so: "5 million" says 5000000, "one" of "no one" says 1.
+        is_dictated: whether they are said part by part, as codes are, or written so; not as an amount, a time, a date.
     """
 
     start: int
     stop: int
     text: str
     digits: str = ""
+    is_dictated: bool = False
 
 
 def write_numbers(words: str | Sequence[str], language: str = "en") -> str:
@@ -70,7 +72,7 @@ class NumberWriter:
 
     language: str = "en"
     _reader: _StreamReader = field(init=False, repr=False)
-    _heard: list[Word] = field(init=False, default_factory=list, repr=False)
+    _heard: dict[int, Word] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._reader = _StreamReader(words=number_words(self.language))
@@ -82,15 +84,19 @@ class NumberWriter:
 
     def hear(self, word: Word) -> list[Word]:
         """Take the next word; return what is final with it, each word with the span of the words it was written from."""
-        self._heard.append(word)
-        return self._timed(self._reader.hear(word.text))
+        self._heard[self._reader.num_heard] = word
+        return self._final(self._reader.hear(word.text))
 
     def finish(self) -> list[Word]:
         """End the turn, as at a pause; return the rest."""
-        rest = self._timed(self._reader.finish())
-        self.__post_init__()
-        self._heard = []
+        rest = self._final(self._reader.finish())
+        self._reader, self._heard = _StreamReader(words=self._reader.words), {}
         return rest
+
+    def _final(self, tokens: Sequence[WrittenToken]) -> list[Word]:
+        words = self._timed(tokens)
+        self._heard = {place: word for place, word in self._heard.items() if place >= self._reader.num_final}
+        return words
 
     def _timed(self, tokens: Sequence[WrittenToken]) -> list[Word]:
         timed = []
@@ -109,6 +115,10 @@ class _StreamReader:
     before: str = ""
     begins: bool = True
     gathered: list[str] = field(default_factory=list)
+
+    @property
+    def num_heard(self) -> int:
+        return self.num_final + len(self.gathered)
 
     def hear(self, word: str) -> list[WrittenToken]:
         """Take a word; return the tokens that are final."""
@@ -140,46 +150,55 @@ class _StreamReader:
 
     def _read(self, *, ends: bool) -> list[WrittenToken]:
         pieces = self.words.pieces(self.gathered)
-        reader = QuantityReader(
-            grammar=NumberGrammar(pieces=pieces, words=self.words), before=self.before, is_sentence=self.begins and ends
-        )
+        grammar = NumberGrammar(pieces=pieces, words=self.words)
+        reader = QuantityReader(grammar=grammar, before=self.before, is_sentence=self.begins and ends)
         tokens: list[WrittenToken] = []
         position = 0
         while (index := tokens[-1].stop - self.num_final if tokens else 0) < len(self.gathered):
             if position == len(pieces) or pieces[position].word > index:
-                tokens.append(self._token(index, index + 1, None, ""))
-                continue
-            stop, text, digits = _whole_words(reader, position)
-            tokens.append(self._token(index, pieces[stop - 1].word + 1, text, digits))
-            position = stop
+                reading, stop = None, index + 1
+            else:
+                reading = _whole_words(reader, position)
+                position = reading.stop
+                stop = pieces[position - 1].word + 1
+            tokens.append(self._token(index, stop, reading))
         return tokens
 
-    def _token(self, index: int, stop: int, text: str | None, digits: str) -> WrittenToken:
-        """Return the token of the gathered words `index` to `stop`, written as `text` between the marks around them, or as they are."""
-        if text is None:
-            text = " ".join(self.gathered[index:stop])
-        else:
-            text = marks_around(self.gathered[index])[0] + text + marks_around(self.gathered[stop - 1])[2]
-        return WrittenToken(start=self.num_final + index, stop=self.num_final + stop, text=text, digits=digits)
+    def _token(self, index: int, stop: int, reading: Reading | None) -> WrittenToken:
+        """Return the token of the gathered words `index` to `stop`: what was read, between the marks around them."""
+        text = " ".join(self.gathered[index:stop])
+        if reading is not None and reading.text is not None:
+            text = marks_around(self.gathered[index])[0] + reading.text + marks_around(self.gathered[stop - 1])[2]
+        return WrittenToken(
+            start=self.num_final + index,
+            stop=self.num_final + stop,
+            text=text,
+            digits=reading.digits if reading else "",
+            is_dictated=reading is not None and reading.is_dictated,
+        )
 
 
-def _whole_words(reader: QuantityReader, start: int) -> tuple[int, str | None, str]:
-    """Read from piece `start` to where a number and a word end together; return that place, the text (None: as it is) and the digits."""
+def _whole_words(reader: QuantityReader, start: int) -> Reading:
+    """Read from piece `start` to where a number and a word end together; what is no number is in the text as it stands."""
     pieces = reader.grammar.pieces
-    text, digits, position, is_same = "", "", start, True
+    text, position = "", start
+    readings: list[Reading] = []
     while position == start or (position < len(pieces) and pieces[position].word == pieces[position - 1].word):
-        reading = reader.read(position)
-        stop = reading.stop if reading else position + 1
-        is_same = is_same and (reading is None or reading.text is None)
-        as_it_is = pieces[position].text + "".join((one.joint or " ") + one.text for one in pieces[position + 1 : stop])
-        text += pieces[position].joint + (reading.text if reading and reading.text is not None else as_it_is)
-        digits += reading.digits if reading else _glyph_digits(pieces[position])
-        position = stop
-    return position, None if is_same else text, digits
+        reading = reader.read(position) or _glyphs(pieces[position], position + 1)
+        readings.append(reading)
+        as_it_is = pieces[position].text + "".join((one.joint or " ") + one.text for one in pieces[position + 1 : reading.stop])
+        text += pieces[position].joint + (as_it_is if reading.text is None else reading.text)
+        position = reading.stop
+    is_same = all(reading.text is None for reading in readings)
+    digits = "".join(reading.digits for reading in readings)
+    return Reading(
+        stop=position, digits=digits, text=None if is_same else text, is_dictated=any(reading.is_dictated for reading in readings)
+    )
 
 
-def _glyph_digits(piece: Piece) -> str:
-    """The digits written in a word; none in "1st", as there is none in "first"."""
+def _glyphs(piece: Piece, stop: int) -> Reading:
+    """Return the digits written in a word: none in "1st", as there is none in "first"."""
     if _GLYPH_ORDINAL.fullmatch(piece.bare):
-        return ""
-    return "".join(str(unicodedata.decimal(glyph)) for glyph in piece.text if glyph.isdecimal())
+        return Reading(stop=stop, digits="")
+    digits = "".join(str(unicodedata.decimal(glyph)) for glyph in piece.text if glyph.isdecimal())
+    return Reading(stop=stop, digits=digits, is_dictated=piece.bare.isalnum())
