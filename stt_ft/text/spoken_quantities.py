@@ -14,6 +14,9 @@ from stt_ft.text.number_grammar import HALF_WORDS, Item, NumberGrammar, NumberWo
 _NO_CONTEXT = frozenset(["no", "nr", "call", "dial", "case", "customer", "client", "poste", "card"])
 """Words that announce a code and may as well be followed by "one" or "two" of ordinary talk."""
 
+_VERBS = frozenset(["order", "commande"])
+"""The same of one digit alone ("order one please"); what follows in several parts is a code."""
+
 _PLACES = {
     "en": "chapter step page line option gate platform track unit level part section question version seat table bus route channel "
     "apartment suite floor box grade size highway",
@@ -428,7 +431,7 @@ class QuantityReader:
         before = self._said_before(start)
         if before in self.words.speech.months:
             return self.grammar.bare(start) not in ("one", "un", "une")
-        return before in self._announcing and after != "of"
+        return before in self._announcing - _VERBS and after != "of"
 
     def _is_whole_sentence(self, start: int, stop: int) -> bool:
         return self.is_sentence and start == 0 and stop == len(self.grammar.pieces)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -197,6 +199,22 @@ def test_a_number_is_final_with_the_word_behind_it() -> None:
     assert [word.text for word in writer.pending] == ["129"]
     final = writer.hear(words[4])
     assert [(word.text, word.start_s, word.end_s) for word in final] == [("129", 1.0, 3.4), ("please", 4.0, 4.4)]
+
+
+def test_the_example_of_the_docs_writes_the_messages_of_the_server() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    example: dict[str, Any] = {}
+    exec(guide.partition("```python\n")[2].partition("```")[0], example)
+    messages: list[dict[str, Any]] = [{"type": "Ready"}]
+    for text, start_s, stop_s in (("Order", 0.4, 0.8), ("one", 1.2, 1.5), ("two", 1.6, None), ("nine,", 2.0, 2.4), ("please.", 2.9, 3.2)):
+        messages += [{"type": "Word", "text": text, "start_time": start_s}, {"type": "Step", "step_idx": 9, "prs": [0.1, 0.1, 0.1, 0.1]}]
+        messages += [{"type": "EndWord", "stop_time": stop_s}] if stop_s else []
+    steps = list(example["written"](messages))
+    final = [(word.text, word.start_s, word.end_s) for words, _ in steps for word in words]
+    assert final == [("Order", 0.4, 0.8), ("129,", 1.2, 2.4), ("please.", 2.9, 3.2)]
+    assert [[word.text for word in pending] for _, pending in steps] == [[], ["one"], ["12"], ["129,"], [], []]
+    cut_short = [word.text for words, _ in example["written"](messages[:-3]) for word in words]
+    assert cut_short == ["Order", "129,"]
 
 
 @settings(deadline=None, max_examples=100)
