@@ -34,6 +34,7 @@ _MAGNITUDES = {
     "en": ["thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion"],
     "fr": ["mille", "million", "milliard", "billion", "billiard", "trillion"],
 }
+_MOST_LETTERS = 12  # before the first digit of a code
 _FRENCH_HUNDREDS = (*range(2, 10), *range(11, 20))
 _UNSURE_LETTERS = {"en": frozenset("ai"), "fr": frozenset("aày")}
 """Letters that are words too: they belong to a code only in its middle, or beside a surer letter."""
@@ -346,14 +347,16 @@ class NumberGrammar:
         """
         items: list[Item] = []
         position = start
-        while position < len(self.pieces):
+        only_letters = True
+        while position < len(self.pieces) and not (only_letters and len(items) > _MOST_LETTERS):
             item = self.item(position, letters=letters, is_share=is_share)
-            if item is None and items and all(one.is_letter for one in items):
+            if item is None and items and only_letters:
                 whole = self.whole(position)  # "t two thousand"
                 item = Item(text=str(whole.value), stop=whole.stop) if whole else None
             if item is None or (items and not self._goes_on(items, item, position)):
                 break
             items.append(item)
+            only_letters = only_letters and item.is_letter
             position = item.stop
         return items[:1] if len(items) == 2 and self.pieces[items[0].stop - 1].mark else items
 
@@ -361,8 +364,10 @@ class NumberGrammar:
         mark = self.pieces[position - 1].mark
         if mark == SENTENCE_MARK or (items[-1].is_glyphs and item.is_glyphs and not (items[-1].is_digit and item.is_digit)):
             return False
+        if not mark:
+            return True
         spelled = [one.is_digit or one.is_letter for one in items]
-        return not mark or (spelled[-1] and (item.is_digit or item.is_letter)) or sum(spelled) > 1
+        return (spelled[-1] and (item.is_digit or item.is_letter)) or sum(spelled[:_MOST_LETTERS]) > 1
 
     def _tail(self, position: int) -> Whole | None:
         """Read what follows a hundred: "and five", "twenty three", but nothing of "one hundred and two hundred"."""
