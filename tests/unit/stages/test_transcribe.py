@@ -7,7 +7,7 @@ from random_models import make_random_base
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, TextError
 from stt_ft.model.transcriber import Transcriber, Transcript
-from stt_ft.model.words import StreamWord
+from stt_ft.model.words import HeardWord
 from stt_ft.stages.transcribe import transcribe
 
 
@@ -52,7 +52,7 @@ def test_subtitles_are_printed_for_one_file_and_written_beside_several(model, ta
 
 def test_numbers_are_written_in_digits_with_the_times_of_their_words(model, takes, capsys, monkeypatch):
     said = [
-        StreamWord(text=text, start_s=at, end_s=at + 0.5, appeared_s=at + 1) for at, text in enumerate(["Code", "one,", "two,", "nine."])
+        HeardWord(text=text, start_s=at, end_s=at + 0.5, appeared_s=at + 1) for at, text in enumerate(["Code", "one,", "two,", "nine."])
     ]
     monkeypatch.setattr(
         Transcriber, "transcribe", lambda self, sounds: [Transcript(words=tuple(said), pause_probs=np.zeros((1, 4), np.float32))]
