@@ -9,7 +9,7 @@ from typing import Any
 
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.json_text import parse_json
+from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import SYNTHETIC, Sidecar
 from stt_ft.corpus.source import SourceClip, seconds, split_named
 
