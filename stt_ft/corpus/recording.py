@@ -28,7 +28,8 @@ from stt_ft.audio.levels import CLIPPED_LEVEL, meter, take_warnings
 from stt_ft.core.errors import AudioError, DatasetError, TextError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.timing import samples_to_s
-from stt_ft.corpus.prompt_script import PromptLine, PromptScript
+from stt_ft.corpus.prompt_script import PromptScript
+from stt_ft.text.prompts import PromptLine
 from stt_ft.text.spoken_forms import spoken_words
 
 _REDRAW_S = 0.05

@@ -10,7 +10,7 @@ from typing import Any
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import Cast, perform
 from stt_ft.simulation.glued import SpokenDigits, natural_gaps
@@ -94,9 +94,8 @@ def _write_take(dataset: Dataset, name: str, utterance: Utterance, extra: dict[s
     """Write sound and sidecar of a take, its true words beside what `check` compares them with, and as `alignments` `with_times`."""
     clip = Clip(path=f"audio/{name}.wav", duration_s=utterance.duration_s, extra=extra)
     write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
-    words = _true_words(utterance)
-    truth = {TIMES_BY: {TRUTH: words_to_json(words)}}
-    dataset.write_sidecar(clip, Sidecar(alignments=words if with_times else (), script=extra["script"], extra=truth))
+    truth = {TIMES_BY: {TRUTH: words_to_json(utterance.words)}}
+    dataset.write_sidecar(clip, Sidecar(alignments=utterance.words if with_times else (), script=extra["script"], extra=truth))
     return clip
 
 
@@ -113,10 +112,6 @@ def _draw_prompt(plan: TakePlan, rng: random.Random, used_digits: set[str]) -> P
 
 
 def _script(prompt: Prompt, rng: random.Random) -> str:
-    """What the speaker read: in digits where every digit is said plainly, else word for word."""
+    """Return the script: in digits where every digit is said plainly, else word for word."""
     plain = prompt.number_span is not None and not {"oh", "double"} & set(prompt.words)
     return prompt.written if plain and rng.random() < 0.8 else " ".join(prompt.words)
-
-
-def _true_words(utterance: Utterance) -> tuple[Word, ...]:
-    return tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in utterance.words)

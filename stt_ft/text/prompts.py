@@ -126,6 +126,16 @@ class Prompt:
         return any(start < index < end for start, end in (*first, *self.other_numbers))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromptLine:
+    """A line of a prompt script: the name under which its take is kept, the text to say, `number` or `ordinary`, and how to say it."""
+
+    prompt_id: str
+    say: str
+    kind: str = "number"
+    direction: str = ""
+
+
 def belongs_to(digits: str, share: int) -> bool:
     """Return whether a digit string falls into `share`, 0 to 4, of five equal, disjoint parts of all of them, so that splits never meet."""
     return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % 5 == share
