@@ -1,4 +1,4 @@
-"""Scripts for a recording session: YAML files of prompts, read and made; and what a dataset's recordings were read from.
+"""Scripts for a recording session: YAML files of prompts, read and made; and the prompts from which a dataset was recorded.
 
 language: en
 prompts:
@@ -71,7 +71,7 @@ def load_prompt_script(path: Path) -> PromptScript:
 
 
 def prompts_of_dataset(data: Dataset) -> PromptScript:
-    """Return what the recordings in train dictate as prompts, each once: scripts, or transcripts where there are none.
+    """Return the texts that the recordings in train dictate as prompts, each once: scripts, or transcripts where there are none.
 
     Raises:
         DatasetError: no recording in train holds a number.
