@@ -30,7 +30,7 @@ _NUMBER_KINDS = (
         (3, 4, 5, 6, 8, 9),
     ),
 )  # fmt: skip
-"""For each kind of number, how it is announced and how many digits it has."""
+"""For each kind of number: the phrases that announce it, and its lengths in digits."""
 
 _AFTER_NUMBER = ("please", "thank you", "for the delivery", "and it is late", "can you check it", "from last week")
 
@@ -88,7 +88,7 @@ _SUBJECTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What a speaker is to say.
+    """A text for a speaker to say.
 
     Attributes:
         words: spoken words, lower case.
@@ -189,7 +189,7 @@ def dictation(
 
     Args:
         rng: source of all choices.
-        digits: what is dictated.
+        digits: the string to dictate.
         names: the words for 0 to 9.
         spoken_zero_and_double: whether "oh" for zero and "double five" may occur (English).
     """
@@ -269,7 +269,7 @@ class Manner(str, enum.Enum):
 _HALTING_PROB, _HALTING_FACTOR = 0.13, 6.8
 _NATURAL_PAUSE_PROB = {True: 0.6, False: 0.15}
 _NATURAL_MEDIAN_S, _NATURAL_SIGMA = 0.085, 0.5
-"""Natural pauses are log-normal, at breaks of the melody (True) and elsewhere; a halting speaker's are so many times as long.
+"""Natural pauses are log-normal, at breaks of the melody (True) and elsewhere; a halting speaker's are longer by the factor.
 
 Fitted to 200 numbers that a person read out: 7 % of the gaps inside numbers above 0.3 s, 2.4 % above 0.5 s, 0.5 % above 1 s; 29, 10 and
 3 % of the numbers hold one (tests/unit/simulation/test_takes.py measures ours).
@@ -285,7 +285,7 @@ def pauses(
 
     Args:
         rng: source of all choices.
-        prompt: what is said.
+        prompt: the text to say.
         manner: how its number is dictated.
         sentence_pause_prob: how often a break outside a number gets a silence, 0 to 1.
         max_sentence_pause_s: the longest of those, in seconds.

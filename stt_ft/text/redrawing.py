@@ -25,7 +25,7 @@ class Redrawn:
     """A prompt with new numbers.
 
     Attributes:
-        prompt: what is said; its words bear no marks.
+        prompt: the text to say; its words bear no marks.
         labels: the same words as a transcript of the prompt writes them, capitals and marks as in the script.
         numbers: the digit strings that are dictated, in order.
         asks_for_silence: whether the script holds a "…", at which the speaker is to wait.
