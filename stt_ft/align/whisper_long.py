@@ -1,4 +1,4 @@
-"""Align a text with a clip longer than Whisper hears at once: what is surely heard comes first, then what lies between.
+"""Align a text with a clip longer than Whisper's window: the words of which Whisper is sure first, then the words between them.
 
 Whisper writes every window of the clip freely. Where that agrees with the script for some words on end, the script is anchored; so it is
 known which piece of it each window holds, and each window is aligned with its own. Where the two differ, both versions are read to the
@@ -35,7 +35,7 @@ _LEAST_KEPT = 0.5
 """A clip of whose script less is heard has another script."""
 
 _NATS_PER_WORD = 2.5
-"""How much likelier, by each word in which they differ, what Whisper wrote must be than the script to stand against it.
+"""Lead in log probability, by each word in which the two differ, that Whisper's text needs to stand against the script.
 
 Chosen on tools/bench/long_clips.py: up to 2.4 where the script was said, 3.9 to 6.1 for three of four numbers that nobody said. Speech that
 the script lacks needs no lead: a text with more words pays for each of them.
@@ -64,14 +64,10 @@ class _ScriptPart:
     token: int
     part: int
 
-    def same_as(self, other: _ScriptPart) -> bool:
-        """Whether both are parts of one spoken word."""
-        return (self.token, self.part) == (other.token, other.part)
-
 
 @dataclass(kw_only=True)
 class _Piece:
-    """What is said at a place of a window, and what is heard of it.
+    """A token said at a place of a window, and the words aligned with it.
 
     Attributes:
         said: the words; None for a token of the script that is not said.
@@ -91,11 +87,11 @@ class _Passage:
     Attributes:
         window: where it lies.
         features: its encoder output [1, F, D].
-        written: what Whisper writes of it.
+        written: the words that Whisper writes for it.
         start: first word of the script that it holds.
         stop: one past the last.
-        refuted: where what is written stands instead of the script: places from `start` on, and places in `written`.
-        pieces: what is said in it.
+        refuted: where `written` stands instead of the script: places from `start` on, and places in `written`.
+        pieces: the tokens said in it.
     """
 
     window: Window
@@ -114,7 +110,7 @@ class _Passage:
 def align_long(
     model: WhisperModel, samples: np.ndarray, tokens: Sequence[SpokenToken], *, language: str
 ) -> tuple[list[AlignedToken], tuple[LeftOut, ...]]:
-    """Return what is heard of `tokens` in a clip of any length, and the stretches that are left out, whose tokens have no words.
+    """Return the words aligned with `tokens` in a clip of any length, and the stretches that are left out, whose tokens have no words.
 
     Raises:
         AlignmentError: most of the text does not fit the sound, or there is nothing to hear.
@@ -148,7 +144,7 @@ def _compared(text: str) -> list[str]:
 
 
 def _written(model: WhisperModel, samples: np.ndarray, language: str) -> list[_Passage]:
-    """Return the windows of a sound with what Whisper writes of each, greedily."""
+    """Return the windows of a sound with the words that Whisper writes for each, greedily."""
     windows = windows_of(samples)
     passages = []
     for first in range(0, len(windows), _BATCH_SIZE):
@@ -191,8 +187,9 @@ def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequenc
         low, high = max(before[-1] + 1 if before else 0, passage.start), after[0] if after else len(words)
         passage.stop = following.start = max(low, high) if low >= high else _border(model, passage, following, words, low, high)
     passages[-1].stop = len(words)
+    places = [(word.token, word.part) for word in words]
     for passage, following in itertools.pairwise(passages):
-        while 0 < passage.stop < len(words) and words[passage.stop - 1].same_as(words[passage.stop]):  # "twenty-three" is not parted
+        while 0 < passage.stop < len(words) and places[passage.stop - 1] == places[passage.stop]:  # "twenty-three" is not parted
             passage.stop -= 1
         passage.start, following.start = min(passage.start, passage.stop), passage.stop
 
@@ -200,7 +197,7 @@ def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequenc
 def _border(model: WhisperModel, passage: _Passage, following: _Passage, words: Sequence[_ScriptPart], low: int, high: int) -> int:
     """Return the place between `low` and `high` at which the script is likeliest to pass from one window to the next.
 
-    The likelihood of what stands before it as the end of the one, and behind it as the beginning of the other.
+    Its score is the likelihood of the words before it as the end of one window, and of those behind it as the beginning of the next.
     """
     lead = [word.text for word in words[passage.start : low]]
     between = [word.text for word in words[low:high]]
@@ -218,7 +215,7 @@ def _border(model: WhisperModel, passage: _Passage, following: _Passage, words: 
 
 def _scores(model: WhisperModel, passage: _Passage, texts: Sequence[Sequence[str]], *, is_whole: bool = True) -> list[float]:
     """Return the log likelihood of each text in a window, its end included where it is the whole; -inf of one that is too long."""
-    tokens = [[token for word in text for token in model.tokens_of(word)] for text in texts]
+    tokens = [model.tokens_of(*text) for text in texts]
     rows = [row for row, text in enumerate(tokens) if len(text) <= model.max_text_tokens]
     scores = [-np.inf] * len(texts)
     if not rows:
@@ -231,7 +228,7 @@ def _scores(model: WhisperModel, passage: _Passage, texts: Sequence[Sequence[str
 
 
 def _refuted(model: WhisperModel, passage: _Passage, words: Sequence[_ScriptPart], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
-    """Return the stretches in which what Whisper wrote stands against the script: one at a time it is put into the script's place."""
+    """Return the stretches in which Whisper's text stands against the script; each is scored alone in the script's place."""
     script = [word.text for word in words]
     doubtful = [one for one in differences(pairs, len(script), len(passage.written)) if one.num_words >= LEAST_RUN]
     if not doubtful:
@@ -281,7 +278,7 @@ def _put_together(
     passages: Sequence[_Passage],
     language: str,
 ) -> tuple[list[AlignedToken], tuple[LeftOut, ...]]:
-    """Align every passage with what is said in it, and return what is heard of each token of the script and the stretches left out."""
+    """Align every passage with the tokens said in it; return the words of each token of the script and the stretches left out."""
     refuted = [(passage.start + one.start, passage.start + one.stop) for passage in passages for one in passage.refuted]
     dropped = {word.token for start, stop in refuted for word in words[start:stop]}
     for passage in passages:
@@ -314,7 +311,7 @@ def _put_together(
 
 
 def _pieces(tokens: Sequence[SpokenToken], words: Sequence[_ScriptPart], passage: _Passage, dropped: set[int]) -> list[_Piece]:
-    """Return what is said in a passage: the script's tokens, and where it is refuted what Whisper wrote."""
+    """Return the tokens said in a passage: those of the script, and Whisper's words where the script is refuted."""
     num_parts = Counter(token for token, _ in {(word.token, word.part) for word in words})
     pieces: list[_Piece] = []
     begin = passage.start
@@ -338,7 +335,7 @@ def _word_token(words: Sequence[str]) -> SpokenToken:
 
 
 def _hear(model: WhisperModel, samples: np.ndarray, passage: _Passage, language: str) -> None:
-    """Align what is said in a passage; raises `AlignmentError` when it does not fit."""
+    """Align the tokens said in a passage; raises `AlignmentError` when they do not fit."""
     said = [(piece, piece.said) for piece in passage.pieces if piece.said is not None]
     if not said:
         return

@@ -142,7 +142,7 @@ def dress(
     tail_s: tuple[float, float] = (0.4, 1.2),
     fade_s: float = 0.0,
 ) -> Utterance:
-    """Give what a voice said another vocal tract, microphone, gain and noise, with the given pauses in it and silence around it.
+    """Return `utterance` with another vocal tract, microphone, gain and noise, with the given pauses in it and silence around it.
 
     Args:
         utterance: as the synthesiser spoke it.

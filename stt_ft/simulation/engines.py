@@ -62,7 +62,7 @@ class EspeakEngine:
         """Speak `prompt` with silences before words (index -> seconds), and return it with the name of the voice.
 
         Raises:
-            AlignmentError: the words cannot be found in what was said; another draw may do.
+            AlignmentError: the words cannot be found in the sound; another draw may do.
             AudioError: the engine does not work.
         """
         self._synthesizer.forget()  # the same prompt and seed, the same sound, whatever was spoken before
@@ -170,7 +170,7 @@ class ProgramSpeaker:
 
         Args:
             command: the command line.
-            voice: what the voice is called; by default the program's name.
+            voice: name of the voice; by default the program's name.
             time_limit_s: seconds after which the program is stopped.
 
         Raises:

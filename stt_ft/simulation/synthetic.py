@@ -56,7 +56,7 @@ class Session:
         lines: prompts, taken in turns.
         language: of the prompts.
         seed: decides everything.
-        channels: what a clip may come through; as it was spoken is as likely as each of them.
+        channels: through which a clip may pass; no channel is as likely as each of them.
         forbidden: digit strings that are not said: those of dev and held-out clips.
     """
 
@@ -83,7 +83,7 @@ class Session:
         return f"audio/synthetic_{self.engine.name}_{self.seed}_{index + 1:05d}.wav"
 
     def missing(self, count: int) -> int:
-        """Return how many of the first `count` clips are not there."""
+        """Return the number of clips among the first `count` that are not there."""
         there = self._there()
         return sum(self._numbers_there(there.get(self.path(index))) is None for index in range(count))
 
@@ -108,7 +108,7 @@ class Session:
 
     @property
     def _made_by(self) -> dict[str, Any]:
-        """What decides the clips of a session."""
+        """All that decides the clips of a session."""
         prompts = json.dumps([[line.prompt_id, line.say, line.kind] for line in self.lines])
         return {
             **self.engine.made_by,

@@ -19,7 +19,7 @@ from stt_ft.text.prompts import Manner, Prompt, belongs_to, number_prompt, ordin
 
 @dataclass(frozen=True, kw_only=True)
 class TakePlan:
-    """How many takes of which kind a cast records into a split; numbers are dictated in each of `manners` by turns."""
+    """Takes of one kind that a cast records into a split; numbers are dictated in each of `manners` by turns."""
 
     split: str
     kind: str
@@ -35,7 +35,7 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
 
     Args:
         dataset: where to.
-        plan: what and how many.
+        plan: kind and number of takes.
         seed: decides everything.
         used_digits: digit strings already dictated; no string is dictated twice, and those of this plan are added.
         with_times: write the true words and times as `alignments` too, not only beside them for `check` to compare with.
@@ -56,7 +56,7 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
 
 @dataclass(frozen=True, kw_only=True)
 class GluedPlan:
-    """How many numbers of 6 to 10 digits, of single digits that people spoke, go into a split; `speakers` dictate by turns."""
+    """Numbers of 6 to 10 digits, glued of single digits that people spoke, for a split; `speakers` dictate by turns."""
 
     split: str
     count: int
