@@ -29,14 +29,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedWord(Word):
-    """A word where an aligner heard it, with a confidence from 0 to 1."""
+    """A word where an aligner placed it, with a confidence from 0 to 1."""
 
     confidence: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptWord(AlignedWord):
-    """A token of a script, in `text` as it is written, where an aligner heard it.
+    """A token of a script, in `text` as it is written, where an aligner placed it.
 
     Attributes:
         spoken: the words that were said for it, where they are not the token itself.
@@ -102,8 +102,6 @@ def known_word_times(samples: np.ndarray, words: Sequence[str], *, work: Work, l
     Args:
         samples: mono sound at 24 kHz.
         words: the words said, in order, no marks, numbers in words.
-        work: finds the words.
-        language: of the words.
 
     Raises:
         AlignmentError: the words do not fit the sound, or the aligner hears something else.
@@ -140,10 +138,9 @@ def script_tokens(script: str, *, language: str) -> list[SpokenToken]:
 def script_words(
     tokens: Sequence[SpokenToken], aligned: Sequence[Sequence[AlignedWord]], rivals: Sequence[Rival | None]
 ) -> tuple[ScriptWord, ...]:
-    """Return one entry for each token of which something was heard; the others are marks without a sound.
+    """Return one entry for each token that has words in `aligned`; the others are marks without a sound.
 
     Args:
-        tokens: of the script.
         aligned: for each token the words that were heard.
         rivals: for each token the reading that came second, or None.
     """

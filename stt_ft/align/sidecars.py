@@ -124,7 +124,6 @@ def spoken_sidecar(
         sidecar: written form in `written`, or in `alignments` before the first conversion.
         language: `en`, `fr`, `fr-be` or `fr-ch`.
         style: `digits` or `auto`.
-        duration_s: length of the clip.
         sound: returns the clip's samples at 24 kHz; called only when a span has to be aligned.
         aligner: aligns a span; None divides by syllables.
 

@@ -138,7 +138,7 @@ class SphinxAligner:
     def align_with_rivals(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> tuple[list[list[AlignedWord]], list[Rival | None]]:
         """Return the words that `align` returns, and for each lattice the reading that fits second best; None where there is no other.
 
-        Each rival takes one more pass over the sound, in which the reading that was heard is not allowed.
+        Each rival takes one more pass over the sound, in which the best reading is not allowed.
         """
         aligned, best = self._align(samples, lattices)
         rivals: list[Rival | None] = [None] * len(lattices)

@@ -47,10 +47,10 @@ _NUM_WORDS_BEHIND = 3
 _SPARE_TOKENS = 96
 """A number is left in its plain reading where the decoder has no more room than this behind the words before it."""
 
-_Words = tuple[str, ...]
-
 _MISREAD_CONFIDENCE = 0.9
 """A digit counts as misread when another is expected at its place with this share of the probability that digits have."""
+
+_Words = tuple[str, ...]
 
 
 @dataclass(kw_only=True)
@@ -59,8 +59,7 @@ class AlignedToken:
 
     Attributes:
         words: its words with their times; none of a mark without sound.
-        expected: its words as the decoder expects them, each with how sure it is that the script has a wrong digit there, None where both
-            agree.
+        expected: the words that the decoder expects, each with its confidence that the script's digit is wrong; None where both agree.
         rival: the reading that came second.
     """
 

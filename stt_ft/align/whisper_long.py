@@ -29,10 +29,10 @@ from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
 from stt_ft.text.written_style import scoring_words
 
 _BATCH_SIZE = 4
-"""Windows heard side by side: their encoder output is what takes memory."""
+"""Windows encoded at once; the encoder's output takes most of the memory."""
 
 _LEAST_KEPT = 0.5
-"""A clip of whose script less is heard has another script."""
+"""Least share of a script's words that must be found in the sound; below it the script belongs to another clip."""
 
 _NATS_PER_WORD = 2.5
 """Lead in log probability, by each word in which the two differ, that Whisper's text needs to stand against the script.
@@ -45,13 +45,13 @@ _MAX_BORDERS = 16
 """Places tried at once for the border between two windows, where no anchor tells it."""
 
 _MOST_MISHEARD = 8
-"""Words on the edges of a stretch that may be misheard ones of the script, while the rest of it is not said."""
+"""Most words on the edges of a stretch that may be misheard words of the script, while the rest of the stretch is not said."""
 
 _LONGEST_PERIOD, _MOST_REPEATS = 8, 4
-"""A greedy decoder that has lost the sound says the same few words again and again."""
+"""Longest loop in words, and its least rounds: a greedy decoder that has lost the sound writes the same few words again and again."""
 
 _SEAM_WORDS = 4
-"""Words on either side of a cut through speech that are heard again in one window."""
+"""Words on either side of a cut through speech that are aligned again in one window."""
 
 _SEAM_EDGE_S = 0.1
 
@@ -85,7 +85,6 @@ class _Passage:
     """A window of the clip.
 
     Attributes:
-        window: where it lies.
         features: its encoder output [1, F, D].
         written: the words that Whisper writes for it.
         start: first word of the script that it holds.
@@ -113,7 +112,7 @@ def align_long(
     """Return the words aligned with `tokens` in a clip of any length, and the stretches that are left out, whose tokens have no words.
 
     Raises:
-        AlignmentError: most of the text does not fit the sound, or there is nothing to hear.
+        AlignmentError: most of the text does not fit the sound, or there is no speech in it.
     """
     words = _script_words(tokens)
     passages = _written(model, samples, language)
@@ -286,7 +285,7 @@ def _put_together(
     faults = []
     for passage in passages:
         try:
-            _hear(model, samples, passage, language)
+            _align_passage(model, samples, passage, language)
         except AlignmentError as fault:
             faults.append(fault)
             dropped |= {piece.token for piece in passage.pieces if piece.token is not None}
@@ -334,7 +333,7 @@ def _word_token(words: Sequence[str]) -> SpokenToken:
     return SpokenToken(start=0, stop=1, written=tuple(words), lattice=fixed(words))
 
 
-def _hear(model: WhisperModel, samples: np.ndarray, passage: _Passage, language: str) -> None:
+def _align_passage(model: WhisperModel, samples: np.ndarray, passage: _Passage, language: str) -> None:
     """Align the tokens said in a passage; raises `AlignmentError` when they do not fit."""
     said = [(piece, piece.said) for piece in passage.pieces if piece.said is not None]
     if not said:
@@ -344,8 +343,7 @@ def _hear(model: WhisperModel, samples: np.ndarray, passage: _Passage, language:
     if isinstance(aligned, AlignmentError):
         raise aligned
     for (piece, _), token in zip(said, aligned, strict=True):
-        words = [_moved(word, passage.window.start_s) for word in token.words]
-        piece.heard = dataclasses.replace(token, words=words)
+        piece.heard = dataclasses.replace(token, words=[_moved(word, passage.window.start_s) for word in token.words])
 
 
 def _moved(word: AlignedWord, by_s: float) -> AlignedWord:
@@ -353,7 +351,7 @@ def _moved(word: AlignedWord, by_s: float) -> AlignedWord:
 
 
 def _mend_seams(model: WhisperModel, samples: np.ndarray, passages: Sequence[_Passage], language: str) -> None:
-    """Hear the words around every cut through speech again, in a window that has the cut in its middle."""
+    """Align the words around every cut through speech again, in a window that has the cut in its middle."""
     for passage, following in itertools.pairwise(passages):
         before, after = passage.heard_words()[-_SEAM_WORDS:], following.heard_words()[:_SEAM_WORDS]
         if not passage.window.cuts_speech or len(before) < _SEAM_WORDS or len(after) < _SEAM_WORDS:

@@ -215,7 +215,6 @@ class WhisperModel:
 
         Args:
             features: encoder output [B, F, D].
-            texts: text tokens of each clip.
             heads: (layer, head) of the cross-attention to read, by default those of `attention`.
         """
         heads = self.attention.heads if heads is None else heads

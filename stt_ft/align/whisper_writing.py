@@ -8,6 +8,7 @@ the best text that has; `decode` stops when five texts have ended, which cuts nu
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,15 +95,11 @@ class Writer:
 
         Args:
             features: encoder output [B, F, D].
-            durations_s: seconds of sound in each clip.
             num_beams: texts followed at a time, for each clip; 1 takes the likeliest token after the likeliest token.
         """
         limits = [min(self._max_tokens, _MAX_TOKENS_BESIDE + math.ceil(_MAX_TOKENS_PER_S * seconds)) for seconds in durations_s]
-        decoder = _Pass(self._model)
-        try:
+        with contextlib.closing(_Pass(self._model)) as decoder:
             return self._search(decoder, features, limits, num_beams)
-        finally:
-            decoder.close()
 
     def _search(self, decoder: _Pass, features: torch.Tensor, limits: Sequence[int], num_beams: int) -> list[Written]:
         """Beam search as in `whisper.decoding.BeamSearchDecoder`, but for when a clip is done (see the top of this file)."""
@@ -168,7 +165,6 @@ def _advance(
         texts: tokens of each beam [B, K, L].
         scores: their log probability [B, K].
         log_probs: of what may follow [B, K, V].
-        eot: the token that ends a text.
 
     Returns:
         texts [B, K, L + 1] and scores [B, K], likeliest first; the row of B * K that each went on from [B, K]; and what ended on the way,

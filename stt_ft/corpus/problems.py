@@ -83,9 +83,7 @@ def inspect(
     """Return the problems of all clips of `data`.
 
     Args:
-        data: the dataset.
         model: on whose text stream the words of every clip must find room; None where no base is known.
-        track: shows progress over the clips.
         tail_s: silence after a clip and the text lag, in seconds.
     """
     clips_by_split = {split: data.clips(split) for split in data.splits()}
@@ -158,7 +156,6 @@ def set_problems(
     """Return the faults between clips: sounds that occur twice, speakers and numbers in two splits, synthetic clips outside train.
 
     Args:
-        clips_by_split: split -> its clips.
         audio_hashes: clip id -> hash of its sound; clips without sound are left out.
         sidecars: clip id -> its sidecar, where it could be read.
         split_by: by what the splits are kept apart (`split --by`): speaker, number or both; the other is no problem.

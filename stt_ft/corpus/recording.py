@@ -129,10 +129,6 @@ class Desk:
     """Runs a session at a terminal.
 
     Attributes:
-        session: the script, and the dataset that keeps the takes.
-        record: starts a take.
-        play: plays samples back.
-        console: where prompts are shown.
         read_line: waits for Enter and returns the line typed; raises `EOFError` at the end of input.
     """
 

@@ -169,7 +169,6 @@ class ProgramSpeaker:
         """Take a command line with the places {text} and {wav}, and where it has them {speed} (1.0 is the voice's own) and {seed}.
 
         Args:
-            command: the command line.
             voice: name of the voice; by default the program's name.
             time_limit_s: seconds after which the program is stopped.
 

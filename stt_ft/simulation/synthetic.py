@@ -51,8 +51,6 @@ class Session:
     """Prompts that an engine speaks into a dataset.
 
     Attributes:
-        data: where to.
-        engine: who speaks.
         lines: prompts, taken in turns.
         language: of the prompts.
         seed: decides everything.
@@ -164,9 +162,7 @@ class Session:
         raise AlignmentError(f"clip {self.path(index)}: {MAX_DRAWS} draws in a row could not be aligned; the last: {reason}")
 
     def _may_be_said(self, digits: str, used: set[str]) -> bool:
-        return (
-            digits not in used and digits not in self.forbidden and any(belongs_to(digits, share) for share in SYNTHETIC_CAST.digit_shares)
-        )
+        return digits not in used and digits not in self.forbidden and belongs_to(digits, SYNTHETIC_CAST.digit_shares)
 
     def _write(self, clip: Clip, utterance: Utterance, redrawn: Redrawn, channel: Channel | None, draw: int) -> None:
         samples = utterance.samples if channel is None else channel.carry(utterance.samples, clip.path)

@@ -34,8 +34,6 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
     """Speak and write the takes of `plan`, yielding each clip when it is on disk; the caller writes the manifest.
 
     Args:
-        dataset: where to.
-        plan: kind and number of takes.
         seed: decides everything.
         used_digits: digit strings already dictated; no string is dictated twice, and those of this plan are added.
         with_times: write the true words and times as `alignments` too, not only beside them for `check` to compare with.
@@ -71,7 +69,7 @@ def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: se
     for index in range(plan.count):
         while True:
             digits = "".join(rng.choices("0123456789", k=rng.randrange(6, 11)))
-            if digits not in used_digits and any(belongs_to(digits, share) for share in plan.shares):
+            if digits not in used_digits and belongs_to(digits, plan.shares):
                 break
         used_digits.add(digits)
         speaker = plan.speakers[index % len(plan.speakers)]
@@ -84,14 +82,14 @@ def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: se
 def write_plan(
     dataset: Dataset, plan: TakePlan | GluedPlan, *, seed: int, used_digits: set[str], with_times: bool = False
 ) -> Iterator[Clip]:
-    """Write the takes of either kind of plan, as `write_takes` and `write_glued` do; glued takes have their true times always."""
+    """Write the takes of either kind of plan (`write_takes`, `write_glued`); glued takes always have their true times."""
     if isinstance(plan, GluedPlan):
         return write_glued(dataset, plan, seed=seed, used_digits=used_digits)
     return write_takes(dataset, plan, seed=seed, used_digits=used_digits, with_times=with_times)
 
 
 def _write_take(dataset: Dataset, name: str, utterance: Utterance, extra: dict[str, Any], *, with_times: bool) -> Clip:
-    """Write sound and sidecar of a take, its true words beside what `check` compares them with, and as `alignments` `with_times`."""
+    """Write sound and sidecar of a take; its true words stand under `TIMES_BY`, and `with_times` as `alignments` too."""
     clip = Clip(path=f"audio/{name}.wav", duration_s=utterance.duration_s, extra=extra)
     write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
     truth = {TIMES_BY: {TRUTH: words_to_json(utterance.words)}}
@@ -102,11 +100,12 @@ def _write_take(dataset: Dataset, name: str, utterance: Utterance, extra: dict[s
 def _draw_prompt(plan: TakePlan, rng: random.Random, used_digits: set[str]) -> Prompt:
     if plan.kind == "ordinary":
         return ordinary_prompt(rng)
-
-    def is_new(digits: str) -> bool:
-        return digits not in used_digits and any(belongs_to(digits, share) for share in plan.cast.digit_shares)
-
-    prompt = number_prompt(rng, allowed=is_new, min_digits=plan.min_digits, max_digits=plan.max_digits)
+    prompt = number_prompt(
+        rng,
+        allowed=lambda digits: digits not in used_digits and belongs_to(digits, plan.cast.digit_shares),
+        min_digits=plan.min_digits,
+        max_digits=plan.max_digits,
+    )
     used_digits.add(prompt.digits)
     return prompt
 

@@ -11,7 +11,7 @@ Ways = list[tuple[str, ...]]
 """Ways of saying one thing, likeliest first."""
 
 _VARIANT_PRIOR, _REPEAT_PRIOR = 1e-2, 1e-20
-"""How likely "oh" is against "zero", and "double" against saying a digit twice, before the sound is heard (by 80 synthetic takes)."""
+"""How likely "oh" is against "zero", and "double" against saying a digit twice, before the sound counts (by 80 synthetic takes)."""
 
 _GROUP_PRIOR = 1e-10
 """The same for two or three digits of a code said as one amount: "ninety six", "eight hundred three"."""

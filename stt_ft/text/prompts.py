@@ -9,7 +9,7 @@ import enum
 import hashlib
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from stt_ft.text.digit_words import ENGLISH_DIGITS
@@ -136,9 +136,12 @@ class PromptLine:
     direction: str = ""
 
 
-def belongs_to(digits: str, share: int) -> bool:
-    """Return whether a digit string falls into `share`, 0 to 4, of five equal, disjoint parts of all of them, so that splits never meet."""
-    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % 5 == share
+def belongs_to(digits: str, shares: Collection[int]) -> bool:
+    """Return whether a digit string falls into one of `shares`, each 0 to 4, of five equal, disjoint parts of all digit strings.
+
+    Splits with different shares never meet.
+    """
+    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % 5 in shares
 
 
 def number_prompt(
@@ -151,10 +154,7 @@ def number_prompt(
     """Make a prompt that dictates a number digit by digit.
 
     Args:
-        rng: source of all choices.
         allowed: accepts or refuses a digit string (to keep splits apart); drawn again until accepted.
-        min_digits: shortest number.
-        max_digits: longest number.
     """
     while True:
         carriers, lengths = rng.choice(_NUMBER_KINDS)
@@ -188,8 +188,6 @@ def dictation(
     """Return the words by which a speaker dictates `digits`, and the indices of those that begin a group after the first.
 
     Args:
-        rng: source of all choices.
-        digits: the string to dictate.
         names: the words for 0 to 9.
         spoken_zero_and_double: whether "oh" for zero and "double five" may occur (English).
     """
@@ -284,8 +282,6 @@ def pauses(
     """Draw silences to insert before words, index -> seconds, at most 1.5 s; outside of numbers the manner makes no difference.
 
     Args:
-        rng: source of all choices.
-        prompt: the text to say.
         manner: how its number is dictated.
         sentence_pause_prob: how often a break outside a number gets a silence, 0 to 1.
         max_sentence_pause_s: the longest of those, in seconds.

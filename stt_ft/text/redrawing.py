@@ -42,7 +42,6 @@ def redraw(text: str, rng: random.Random, *, language: str, is_new: Callable[[st
 
     Args:
         text: a prompt, with its numbers in digits ("310 555 1720") or in words ("four one five … five").
-        rng: source of all choices.
         language: of the words: `en`, `fr`, `fr-be` or `fr-ch`.
         is_new: whether a digit string may be said; drawn again until it may, longer where none of that length is left.
 
