@@ -68,17 +68,9 @@ class Lattice:
             state = (arc.start, state[1] - len(arc.words))
         return path[::-1]
 
-    def paths(self, limit: int) -> list[tuple[str, ...]]:
-        """Return up to `limit` different ways of saying it, `words` first."""
-        found: dict[tuple[str, ...], None] = {self.words: None}
-        for path in self._walk(0, ()):
-            if len(found) >= limit:
-                break
-            found[path] = None
-        return list(found)
-
-    def _walk(self, node: int, said: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        stack = [(node, said)]
+    def paths(self) -> Iterator[tuple[str, ...]]:
+        """Yield the ways of saying it, the plainest first; a way that can be built twice comes twice."""
+        stack: list[tuple[int, tuple[str, ...]]] = [(0, ())]
         while stack:
             node, said = stack.pop()
             if node == self.last:
@@ -160,4 +152,4 @@ def without(lattice: Lattice, words: Sequence[str]) -> Lattice | None:
     number = {state: index for index, state in enumerate(inner)} | {state: len(inner) for state in useful if state[0] == lattice.last}
     arcs = tuple(Arc(number[start], number[stop], arc.words, arc.prior) for start, stop, arc in links if start in number and stop in number)
     left = Lattice(words=(), arcs=arcs, last=len(inner))
-    return Lattice(words=next(left._walk(0, ())), arcs=arcs, last=len(inner))
+    return Lattice(words=next(left.paths()), arcs=arcs, last=len(inner))
