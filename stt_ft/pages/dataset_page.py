@@ -49,7 +49,7 @@ def write_dataset_page(
     """Write the page of `data` to `path`; it shows every clip, sound or none, and plays offline.
 
     Args:
-        problems: what `corpus.inspection.inspect` found.
+        problems: what `corpus.problems.inspect` found.
         stream_checked: whether a base was given, so that room on the text stream was among the checks.
         track: shows progress over the clips.
     """

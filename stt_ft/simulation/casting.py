@@ -110,11 +110,8 @@ def perform(
     """Speak `text` in a random voice of `cast` with the given pauses, random speed, pitch, gain, noise and silence around it.
 
     Args:
-        synthesizer: espeak-ng.
         text: words with punctuation.
         pauses_s: silence to insert before words, index -> seconds.
-        cast: whose voices and speeds.
-        rng: source of all choices.
         pace: factor on the speed.
         tail_s: bounds of the silence after the last word, in seconds.
 
@@ -143,13 +140,11 @@ def dress(
     tail_s: tuple[float, float] = (0.4, 1.2),
     fade_s: float = 0.0,
 ) -> Utterance:
-    """Give what a voice said another vocal tract, microphone, gain and noise, with the given pauses in it and silence around it.
+    """Return `utterance` with another vocal tract, microphone, gain and noise, with the given pauses in it and silence around it.
 
     Args:
         utterance: as the synthesiser spoke it.
         pauses_s: silence to insert before words, index -> seconds.
-        cast: within which bounds.
-        rng: source of all choices.
         scale: how much shorter the vocal tract becomes, and with it faster the speech, where the cast scales formants.
         tail_s: bounds of the silence after the last word, in seconds.
         fade_s: how long sound fades out before an inserted silence and in after it, in seconds.
