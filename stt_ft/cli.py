@@ -1,11 +1,11 @@
-"""The command line: refuses what it cannot understand before anything runs, hands the rest to Fire, turns errors into one line.
+"""The command line: unknown words and flags are refused before anything runs, Fire calls the command, errors become one line.
 
     stt-ft --help                what there is, along the path from recordings to a proven model
     stt-ft encode --help         one command
     stt-ft encode datasets/orders --base tiny
 
 Fire binds a command's words and flags to the parameters of its function and calls it. Every flag and word is checked before, since Fire
-calls a function first and complains afterwards of what it did not understand. Values are read by the parameters' annotations, so that
+calls a function first and reports unknown arguments afterwards. Values are read by the parameters' annotations, so that
 digits given for a text stay a text. Nothing heavy is imported until a stage is called.
 
 Exit codes: 0 done, 1 a check failed, 2 the user's mistake, 130 interrupted.
@@ -34,9 +34,6 @@ from stt_ft.stages import COMMANDS, Command, stage
 _WIDTH = 108
 """Columns of a help text."""
 
-_EXIT_INTERRUPTED = 130
-_EXIT_BROKEN_PIPE = 141
-
 _NUMBER = re.compile(r"-\.?\d")
 
 
@@ -45,7 +42,7 @@ class UsageError(SttFtError):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (by default the process's own) and return its exit code."""
+    """Run a command line, by default that of the process, and return its exit code."""
     try:
         _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
@@ -54,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("\nstt-ft: interrupted; the same command takes up the work again", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        return 130  # as shells have it: 128 and the number of the signal
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_BROKEN_PIPE
+        return 141
     return 0
 
 
@@ -69,25 +66,21 @@ def _run(argv: list[str]) -> None:
         print(f"stt-ft {stt_ft.__version__}")
     elif name in ("--help", "-h") or argv == ["help"]:
         print(overview())
-    elif name == "help":
-        print(command_help(_command(rest[0])))
     elif name.startswith("-"):
         raise UsageError(f"{name}: a command comes first; stt-ft --help lists them")
+    elif name == "help":
+        print(command_help(_command(rest[0])))
+    elif "--help" in rest or "-h" in rest:
+        print(command_help(_command(name)))
     else:
-        _run_command(_command(name), rest)
+        recipe_keys = [doc.key for doc in _recipe_docs(_command(name))]
+        call(stage(name), rest, command=name, recipe_keys=recipe_keys)
 
 
 def _command(name: str) -> Command:
     if name not in COMMANDS:
         raise UsageError(f"no such command: {name}{nearest(name, COMMANDS)} (see stt-ft --help)")
     return COMMANDS[name]
-
-
-def _run_command(command: Command, argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(command_help(command))
-        return
-    call(stage(command.name), argv, command=command.name, recipe_keys=[doc.key for doc in _recipe_docs(command)])
 
 
 def _recipe_docs(command: Command) -> list[FieldDoc]:
@@ -109,13 +102,14 @@ def _what_became_of(key: str) -> str:
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters of a command's function with their annotations resolved, without the one that gathers keys of a recipe.
+    """Return the parameters of a command's function (positional ones are words, keyword-only ones flags) with annotations resolved.
 
-    Positional parameters are words, keyword-only parameters are flags.
+    The parameter that gathers keys of a recipe is left out, and so is the return type, which may be imported for type checkers alone.
     """
-    hints = typing.get_type_hints(function)
+    hints = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    resolved = typing.get_type_hints(types.SimpleNamespace(__annotations__=hints), inspect.unwrap(function).__globals__)
     parameters = inspect.signature(function).parameters.values()
-    return [p.replace(annotation=hints.get(p.name, str)) for p in parameters if p.kind is not p.VAR_KEYWORD]
+    return [p.replace(annotation=resolved.get(p.name, str)) for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
 def label_of(parameter: inspect.Parameter) -> str:
@@ -145,13 +139,9 @@ def _unsaid(made: object) -> None:
 
 
 def understood(function: Callable[..., Any], argv: Sequence[str], *, command: str, recipe_keys: Sequence[str] = ()) -> list[str]:
-    """Return `argv` as Fire cannot misread it, each flag as `--name=value`; raises `UsageError` with the nearest valid name.
+    """Return `argv`, the words after `command`, as Fire cannot misread them: each flag as `--name=value`.
 
-    Args:
-        function: what is to be called.
-        argv: the words after the command.
-        command: its name, for messages.
-        recipe_keys: dotted keys of a recipe that may be given as flags.
+    Dotted `recipe_keys` are flags too. Raises `UsageError` with the nearest valid name.
     """
     parameters = {p.name: p for p in parameters_of(function) if p.kind is not p.VAR_POSITIONAL}
     flags: dict[str, str] = {}
@@ -202,7 +192,7 @@ def _check_words(function: Callable[..., Any], words: Sequence[str], flags: dict
 
 
 def _read(parameter: inspect.Parameter, command: str, text: str) -> Any:
-    """Return what `text` means for a parameter; Fire calls it for each."""
+    """Return the value of `text` for a parameter; Fire calls this for each."""
     value = typed_value(parameter.annotation, text)
     try:
         return _fitted(parameter.annotation, value)
@@ -260,7 +250,7 @@ def overview() -> str:
     lines += [
         "",
         "A model is a hub repo (kyutai/stt-1b-en_fr-candle, the default), a directory, or the word tiny: a small model that",
-        "comes with stt-ft and runs anywhere. Every stage reads what the one before left on disk and can be run again.",
+        "comes with stt-ft and runs anywhere. Every stage reads the files of the stage before it, and can be run again.",
         "Results for programs go to stdout, talk to stderr. Exit 0: done, 1: a check failed, 2: a mistake in what was asked.",
     ]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Writes that either happen whole or not at all, so that a killed run leaves no half file behind.
 
-What is being written stands beside its place under a hidden name, `.take.1f0c9a2b.tmp.wav`, and its process holds a lock on it. A killed
-process leaves it there, unlocked; `remove_leftovers` takes it away.
+A file that is being written has a hidden name beside its place, `.take.1f0c9a2b.tmp.wav`, and its process holds a lock on it. A killed
+process leaves the file there, unlocked; `remove_leftovers` removes it.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented JSON, whole or not at all. NaN and infinity are refused: JSON has no word for them."""
+    """Write `value` to `path` as indented JSON, whole or not at all. NaN and infinity, which JSON lacks, are refused."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def remove_leftovers(directory: Path) -> int:
-    """Remove what killed processes left half written anywhere under `directory`, and return how many pieces that were.
+    """Remove what killed processes left half written anywhere under `directory`, and return the number of pieces.
 
-    What a living process writes is left alone, on whatever machine it runs, and so is everything on a file system without locks.
+    Files of a running process are left alone, on whatever machine it runs, and so are all files on a file system without locks.
     """
     return sum(map(_remove_if_left, sorted(directory.rglob(".*.tmp*"))))
 

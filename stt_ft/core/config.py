@@ -1,8 +1,8 @@
 """Configuration: frozen dataclasses read from YAML and dotted overrides by pydantic, with all mistakes listed together.
 
 A configuration class is a keyword-only frozen dataclass that derives from `Config`; its sections are plain frozen dataclasses.
-Annotations say type and limits (`Annotated[float, Limits(gt=0)]`), a string below each field documents it. What the annotations cannot
-say is checked in `__post_init__`, which raises `ValueError(*messages)`, each beginning with the field's name.
+Annotations say type and limits (`Annotated[float, Limits(gt=0)]`), a string below each field documents it. All other
+rules are checked in `__post_init__`, which raises `ValueError(*messages)`, each beginning with the field's name.
 
     recipe = load_config(Recipe, "configs/tiny_cpu.yaml", {"optim.lr": "1e-4"})
 
@@ -79,14 +79,13 @@ Configuration = TypeVar("Configuration", bound=Config)
 def load_config(cls: type[Configuration], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Configuration:
     """Read the YAML file at `path` into `cls`, after setting the dotted keys of `overrides` ("optim.lr": 1e-4).
 
-    A file that says `inherit: shared.yaml` has the keys of that file too (looked for beside it), and its own win, key by key within a
-    section; a file that is inherited from inherits nothing itself. An override that is a string counts as typed: for a number "1e-4"
-    is read as YAML reads it, for a text it stays as it is.
+    A file that says `inherit: shared.yaml` also has the keys of that file, which lies beside it and inherits nothing itself; its own keys
+    win, one by one within a section. An override that is a string is read as if typed: "1e-4" is a number where one is expected.
 
-    Raises `ConfigError` that names the file and lists every mistake: unknown keys with the nearest valid one, or what became of them;
-    values of the wrong type or out of their limits; missing keys. A mistake that is inherited is told with the file in which it stands.
-
-    What a section's `__post_init__` refuses is told once its fields fit their annotations.
+    Raises:
+        ConfigError: lists every mistake by key: unknown keys with the nearest valid one or their fate, values of the wrong type or out of
+            their limits, missing keys. A mistake in the inherited file is named with that file. `__post_init__` of a section is asked once
+            its fields fit their annotations.
     """
     from pydantic import ValidationError
 
@@ -115,7 +114,7 @@ def load_config(cls: type[Configuration], path: str | Path, overrides: Mapping[s
 
 
 def _read_files(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], Path | None]:
-    """Return what the file at `path` says itself, what the file says that it inherits from, and where that lies."""
+    """Return the keys of the file at `path`, the keys of the file that it inherits from, and the path of that file."""
     own = read_yaml(path)
     if INHERIT not in own:
         return own, {}, None
@@ -133,7 +132,7 @@ def _read_files(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], Path 
 
 
 def _laid_over(own: Mapping[Any, Any], inherited: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the keys of both, those of `own` winning; a section that `own` leaves empty is as inherited."""
+    """Return the keys of both; those of `own` win, and a section that `own` leaves empty is the inherited one."""
     merged = dict(inherited)
     for key, value in own.items():
         below = inherited.get(key)
@@ -185,7 +184,7 @@ def _adapter(cls: type[Config]) -> Any:
 
 
 def _json_ready(value: Any) -> Any:
-    """Return `value` for strict reading as JSON: whole numbers such as 1e3 as integers, what JSON has no word for as text."""
+    """Return `value` ready for JSON and strict reading: floats such as 1e3 become integers, types that JSON lacks become text."""
     if isinstance(value, Mapping):
         return {str(key): _json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -196,7 +195,7 @@ def _json_ready(value: Any) -> Any:
 
 
 def _mistakes_of(cls: type[Config], fault: Any) -> list[tuple[str, str]]:
-    """Return what one of pydantic's errors says as (dotted key, message that follows it)."""
+    """Return an error of pydantic as pairs of a dotted key and the message that follows the key."""
     key = ".".join(str(part) for part in fault["loc"] if isinstance(part, str))
     given, kind = fault["input"], fault["type"]
     prefix = f"{key}." if key else ""
@@ -221,13 +220,8 @@ def _mistakes_of(cls: type[Config], fault: Any) -> list[tuple[str, str]]:
 
 
 def what_became_of(cls: type[Config], key: str) -> str:
-    """Return what became of a key of earlier versions, or of its section; nothing where `key` never was one."""
+    """Return the fate of a key of earlier versions, or of its section; an empty text where `key` never was one."""
     return cls.formerly.get(key) or cls.formerly.get(key.partition(".")[0], "")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Return `config` as plain dictionaries, lists and scalars; written as YAML, `load_config` reads it back equal."""
-    return _plain(config)
 
 
 def dump_config(config: Any) -> str:
@@ -235,13 +229,14 @@ def dump_config(config: Any) -> str:
     return dump_yaml(to_dict(config))
 
 
-def _plain(value: Any) -> Any:
+def to_dict(value: Any) -> Any:
+    """Return a configuration as dictionaries, lists and scalars; `load_config` reads them, written as YAML, back equal."""
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: to_dict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [to_dict(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -276,13 +271,13 @@ def describe(cls: Any, prefix: str = "") -> list[FieldDoc]:
             described += describe(hints[f.name], f"{prefix}{f.name}.")
             continue
         default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-        text = None if default is dataclasses.MISSING else str(default) if isinstance(default, str) else show(_plain(default))
+        text = None if default is dataclasses.MISSING else str(default) if isinstance(default, str) else show(to_dict(default))
         described.append(FieldDoc(key=f"{prefix}{f.name}", type_name=type_name(hints[f.name]), default=text, doc=docs.get(f.name, "")))
     return described
 
 
 def field_docs(cls: Any) -> dict[str, str]:
-    """Return the string that stands below each field in the source of dataclass `cls`, on one line each."""
+    """Return field -> the string below it in the source of dataclass `cls`, on one line."""
     body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     docs = {}
     for statement, below in itertools.pairwise(body):
@@ -303,7 +298,7 @@ def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 
 def typed_value(hint: Any, text: str) -> Any:
-    """Return what typing `text` for `hint` means: "none", a text as it stands, "a,b" or "[a, b]" for a list, or any value of YAML."""
+    """Return the value of `text` typed for `hint`: None for "none", the text itself, a list for "a,b" or "[a, b]", or a value of YAML."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     if type(None) in options and text.lower() in _NONE_WORDS:
         return None

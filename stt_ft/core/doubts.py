@@ -1,4 +1,5 @@
-"""Doubts about what `annotate` found: numbers of which two readings fit about equally, and words that a second source times otherwise."""
+"""Doubts about the words of `annotate`: numbers of which two readings fit about equally, and words to which a second source gives other
+times."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ TRUTH = "synthesiser"
 """The source of `TIMES_BY` that is not an opinion: simulated takes know when their words are spoken."""
 
 MOST_APART_S = 0.2
-"""Two sources that put an edge of a word further apart than this disagree."""
+"""Two sources disagree about a word when they put its start or end further apart than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """A number of which two readings fit the sound about equally: words `start` to `stop` (exclusive), and what else may have been said."""
+    """A number of which two readings fit the sound about equally: words `start` to `stop` (exclusive), and the second-best reading."""
 
     start: int
     stop: int
@@ -97,7 +98,7 @@ def doubts_of(sidecar: Sidecar) -> list[Doubt]:
 
 @dataclass(frozen=True, kw_only=True)
 class Dispute:
-    """A word that a second source times otherwise: its place among the spoken words, and both spans in seconds."""
+    """A word to which a second source gives other times: its place among the spoken words, and both spans in seconds."""
 
     place: int
     text: str
@@ -120,7 +121,7 @@ def words_to_json(words: Sequence[Word]) -> list[Any]:
 
 
 def spoken_words_of(sidecar: Sidecar) -> list[Word]:
-    """Return the words of `sidecar` as they were said, converted or not yet."""
+    """Return the spoken form of the words of `sidecar`, converted or not yet."""
     entries = sidecar.extra.get(SPOKEN)
     if sidecar.written is not None or not isinstance(entries, list) or len(entries) != len(sidecar.alignments):
         return list(sidecar.alignments)
@@ -131,7 +132,7 @@ def spoken_words_of(sidecar: Sidecar) -> list[Word]:
 
 
 def disputes_of(sidecar: Sidecar) -> list[Dispute]:
-    """Return the words of `sidecar` that another source times otherwise by more than `MOST_APART_S`; other words are no dispute."""
+    """Return the words of `sidecar` whose times differ by more than `MOST_APART_S` from a source that has the same words."""
     by_source = sidecar.extra.get(TIMES_BY)
     words = spoken_words_of(sidecar)
     found = []
@@ -139,17 +140,10 @@ def disputes_of(sidecar: Sidecar) -> list[Dispute]:
         others = words_from_json(entry) or []
         if [_bare(other.text) for other in others] != [_bare(word.text) for word in words]:
             continue
-        found += [
-            Dispute(
-                place=place,
-                text=word.text,
-                source=str(source),
-                here_s=(word.start_s, word.end_s),
-                there_s=(other.start_s, other.end_s),
-            )
-            for place, (word, other) in enumerate(zip(words, others, strict=True))
-            if max(abs(word.start_s - other.start_s), abs(word.end_s - other.end_s)) > MOST_APART_S
-        ]
+        for place, (word, other) in enumerate(zip(words, others, strict=True)):
+            here_s, there_s = (word.start_s, word.end_s), (other.start_s, other.end_s)
+            if max(abs(here_s[0] - there_s[0]), abs(here_s[1] - there_s[1])) > MOST_APART_S:
+                found.append(Dispute(place=place, text=word.text, source=str(source), here_s=here_s, there_s=there_s))
     return found
 
 

@@ -1,4 +1,4 @@
-"""JSON and YAML from files that anybody may have written.
+"""Reading JSON and YAML of any origin, and writing YAML.
 
 JSON is read strictly: a value that could not be written again is refused. YAML is read as people expect it: `2e-5` is a number, `off` and
 `yes` are words, a key given twice is an error. (PyYAML follows YAML 1.1, where `lr: 2e-5` is a text, `pause_targets: off` is False and the
@@ -66,7 +66,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """A `SafeDumper` that quotes every text that YAML 1.1 or `_Loader` would take for something else."""
+    """A `SafeDumper` that quotes every text that YAML 1.1 or `_Loader` would read as another type."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         # Only double quotes escape line breaks such as U+0085, which PyYAML otherwise writes as they are and reads as spaces.

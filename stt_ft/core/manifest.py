@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import remove_leftovers, write_json, write_text
-from stt_ft.core.errors import DatasetError
+from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
 if TYPE_CHECKING:
@@ -28,15 +28,12 @@ SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
 
 SYNTHETIC = "synthetic"
-"""Key of a manifest's line, and of the sidecar, by which `ingest` knows it again: true for a clip that a synthesiser spoke (`synthesize`).
-
-Such clips are learned from and never measured on.
-"""
+"""Key of a manifest's line, and of a sidecar (for `ingest`): true for a clip that a synthesiser spoke (`synthesize`), to be learned
+from and never measured on."""
 
 LEFT_OUT = "left_out"
-"""Key of a sidecar: `[[start, end], what the script has, what was heard]` for each stretch in which sound and script do not fit.
-
-Its words are not among `alignments`, so that a clip which has one would teach silence where somebody speaks."""
+"""Key of a sidecar: `[[start, end], what the script has, what was heard]` for each stretch in which sound and script do not fit. Its words
+are not among `alignments`, so the clip would teach silence where somebody speaks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +85,6 @@ class Clip:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether a synthesiser spoke it, to be learned beside recordings."""
         return self.extra.get(SYNTHETIC) is True
 
     def to_json(self) -> dict[str, Any]:
@@ -97,12 +93,12 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecar:
-    """What is known of one clip. `extra` keeps keys that this program does not know, so that nothing is lost on rewriting.
+    """The JSON file of one clip. `extra` keeps keys that this program does not know, so that rewriting loses nothing.
 
     Attributes:
         alignments: the words that training reads, in order of time.
         written: what `convert` replaced, as the aligner wrote it; None before the first `convert`.
-        script: what the speaker was asked to say.
+        script: the text of the prompt.
         provenance: stage -> how it was made.
     """
 
@@ -114,7 +110,7 @@ class Sidecar:
 
     @classmethod
     def from_json(cls, value: Any) -> Sidecar:
-        """Read a sidecar's JSON value; raises `ValueError` saying what is wrong with it."""
+        """Read a sidecar's JSON value; raises `ValueError` that names the fault."""
         if not isinstance(value, dict):
             raise ValueError(f"a sidecar is a JSON object, got {type(value).__name__}")
         rest = dict(value)
@@ -144,7 +140,7 @@ class Sidecar:
         return {**value, **self.extra}
 
     def left_out_s(self) -> list[tuple[float, float]]:
-        """Return the spans of the stretches left out by `annotate`, in seconds; an entry that is none counts as the whole clip."""
+        """Return the stretches that `annotate` left out as (start, end) in seconds; a malformed entry counts as the whole clip."""
         entries = self.extra.get(LEFT_OUT) or []
         spans = []
         for entry in entries if isinstance(entries, list) else [entries]:
@@ -183,6 +179,15 @@ class Dataset:
         return dataset
 
     @classmethod
+    def to_fill(cls, directory: str | Path) -> Dataset:
+        """Return the dataset that a stage writes into, there already or not; raises `ConfigError` where `directory` is a file."""
+        dataset = cls(Path(directory))
+        if dataset.directory.exists() and not dataset.directory.is_dir():
+            raise ConfigError(f"--out {directory}: expected a directory, this is a file")
+        remove_leftovers(dataset.directory)
+        return dataset
+
+    @classmethod
     def open_for_writing(cls, directory: str | Path) -> Dataset:
         """Open an existing dataset as `open` does, and clear away what killed runs left half written in it."""
         dataset = cls.open(directory)
@@ -203,11 +208,8 @@ class Dataset:
         return [clip for split in splits or self.splits() for clip in _read_manifest(self.manifest_path(split))]
 
     def measured_clips(self, split: str) -> list[Clip]:
-        """Return the clips of a split that a model is judged or chosen by; of train, all of them.
-
-        Raises:
-            DatasetError: one of dev or heldout is synthetic, by name: what a synthesiser says proves nothing about people.
-        """
+        """Return the clips of a split on which a model is measured; raises `DatasetError` by name for a synthetic clip of dev or heldout:
+        a synthesiser's speech proves nothing about people."""
         clips = self.clips(split)
         synthetic = [clip.path for clip in clips if clip.is_synthetic]
         if synthetic and split != "train":
@@ -224,7 +226,7 @@ class Dataset:
         write_text(self.manifest_path(split), "".join(f"{line}\n" for line in lines))
 
     def files(self) -> Iterator[Path]:
-        """Yield every file that says what the dataset holds: dataset.yaml, the manifests, and sound and sidecar of each clip."""
+        """Yield every file of the dataset: dataset.yaml, the manifests, and sound and sidecar of each clip."""
         yield self.directory / "dataset.yaml"
         yield from (self.manifest_path(split) for split in self.splits())
         for clip in self.clips():
@@ -255,11 +257,9 @@ class Dataset:
         return read_yaml(path) if path.exists() else {}
 
     def language(self, asked: str | None = None, *, choices: Sequence[str] = ()) -> str:
-        """Return the language that was asked for, or else that of dataset.yaml, or else English.
+        """Return the language that was `asked` for, else that of dataset.yaml, else English.
 
-        Args:
-            asked: what the user asked for, None for nothing.
-            choices: dialects that are told apart, such as fr-be; of any other ("en-US") only the language is kept.
+        `choices` are dialects that are told apart, such as fr-be; of any other ("en-US") only the language is kept.
         """
         if asked is not None:
             return asked

@@ -1,4 +1,4 @@
-"""Talk to the person at the terminal (stderr) and results for programs (stdout). Nothing else prints.
+"""Messages for the person at the terminal (stderr) and results for programs (stdout).
 
 On a terminal `track` draws a bar with the time left; elsewhere (a log, CI) it writes one line when the work is done.
 """
@@ -20,33 +20,25 @@ def say(message: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Write `value` to stdout as one line of JSON; NaN and infinity are refused: JSON has no word for them."""
+    """Write `value` to stdout as one line of JSON; NaN and infinity, which JSON lacks, are refused."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items of `iterable`, showing on stderr how far along `description` is.
+    """Yield the items of `iterable` and show the progress of `description` ("aligning clips") on stderr.
 
-    Args:
-        iterable: the work.
-        description: a few words, such as "aligning clips".
-        total: number of items, where `iterable` has no length.
+    `total` is the number of items, where `iterable` has no length.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    return _track_on_terminal(iterable, description, total) if sys.stderr.isatty() else _track_in_log(iterable, description, total)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
-def _track_on_terminal(iterable: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(iterable, total=total, description=description)
-
-
-def _track_in_log(iterable: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            yield from progress.track(iterable, total=total, description=description)
+        return
     begin_s, count = time.monotonic(), 0
     try:
         for item in iterable:

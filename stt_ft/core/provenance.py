@@ -1,7 +1,8 @@
-"""How a result was made: which versions, options and inputs. No clock: the same work done again leaves the same bytes."""
+"""How a result was made: versions, options and inputs. No clock: the same work done again leaves the same bytes."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import platform
@@ -15,44 +16,28 @@ from stt_ft.core.config import to_dict
 PACKAGES = ("moshi", "torch", "numpy", "safetensors", "sentencepiece")
 """Packages whose version can change a result; their versions are in every record."""
 
-_BLOCK_BYTES = 1 << 20
-
 
 def record(stage: str, options: Any, inputs: Mapping[str, Path] | None = None, *, packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
-    """Return how `stage` was run, ready for JSON: its resolved options, versions, and the SHA-256 of its input files.
+    """Return how `stage` was run, ready for JSON: all its options, versions, and the SHA-256 of the files that the result depends on.
 
     Args:
         stage: name of the command.
-        options: its options, all of them, as a dictionary or configuration dataclass.
-        inputs: name -> file that the result depends on.
+        options: a dictionary or a configuration.
+        inputs: name -> file; raises `FileNotFoundError` for one that is not there.
         packages: packages whose versions are recorded beside this one's; those not installed are left out.
-
-    Raises:
-        FileNotFoundError: an input is not there.
     """
-    return {
-        "stage": stage,
-        "options": to_dict(options),
-        "versions": {"stt_ft": stt_ft.__version__, "python": platform.python_version(), **installed_versions(packages)},
-        "inputs": {name: file_sha256(path) for name, path in (inputs or {}).items()},
-    }
-
-
-def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return package -> version for those of `packages` that are installed."""
-    versions = {}
+    versions = {"stt_ft": stt_ft.__version__, "python": platform.python_version()}
     for package in packages:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    hashes = {name: file_sha256(path) for name, path in (inputs or {}).items()}
+    return {"stage": stage, "options": to_dict(options), "versions": versions, "inputs": hashes}
 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal, read a block at a time."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
+        while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

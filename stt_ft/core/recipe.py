@@ -1,8 +1,8 @@
 """The recipe of a fine-tuning: the dataclasses that `configs/*.yaml` are read into by `train` and `run`.
 
-Each field says its unit and what its default is taken from; its annotation says its limits, which pydantic checks when a file is read
+Each field documents its unit and the source of its default; its annotation has its limits, which pydantic checks when a file is read
 (core/config.py). `annotate` and `convert` are options of these stages in a `run`; all else is for `train`. Paths are relative to the
-working directory. What the shipped recipes share stands in configs/digits_common.yaml, which they `inherit`.
+working directory. The shipped recipes `inherit` their common keys from configs/digits_common.yaml.
 
     python -m stt_ft.core.recipe > configs/recipe.schema.json        what editors complete recipes with
 """
@@ -21,7 +21,7 @@ DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
 """The model fine-tuned by default: the hub repo of the 1b model that holds the extra heads (the plain repo lacks them)."""
 
 NOISE_CHANNEL = re.compile(r"(-?\d+(?:\.\d+)?) ?dB", re.IGNORECASE)
-"""How a channel of noise is named: so many decibels below the power of the speech ("20dB"). The other channel is "phone"."""
+"""Name of a channel of noise: its decibels below the power of the speech ("20dB"). The other channel is "phone"."""
 
 Count = Annotated[int, Limits(gt=0)]
 Share = Annotated[float, Limits(ge=0, le=1)]
@@ -163,7 +163,7 @@ class AugmentRecipe:
     `speeds`; `encode --channels` makes their codes."""
 
     code_dropout: Share = 0.0
-    """Share of codes that are not heard while training, 0 to 1."""
+    """Share of input codes left out while training, 0 to 1."""
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -180,7 +180,7 @@ class AugmentRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRecipe:
-    """Keeping what the base knew: ordinary speech learned beside the numbers, on which the tuned model is held to what the base says.
+    """Replay against forgetting: ordinary speech learned beside the numbers, on which the tuned model is held to the outputs of the base.
 
     The base is the same weights with the adapters switched off, so there is no second model in memory; where the pause heads are trained
     in full, a copy of what they were is kept.
@@ -197,7 +197,7 @@ class ReplayRecipe:
 
     @property
     def holds(self) -> bool:
-        """Whether the base is asked at all."""
+        """Whether the tuned model is held to the base."""
         return self.text_weight > 0
 
     def __post_init__(self) -> None:
@@ -242,7 +242,7 @@ class ValidationRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecipe:
-    """What is left on disk while training."""
+    """Checkpoints kept on disk."""
 
     keep: Count | None = None
     """Newest checkpoints kept, the best always among them; none keeps all."""
@@ -250,7 +250,7 @@ class CheckpointRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRecipe:
-    """What is done to the pause heads after training, on the dev split; the text is not touched. See `calibrated/calibration.json`."""
+    """Calibration of the pause heads after training, on the dev split; the text does not change. See `calibrated/calibration.json`."""
 
     method: Literal["off", "likelihood"] = "off"
     """likelihood: scale and bias of class 0 of each head, such that pauses come as often as they are foreseen, folded into the heads'
@@ -263,7 +263,7 @@ class AnnotateRecipe:
     """Options of `annotate` in a `run`; the language is that of dataset.yaml."""
 
     aligner: Literal["whisper", "sphinx"] = "whisper"
-    """Who finds the times of words: Whisper hears them, sphinx aligns the script that was read (English)."""
+    """Program that finds the times of words: Whisper from the sound, sphinx along the script that was read (English)."""
 
     model: str = "large-v3"
     """Whisper model."""
@@ -362,8 +362,7 @@ class Recipe(Config):
 def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe file, after setting the dotted keys of `overrides` ("optim.lr": 1e-4).
 
-    Raises:
-        ConfigError: what is wrong with it, every mistake in one message.
+    Raises `ConfigError` with all its mistakes.
     """
     return load_config(Recipe, path, overrides)
 

@@ -1,10 +1,10 @@
 """A chain of stages that skips what is up to date, as make does.
 
-A step is up to date when the last run of it had the same options, left the same input files (by size and time of change) and came after the
-same run of the step before, and its outputs are still there. What was done is recorded in one small JSON file a step.
+A step is up to date when its last run had the same options and the same input files (by size and time of change), came after the same run
+of the step before, and its outputs are still there. Each step has a small JSON file that records its last run.
 
-Stages rewrite their own inputs (`annotate` and `convert` their sidecars). Inputs are therefore recorded as they are *after* the last step
-of the chain that ran, for that step and all before it: what the chain itself wrote counts as seen, what somebody changed since does not.
+Stages rewrite their own inputs (`annotate` and `convert` their sidecars). Each step that runs therefore records anew the inputs of itself
+and of all steps before it, as they are once it is done: only changes that somebody else makes later count as changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Step:
         name: unique in the chain.
         action: does the work.
         options: everything that changes the result and is no file; must be JSON.
-        inputs: lists the files that the result depends on beside what the steps before it made, when it is asked.
+        inputs: lists, when called, the files that the result depends on, beside those that earlier steps made.
         outputs: paths that must exist afterwards.
     """
 

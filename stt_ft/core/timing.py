@@ -1,7 +1,7 @@
 """Seconds, samples and frames: the one place where they are converted.
 
 A *frame* is one step of the Mimi codec: 80 ms, 12.5 a second, 1920 samples at 24 kHz. Frame `t` covers the half-open
-interval `[t, t + 1) * FRAME_S`, and what a model says at step `t` is known when frame `t` has been heard, at `(t + 1) * FRAME_S`.
+interval `[t, t + 1) * FRAME_S`, and the model's output at step `t` is known when frame `t` has ended, at `(t + 1) * FRAME_S`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def frame_start_s(frame: int) -> float:
 
 
 def frame_heard_s(frame: int) -> float:
-    """Return the time in seconds at which `frame` has been heard whole, the earliest a streaming model can answer for it."""
+    """Return the time in seconds at which `frame` ends, the earliest at which a streaming model has an output for it."""
     return (frame + 1) / FRAME_RATE_HZ
 
 
@@ -52,8 +52,3 @@ def num_samples(duration_s: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> int:
 def samples_to_s(count: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
     """Return the duration in seconds of `count` samples."""
     return count / sample_rate_hz
-
-
-def pad_to_whole_frames(count: int) -> int:
-    """Return how many samples at 24 kHz must follow `count` samples for the last frame to be whole."""
-    return -count % SAMPLES_PER_FRAME
