@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stt_ft.stages.finetune import encode, merge, train
     from stt_ft.stages.handover import export as export_model
     from stt_ft.stages.words import annotate, convert
+    from stt_ft.text.inverse.written_numbers import NumberWriter, write_numbers
 
 __version__ = "0.2.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "Clip",
     "Dataset",
     "ModelDir",
+    "NumberWriter",
     "Recipe",
     "Report",
     "SttFtError",
@@ -49,12 +51,14 @@ __all__ = [
     "open_model",
     "read_audio",
     "train",
+    "write_numbers",
 ]
 
 _HOMES = {
     "Clip": "stt_ft.core.manifest:Clip",
     "Dataset": "stt_ft.core.manifest:Dataset",
     "ModelDir": "stt_ft.model.checkpoint_dir:ModelDir",
+    "NumberWriter": "stt_ft.text.inverse.written_numbers:NumberWriter",
     "Recipe": "stt_ft.core.recipe:Recipe",
     "Report": "stt_ft.evaluation.report:Report",
     "SttFtError": "stt_ft.core.errors:SttFtError",
@@ -71,6 +75,7 @@ _HOMES = {
     "open_model": "stt_ft.model.checkpoint_dir:open_model",
     "read_audio": "stt_ft.audio.files:read_audio",
     "train": "stt_ft.stages.finetune:train",
+    "write_numbers": "stt_ft.text.inverse.written_numbers:write_numbers",
 }
 """Public name -> where it is defined, as MODULE:NAME. The imports above say the same to type checkers; a test compares the two."""
 

@@ -130,7 +130,11 @@ def call(function: Callable[..., Any], argv: Sequence[str], *, command: str, rec
     readers = {p.name: functools.partial(_read, p, command) for p in parameters_of(function)}
     decorators.SetParseFns(**readers)(function)
     decorators.SetParseFn(str)(function)  # further words stay as typed, and so do keys of a recipe, whose types read them
-    Fire({command: function}, command=[command, *line], name="stt-ft")
+    Fire({command: function}, command=[command, *line], name="stt-ft", serialize=_unsaid)
+
+
+def _unsaid(made: object) -> None:
+    """What a command returns is for Python; on a command line it has said all there is to say."""
 
 
 def understood(function: Callable[..., Any], argv: Sequence[str], *, command: str, recipe_keys: Sequence[str] = ()) -> list[str]:

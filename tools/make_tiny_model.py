@@ -41,7 +41,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stt_ft.core import timing
 from stt_ft.core.manifest import Word
-from stt_ft.targets.interleave import PADDING_ID, build_text_stream
+from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
 from stt_ft.targets.pause_targets import pause_targets
 from stt_ft.text import prompts
 from stt_ft.text.written_style import WrittenStyle
@@ -153,7 +153,9 @@ class Example:
                 for word, text in zip(spoken.words, written(spoken.prompt, form), strict=True)
                 if text
             ]
-            stream = build_text_stream(words, num_frames=num_frames, text_lag_s=TEXT_LAG_S)
+            stream = build_text_stream(
+                words, num_frames=num_frames, text_lag_s=TEXT_LAG_S, padding_id=PADDING_ID, end_padding_id=END_PADDING_ID
+            )
             texts.append(stream.tokens)
             targets.append(pause_targets(stream.onset_frames, stream.sound_end_frames, num_frames, kind="count"))
         return cls(

@@ -32,7 +32,7 @@ from stt_ft.simulation.casting import BASE_CAST, HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
-from stt_ft.targets.interleave import build_text_stream
+from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
 from stt_ft.text.prompts import Manner, Prompt
 
 CARD = Path(__file__).with_name("tiny_model_card.md")
@@ -66,7 +66,9 @@ def cut_offs_in_words(directory: Path, dataset: Dataset) -> dict[str, Any]:
             Word(text="", tokens=tuple(tokenizer.encode(text)), start_s=word.start_s, end_s=word.end_s)
             for text, word in zip(STYLE.write(prompt.words, in_number), said, strict=True)
         ]
-        stream = build_text_stream(words, num_frames=codes.shape[1], text_lag_s=TEXT_LAG_S)
+        stream = build_text_stream(
+            words, num_frames=codes.shape[1], text_lag_s=TEXT_LAG_S, padding_id=PADDING_ID, end_padding_id=END_PADDING_ID
+        )
         logits = forward(lm, torch.from_numpy(np.concatenate([stream.tokens[None], codes]))[None]).head_logits[0]
         turn = Turn(
             pause_probs=logits.softmax(-1)[:, :, 0].numpy(),

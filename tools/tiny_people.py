@@ -141,7 +141,7 @@ def speak_with_networks(utterances: Path, digits: Path) -> None:
 
 
 def _may_be_learnt(digits: str) -> bool:
-    return any(prompts.belongs_to(digits, share) for share in BASE_CAST.digit_shares)
+    return prompts.belongs_to(digits, BASE_CAST.digit_shares)
 
 
 def main() -> None:

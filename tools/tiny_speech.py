@@ -137,7 +137,7 @@ class Voices:
 
 def may_be_learnt(digits: str) -> bool:
     """Say whether the base may learn this digit string: those of other casts are kept from it."""
-    return any(prompts.belongs_to(digits, share) for share in BASE_CAST.digit_shares)
+    return prompts.belongs_to(digits, BASE_CAST.digit_shares)
 
 
 def _pauses(rng: random.Random, prompt: prompts.Prompt, manner: prompts.Manner) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Alignment: when each word of a clip is said, by pocketsphinx or by Whisper, and what that leaves in its sidecar."""
+"""Alignment: pocketsphinx or Whisper finds when each word of a clip is said; the clip's sidecar keeps the times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def work_named(name: str, *, model: str, language: str, device: str, batch_size: int) -> Work:
-    """Return the aligner `whisper` or `sphinx`, ready for recordings in `language`; `sphinx` has no use for the other options.
+    """Return the aligner `whisper` or `sphinx`, ready for recordings in `language`; only `whisper` uses the other options.
 
     Raises:
         ConfigError: options that cannot be, or a language that the aligner does not know.

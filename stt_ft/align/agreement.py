@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST_RUN = 3
-"""So many words in a row must agree to count: single words, above all digits, agree by chance."""
+"""Least number of words in a row that must agree to count: single words, above all digits, agree by chance."""
 
 _AGREE, _DIFFER, _OPEN, _EXTEND = 1.0, -1.0, -1.5, -0.25
-"""Scores of a pair of words and of words that one side lacks. Lacking many in a row costs little more than lacking one: what is left out
-of a text is left out in one piece."""
+"""Scores of a pair of words and of words that one side lacks. Many missing words in a row cost little more than one: a gap in a text is
+mostly one piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def _aligned(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
     columns = np.array([number_of[word] for word in other], dtype=np.int64)
     width = len(other) + 1
     steps = np.arange(width) * _EXTEND
-    best = np.concatenate([[0.0], _OPEN + steps[:-1]])  # [W]: the best score with so many words of `other` taken
+    best = np.concatenate([[0.0], _OPEN + steps[:-1]])  # [W]: the best score, by the number of words of `other` taken
     down = np.full(width, -np.inf)  # the best that ends with a word which only `one` has
     came = np.zeros((len(one) + 1, width), dtype=np.int8)  # 0: a pair, 1: `one` alone, 2: `other` alone
     goes_down = np.zeros((len(one) + 1, width), dtype=bool)  # the gap was open a row before

@@ -1,4 +1,4 @@
-"""What every aligner takes and gives: clips and their scripts go in; words with times come out, or the reason why there are none."""
+"""The two ends of every aligner: clips and their scripts go in; words with times come out, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stt_ft.audio.files import write_wav
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.manifest import Word
-from stt_ft.text.lattice import Lattice, fixed
+from stt_ft.text.lattice import fixed
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
 
 LEAST_CONFIDENCE = {"sphinx": 0.35, "whisper": 0.005}
@@ -29,14 +29,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedWord(Word):
-    """A word where an aligner heard it, with a confidence from 0 to 1."""
+    """A word where an aligner placed it, with a confidence from 0 to 1."""
 
     confidence: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptWord(AlignedWord):
-    """A token of a script, in `text` as it is written, where an aligner heard it.
+    """A token of a script, in `text` as it is written, where an aligner placed it.
 
     Attributes:
         spoken: the words that were said for it, where they are not the token itself.
@@ -49,7 +49,7 @@ class ScriptWord(AlignedWord):
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A stretch of a clip, in seconds, in which the sound does not fit the script: what is written there, and what was heard instead."""
+    """A stretch of a clip, in seconds, in which the sound does not fit the script: the words of the script there, and the words heard."""
 
     start_s: float
     end_s: float
@@ -72,8 +72,8 @@ class AlignmentResult:
     """The words of one clip, or in `fault` why there are none.
 
     Attributes:
-        mismatch: the script, what was heard instead, and how surely; None where they agree.
-        left_out: stretches that do not fit the script at all: neither its words there nor what is said instead are among `words`.
+        mismatch: the script, the words heard instead, and the confidence in them; None where both agree.
+        left_out: stretches that do not fit the script at all; no words of theirs, written or heard, are among `words`.
     """
 
     clip_id: str
@@ -83,20 +83,12 @@ class AlignmentResult:
     left_out: tuple[LeftOut, ...] = ()
 
 
-class Aligner(Protocol):
-    """Finds when each word of a known text is spoken."""
-
-    def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
-        """Return the words heard for each lattice, in order in `samples` (mono, 24 kHz); raises `AlignmentError` if they do not fit."""
-        ...
-
-
 class Work(Protocol):
     """A way to align or transcribe many clips."""
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What decides words and times: aligner, versions, model and options."""
+        """All that decides words and times: aligner, versions, model and options."""
         ...
 
     def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
@@ -104,37 +96,28 @@ class Work(Protocol):
         ...
 
 
-class KnownWords:
-    """Times the words of one language in sounds whose words are known, by the aligner behind `work`, where it is sure of them."""
+def known_word_times(samples: np.ndarray, words: Sequence[str], *, work: Work, language: str) -> list[tuple[float, float]]:
+    """Return start and end in seconds of each word of a sound whose words are known, where the aligner is sure of them.
 
-    def __init__(self, work: Work, *, language: str) -> None:
-        self._work = work
-        self._language = language
-        self._least_confidence = LEAST_CONFIDENCE[str(work.provenance["aligner"])]
+    Args:
+        samples: mono sound at 24 kHz.
+        words: the words said, in order, no marks, numbers in words.
 
-    def times_of(self, samples: np.ndarray, words: Sequence[str]) -> list[tuple[float, float]]:
-        """Return start and end of each word in seconds.
-
-        Args:
-            samples: mono sound at 24 kHz.
-            words: what is said in it, in order, no marks, numbers in words.
-
-        Raises:
-            AlignmentError: the words do not fit the sound, or the aligner hears something else.
-        """
-        with tempfile.TemporaryDirectory(prefix="stt-ft-") as directory:
-            path = Path(directory) / "said.wav"
-            write_wav(path, samples)
-            job = AlignmentJob(clip_id="said", audio_path=path, script=" ".join(words), language=self._language)
-            (result,) = self._work.results([job])
-        if result.fault:
-            raise AlignmentError(result.fault)
-        if result.mismatch or result.left_out or len(result.words) != len(words):
-            raise AlignmentError(f"{' '.join(words)!r} is not what was heard")
-        unsure = min(result.words, key=lambda word: word.confidence)
-        if unsure.confidence < self._least_confidence:
-            raise AlignmentError(f"{unsure.text!r} was not heard (confidence {unsure.confidence:.2f})")
-        return [(word.start_s, word.end_s) for word in result.words]
+    Raises:
+        AlignmentError: the words do not fit the sound, or the aligner hears something else.
+    """
+    with tempfile.TemporaryDirectory(prefix="stt-ft-") as directory:
+        path = Path(directory) / "said.wav"
+        write_wav(path, samples)
+        (result,) = work.results([AlignmentJob(clip_id="said", audio_path=path, script=" ".join(words), language=language)])
+    if result.fault:
+        raise AlignmentError(result.fault)
+    if result.mismatch or result.left_out or len(result.words) != len(words):
+        raise AlignmentError(f"{' '.join(words)!r} is not what was heard")
+    unsure = min(result.words, key=lambda word: word.confidence)
+    if unsure.confidence < LEAST_CONFIDENCE[str(work.provenance["aligner"])]:
+        raise AlignmentError(f"{unsure.text!r} was not heard (confidence {unsure.confidence:.2f})")
+    return [(word.start_s, word.end_s) for word in result.words]
 
 
 def script_tokens(script: str, *, language: str) -> list[SpokenToken]:
@@ -155,10 +138,9 @@ def script_tokens(script: str, *, language: str) -> list[SpokenToken]:
 def script_words(
     tokens: Sequence[SpokenToken], aligned: Sequence[Sequence[AlignedWord]], rivals: Sequence[Rival | None]
 ) -> tuple[ScriptWord, ...]:
-    """Return one entry for each token of which something was heard; the others are marks without a sound.
+    """Return one entry for each token that has words in `aligned`; the others are marks without a sound.
 
     Args:
-        tokens: of the script.
         aligned: for each token the words that were heard.
         rivals: for each token the reading that came second, or None.
     """

@@ -1,8 +1,8 @@
-"""What `annotate` and `convert` leave in a clip's sidecar.
+"""The words and times that `annotate` and `convert` write to a clip's sidecar.
 
 `annotated` puts an aligner's words there, in written form. `spoken_sidecar` makes spoken form of them: each written number becomes its
-words, each word with its own time. The times come from the best source at hand: what `annotate` heard for the token; else aligning the
-words on the sound of the span; else sharing the span out by syllables.
+words, each word with its own time. The times come from the best source at hand: the words that `annotate` heard; else an alignment of
+the words on the sound of the span; else the span shared out by syllables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 import stt_ft
-from stt_ft.align.aligner import Aligner, AlignmentResult
+from stt_ft.align.aligner import AlignmentResult
+from stt_ft.align.sphinx_aligner import SphinxAligner
 from stt_ft.core.doubts import (
     DOUBTFUL,
     RIVALS,
@@ -39,7 +40,7 @@ from stt_ft.core.timing import num_samples
 from stt_ft.text.spoken_forms import SpokenToken, spoken_tokens
 
 CONFIDENCE, MISMATCH = "confidence", "mismatch"
-"""Keys of a sidecar: a list parallel to the aligner's words, and what was heard where the script says something else.
+"""Keys of a sidecar: a list parallel to the aligner's words; the script and the words heard, where the two differ.
 
 `core.manifest.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
 """
@@ -69,7 +70,7 @@ def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[s
 
 
 def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:
-    """Return `sidecar` with the words of `result` in written form; what an earlier `convert` made of it is dropped."""
+    """Return `sidecar` with the words of `result` in written form, without the results of an earlier `convert`."""
     words = tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in result.words)
     own = (CONFIDENCE, SPOKEN, MISMATCH, RIVALS, DOUBTFUL, LEFT_OUT, TIMES_BY)
     extra = {key: value for key, value in sidecar.extra.items() if key not in own}
@@ -95,14 +96,14 @@ def verified(sidecar: Sidecar, result: AlignmentResult, source: str, provenance:
 
 
 def _times_by(sidecar: Sidecar) -> dict[str, Any]:
-    """Return the times by other sources that `sidecar` holds; none where what stands there is not what is written here."""
+    """Return the times by other sources that `sidecar` holds; none where the entry is malformed."""
     entry = sidecar.extra.get(TIMES_BY)
     return entry if isinstance(entry, dict) else {}
 
 
 @dataclass(kw_only=True)
 class SpokenSidecar:
-    """The sidecar in spoken form, and how many written tokens got their times from where."""
+    """The sidecar in spoken form, and the number of written tokens by the source of their times."""
 
     sidecar: Sidecar
     sources: Counter[str] = field(default_factory=Counter)
@@ -115,15 +116,14 @@ def spoken_sidecar(
     style: str,
     duration_s: float,
     sound: Callable[[], np.ndarray] | None = None,
-    aligner: Aligner | None = None,
+    aligner: SphinxAligner | None = None,
 ) -> SpokenSidecar:
-    """Return `sidecar` with spoken `alignments`; what they replace is kept under `written`, from which every conversion starts.
+    """Return `sidecar` with spoken `alignments`; the written form is kept under `written`, and every conversion starts from it.
 
     Args:
         sidecar: written form in `written`, or in `alignments` before the first conversion.
         language: `en`, `fr`, `fr-be` or `fr-ch`.
         style: `digits` or `auto`.
-        duration_s: length of the clip.
         sound: returns the clip's samples at 24 kHz; called only when a span has to be aligned.
         aligner: aligns a span; None divides by syllables.
 
@@ -160,7 +160,7 @@ class _Converter:
     heard: Sequence[object]
     duration_s: float
     sound: Callable[[], np.ndarray] | None
-    aligner: Aligner | None
+    aligner: SphinxAligner | None
     sources: Counter[str] = field(default_factory=Counter)
 
     def convert(self, token: SpokenToken) -> list[Word]:
@@ -190,7 +190,7 @@ class _Converter:
         return divide_by_syllables(token.lattice.words, start_s, end_s)
 
     def _heard(self, token: SpokenToken) -> list[Word] | None:
-        """Return what `annotate` heard for the token, when the style reads it so."""
+        """Return the words that `annotate` heard for the token; None where `style` has no such reading."""
         if token.stop - token.start != 1:
             return None
         said = words_from_json(self.heard[token.start])

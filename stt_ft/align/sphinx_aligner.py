@@ -16,7 +16,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from stt_ft.audio.files import read_audio, resample
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError, MissingExtra, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
-from stt_ft.text.lattice import Lattice, fixed, without
+from stt_ft.text.lattice import Arc, Lattice, fixed, without
 
 _MODEL_RATE_HZ = 16_000
 _FRAMES_PER_S = 100
@@ -122,7 +121,7 @@ class SphinxAligner:
         )
 
     def result(self, job: AlignmentJob) -> AlignmentResult:
-        """Return the words of a clip with their times, or why there are none."""
+        """Return the words of a clip with their times, or the reason why there are none."""
         try:
             if job.script is None:
                 raise AlignmentError("no script to align; give it one, or transcribe it with --aligner whisper")
@@ -137,9 +136,9 @@ class SphinxAligner:
         return self._align(samples, lattices)[0]
 
     def align_with_rivals(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> tuple[list[list[AlignedWord]], list[Rival | None]]:
-        """Return what `align` does, and for each lattice the reading that fits second best; None where there is no other.
+        """Return the words that `align` returns, and for each lattice the reading that fits second best; None where there is no other.
 
-        Each rival takes one more pass over the sound, in which the reading that was heard is not allowed.
+        Each rival takes one more pass over the sound, in which the best reading is not allowed.
         """
         aligned, best = self._align(samples, lattices)
         rivals: list[Rival | None] = [None] * len(lattices)
@@ -162,7 +161,7 @@ class SphinxAligner:
         """Return the words heard for each lattice, and the score of the path through them as `_decode` gives it."""
         aligned: list[list[AlignedWord]] = [[] for _ in lattices]
         grammar = self._grammar(lattices)
-        if not any(arc.pieces for arc in grammar.arcs):
+        if not any(arc.words for arc in grammar.lattice.arcs):
             return aligned, 0.0
         heard, score = self._decode(samples, grammar)
         explained = grammar.explain(heard)
@@ -174,8 +173,15 @@ class SphinxAligner:
         return aligned, score
 
     def _grammar(self, lattices: Sequence[Lattice]) -> _Grammar:
-        grammar = _Grammar.of([_with_pieces(lattice) for lattice in lattices])
-        self._teach({piece for arc in grammar.arcs for piece in arc.pieces})
+        """Return the grammar of a text, every word of which the decoder knows; raises `AlignmentError` for one without pronunciation."""
+        grammar = _Grammar(lattices)
+        for piece in sorted({piece for arc in grammar.lattice.arcs for piece in arc.words}):
+            if self._decoder.lookup_word(piece) is not None:
+                continue
+            phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else pronounced(piece)
+            if phones is None:
+                raise AlignmentError(f"no English pronunciation for {piece!r}; the sphinx aligner knows English words only")
+            self._decoder.add_word(piece, phones, True)
         return grammar
 
     def _decode(self, samples: np.ndarray, grammar: _Grammar) -> tuple[list[AlignedWord], float]:
@@ -212,103 +218,46 @@ class SphinxAligner:
             )
         return words, score
 
-    def _teach(self, pieces: set[str]) -> None:
-        """Give the decoder a pronunciation for every piece; raises `AlignmentError` for one that has none."""
-        for piece in sorted(pieces):
-            if self._decoder.lookup_word(piece) is not None:
-                continue
-            phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else pronounced(piece)
-            if phones is None:
-                raise AlignmentError(f"no English pronunciation for {piece!r}; the sphinx aligner knows English words only")
-            self._decoder.add_word(piece, phones, True)
 
-
-@dataclass(frozen=True)
-class _PieceArc:
-    """An arc of the whole text's grammar: between global nodes, the written words it says and the dictionary pieces of each."""
-
-    start: int
-    stop: int
-    lattice: int
-    words: tuple[tuple[str, tuple[str, ...]], ...]
-    prior: float
-
-    @property
-    def pieces(self) -> tuple[str, ...]:
-        return tuple(itertools.chain.from_iterable(pieces for _, pieces in self.words))
-
-
-@dataclass(frozen=True)
 class _Grammar:
-    """The lattices of a text, one after the other."""
+    """The lattices of a text, one after the other, as one lattice whose words are those of the dictionary."""
 
-    arcs: tuple[_PieceArc, ...]
-    num_nodes: int
-
-    @classmethod
-    def of(cls, lattices: Sequence[tuple[Lattice, dict[str, tuple[str, ...]]]]) -> _Grammar:
-        arcs = []
+    def __init__(self, lattices: Sequence[Lattice]) -> None:
+        self._said_by: dict[Arc, tuple[int, list[tuple[str, int]]]] = {}  # arc -> its lattice, and (word, number of pieces)
+        arcs: list[Arc] = []
         offset = 0
-        for index, (lattice, pieces_of) in enumerate(lattices):
+        for index, lattice in enumerate(lattices):
             for arc in lattice.arcs:
-                words = tuple((word, pieces_of[word]) for word in arc.words)
-                arcs.append(_PieceArc(arc.start + offset, arc.stop + offset, index, words, arc.prior))
+                parts = [_dictionary_pieces(word, spelled=len(lattice.words) > 1) for word in arc.words]
+                arcs.append(Arc(arc.start + offset, arc.stop + offset, tuple(itertools.chain.from_iterable(parts)), arc.prior))
+                self._said_by.setdefault(arcs[-1], (index, list(zip(arc.words, map(len, parts), strict=True))))
             offset += lattice.last
-        return cls(arcs=tuple(arcs), num_nodes=offset + 1)
-
-    @property
-    def num_states(self) -> int:
-        return self.num_nodes + sum(max(0, len(arc.pieces) - 1) for arc in self.arcs)
+        self.lattice = Lattice(words=(), arcs=tuple(arcs), last=offset)
+        self.num_states = offset + 1 + sum(max(0, len(arc.words) - 1) for arc in arcs)
 
     def transitions(self) -> list[tuple[int, int, float] | tuple[int, int, float, str]]:
         """Return the grammar for pocketsphinx: state 0 is the first, `num_states - 1` the last (it changes places with the last node)."""
-        last_node, last_state = self.num_nodes - 1, self.num_states - 1
+        last_node, last_state = self.lattice.last, self.num_states - 1
         renamed = {last_node: last_state, last_state: last_node}
-        inner = itertools.count(self.num_nodes)
+        inner = itertools.count(last_node + 1)
         links: list[tuple[int, int, float] | tuple[int, int, float, str]] = []
-        for arc in self.arcs:
-            nodes = [arc.start, *itertools.islice(inner, max(0, len(arc.pieces) - 1)), arc.stop]
+        for arc in self.lattice.arcs:
+            nodes = [arc.start, *itertools.islice(inner, max(0, len(arc.words) - 1)), arc.stop]
             nodes = [renamed.get(node, node) for node in nodes]
-            if not arc.pieces:
+            if not arc.words:
                 links.append((nodes[0], nodes[-1], arc.prior))
-            links += [(nodes[index], nodes[index + 1], 1.0 if index else arc.prior, piece) for index, piece in enumerate(arc.pieces)]
+            links += [(nodes[index], nodes[index + 1], 1.0 if index else arc.prior, piece) for index, piece in enumerate(arc.words)]
         return links
 
     def explain(self, heard: Sequence[AlignedWord]) -> list[tuple[int, str, list[AlignedWord]]]:
-        """Return (lattice, word, its pieces) along a path that says just what was heard; raises `AlignmentError` when words are missing."""
+        """Return (lattice, word, its pieces) along a path that says the words heard; raises `AlignmentError` when words are missing."""
         said = [word.text for word in heard]
-        leaving: dict[int, list[_PieceArc]] = {}
-        for arc in self.arcs:
-            leaving.setdefault(arc.start, []).append(arc)
-        came_by: dict[tuple[int, int], tuple[tuple[int, int], _PieceArc] | None] = {(0, 0): None}
-        stack = [(0, 0)]
-        while stack:
-            node, position = stack.pop()
-            for arc in leaving.get(node, []):
-                step = (arc.stop, position + len(arc.pieces))
-                if step not in came_by and tuple(said[position : step[1]]) == arc.pieces:
-                    came_by[step] = ((node, position), arc)
-                    stack.append(step)
-        state = (self.num_nodes - 1, len(said))
-        if state not in came_by:
+        path = self.lattice.path_of(said)
+        if path is None:
             raise AlignmentError(f"only {' '.join(said)!r} was found in the sound")
-        explained: list[tuple[int, str, list[AlignedWord]]] = []
-        while (origin := came_by[state]) is not None:
-            (node, position), arc = origin
-            taken = position
-            on_arc = []
-            for word, pieces in arc.words:
-                if pieces:
-                    on_arc.append((arc.lattice, word, list(heard[taken : taken + len(pieces)])))
-                taken += len(pieces)
-            explained = on_arc + explained
-            state = (node, position)
-        return explained
-
-
-def _with_pieces(lattice: Lattice) -> tuple[Lattice, dict[str, tuple[str, ...]]]:
-    is_code = len(lattice.words) > 1
-    return lattice, {word: _dictionary_pieces(word, spelled=is_code) for arc in lattice.arcs for word in arc.words}
+        pieces = iter(heard)
+        words = [(index, word, count) for arc in path for index, own in [self._said_by[arc]] for word, count in own]
+        return [(index, word, list(itertools.islice(pieces, count))) for index, word, count in words if count]
 
 
 def _dictionary_pieces(word: str, *, spelled: bool) -> tuple[str, ...]:
@@ -351,7 +300,7 @@ def pronounced(word: str) -> str | None:
 
 
 def _sound_at(letters: str, position: int) -> tuple[int, str]:
-    """Return how many letters are taken at `position` and the phones they make."""
+    """Return the number of letters taken at `position` and the phones they make."""
     rest = letters[position:]
     if rest == "e" and position > 1:
         return 1, ""

@@ -29,9 +29,9 @@ from stt_ft.text.spoken_forms import SpokenToken
 class WhisperWork:
     """Annotates clips with a Whisper model, `batch_size` at a time.
 
-    A clip with a script is heard in no longer a window than it needs (`short_window_s`), several times faster on a CPU than in the 30 s
-    that Whisper was trained on and with equal times. Short windows now and then hear another digit than the script has; what they report
-    is told only when the whole window hears it too.
+    A clip with a script gets a window no longer than it needs (`short_window_s`), several times faster on a CPU than in the 30 s
+    that Whisper was trained on and with equal times. In a short window the model now and then expects another digit than the script has;
+    such a mismatch is reported only when the whole window shows it too.
     """
 
     def __init__(self, model: str, *, language: str, device: str, batch_size: int) -> None:
@@ -69,17 +69,18 @@ class WhisperWork:
         """Align clips that fit into a window, all at once."""
         with torch.inference_mode():
             features = self._model.encode([samples for _, samples in sounds], window_s)
-        scripts: list[str | SttFtError] = [job.script if job.script is not None else "" for job, _ in sounds]
-        unscripted = [row for row, (job, _) in enumerate(sounds) if job.script is None]
+        scripts: dict[int, str | AlignmentError] = {row: job.script for row, (job, _) in enumerate(sounds) if job.script is not None}
+        unscripted = [row for row in range(len(sounds)) if row not in scripts]
         if unscripted:
             durations_s = [samples_to_s(len(sounds[row][1])) for row in unscripted]
-            for row, written in zip(unscripted, self._model.writer.write(features[unscripted], durations_s), strict=True):
-                scripts[row] = trusted(written)
+            written = self._model.writer.write(features[unscripted], durations_s)
+            scripts |= dict(zip(unscripted, map(trusted, written), strict=True))
         done: list[AlignmentResult] = []
         texts: dict[int, KnownText] = {}
-        for row, ((job, samples), script) in enumerate(zip(sounds, scripts, strict=True)):
+        for row, (job, samples) in enumerate(sounds):
+            script = scripts[row]
             try:
-                if isinstance(script, SttFtError):
+                if isinstance(script, AlignmentError):
                     raise script
                 texts[row] = KnownText(samples=samples, tokens=script_tokens(script, language=self._language))
             except SttFtError as error:

@@ -2,7 +2,7 @@
 
 Which heads look at the word being expected, and how far each runs behind it, belongs to a checkpoint and its training. OpenAI publishes
 hand-picked heads for its own; even with those, words in running speech come 0.1 s late. So espeak-ng speaks a few dozen numbers and
-sentences, and what they show is kept beside the checkpoint in NAME.pt.attention.json; a fine-tuned or foreign checkpoint is measured alike.
+sentences; the weights fitted on them are kept beside the checkpoint in NAME.pt.attention.json. Every checkpoint is measured alike.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _VARIANTS = ("m1", "m3", "m7", "f1", "f2", "Andy", "Annie", "Michael")
 
 
 def attention_weights(model: WhisperModel) -> tuple[AttentionWeights, str]:
-    """Return how the attention of `model` is read, and a word for where that comes from.
+    """Return the weights by which the attention of `model` is read, and the name of their source.
 
-    It comes from the file beside the checkpoint, or from a measurement made now; without espeak-ng, a message says that the known heads at
-    the usual lag are read.
+    They come from the file beside the checkpoint, or from a measurement made now. Without espeak-ng the known heads are read
+    at the usual lag, and a message says so.
     """
     path = model.checkpoint_path.with_name(f"{model.checkpoint_path.name}.attention.json")
     known = _kept(path, model)
@@ -68,7 +68,7 @@ def measure(model: WhisperModel, synthesizer: Synthesizer) -> AttentionWeights:
         pieces = [model.tokens_of(word.text) for word in utterance.words]
         with torch.inference_mode():
             features = model.encode([utterance.samples], short_window_s(utterance.duration_s))
-        (output,) = model.read(features, [[token for tokens in pieces for token in tokens]], heads=every)
+        (output,) = model.read(features, [model.tokens_of(*(word.text for word in utterance.words))], heads=every)
         scores = output.scores[:, :-1].float().cpu()
         examples.append((scores.clone(), _token_of_frame(utterance, [len(tokens) for tokens in pieces], scores.shape[-1])))
     chosen = best_heads(examples, NUM_HEADS)
@@ -81,7 +81,7 @@ def best_heads(examples: Sequence[tuple[torch.Tensor, np.ndarray]], count: int) 
 
     Args:
         examples: raw attention scores of all heads [H, L, F], and the token in each frame or -1 [F].
-        count: how many to return, as places in H.
+        count: number of heads to return, as places in H.
     """
     kept = torch.zeros(len(LAGS), examples[0][0].shape[0])
     for scores, token_of_frame in examples:
@@ -154,7 +154,7 @@ def _token_of_frame(utterance: Utterance, num_pieces: list[int], most_frames: in
 
 
 def _kept(path: Path, model: WhisperModel) -> AttentionWeights | None:
-    """Return what `path` holds for this very checkpoint, or None."""
+    """Return the weights that `path` holds for this very checkpoint, or None."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         weights = np.array(kept["weights"], dtype=np.float32)

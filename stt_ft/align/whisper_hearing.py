@@ -1,4 +1,4 @@
-"""What Whisper hears of a clip whose text is known: how its numbers were said, when each word is said, and which digits sound misread.
+"""Whisper over clips whose text is known: the reading of each number, the time of each word, and the digits that sound misread.
 
 Numbers are aligned in spoken form, so that each of their words has its own time. Where a number can be said in several ways ("zero",
 "oh"), its whole readings are compared, never their first words alone: a reading's score is the log probability of its tokens and of the few
@@ -34,7 +34,7 @@ _PROMPTS = {
     "en": " double four, twelve oh four, nine hundred, seven zero three, eighty five fifteen, triple six, two thousand ten,",
     "fr": " double quatre, douze zéro quatre, neuf cents, sept zéro trois, quatre-vingt-cinq quinze, triple six, deux mille dix,",
 }
-"""What Whisper takes for the text before, by language."""
+"""Language -> the text that Whisper is given as the one before the clip."""
 
 _CLOSE_LEAD = 2.5
 """Lead in nats that the best reading needs to be trusted (by tools/bench/readings.py, tiny.en)."""
@@ -47,32 +47,24 @@ _NUM_WORDS_BEHIND = 3
 _SPARE_TOKENS = 96
 """A number is left in its plain reading where the decoder has no more room than this behind the words before it."""
 
-_Words = tuple[str, ...]
-
 _MISREAD_CONFIDENCE = 0.9
 """A digit counts as misread when another is expected at its place with this share of the probability that digits have."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class ExpectedWord:
-    """A word as the decoder expects it; `misread` is how sure it is that the script has another digit there, None where it agrees."""
-
-    text: str
-    misread: float | None = None
+_Words = tuple[str, ...]
 
 
 @dataclass(kw_only=True)
 class AlignedToken:
-    """What became of a token of a text.
+    """The result for a token of a text.
 
     Attributes:
         words: its words with their times; none of a mark without sound.
-        expected: its words as the decoder expects them.
+        expected: the words that the decoder expects, each with its confidence that the script's digit is wrong; None where both agree.
         rival: the reading that came second.
     """
 
     words: list[AlignedWord] = field(default_factory=list)
-    expected: list[ExpectedWord] = field(default_factory=list)
+    expected: list[tuple[str, float | None]] = field(default_factory=list)
     rival: Rival | None = None
 
 
@@ -87,28 +79,28 @@ class KnownText:
 def align_texts(
     model: WhisperModel, features: torch.Tensor, texts: Sequence[KnownText], *, language: str
 ) -> list[list[AlignedToken] | AlignmentError]:
-    """Align every text in one decoder pass, once the readings of its numbers are chosen by ear.
+    """Align every text in one decoder pass, once the readings of its numbers are chosen by their likelihood.
 
     Args:
         features: encoder output [B, F, D], one row for each text.
 
     Returns:
-        what became of the tokens of each text, or why it cannot be aligned.
+        the result for each token of each text, or the reason why the text cannot be aligned.
     """
     done: dict[int, list[AlignedToken] | AlignmentError] = {}
-    choices: dict[int, Choice] = {}
+    choices: dict[int, tuple[list[_Words], list[Rival | None]]] = {}
     for row, text in enumerate(texts):
-        num_tokens = sum(len(model.tokens_of(word)) for token in text.tokens for word in token.lattice.words)
+        num_tokens = sum(len(model.tokens_of(*token.lattice.words)) for token in text.tokens)
         if num_tokens > model.max_text_tokens:
             limit = f"Whisper reads at most {model.max_text_tokens} at once: cut the clip"
             done[row] = AlignmentError(f"its script has {num_tokens} tokens in {samples_to_s(len(text.samples)):.0f} s; {limit}")
         else:
             choices[row] = choose_readings(model, features[row], text.tokens)
     rows = list(choices)
-    words = [_words(model, choices[row].said) for row in rows]
+    words = [_words(model, choices[row][0]) for row in rows]
     outputs = model.read(features[rows], [[token for word in own for token in word.tokens] for own in words]) if rows else []
     for row, own, output in zip(rows, words, outputs, strict=True):
-        aligned = [AlignedToken(rival=rival) for rival in choices[row].rivals]
+        aligned = [AlignedToken(rival=rival) for rival in choices[row][1]]
         try:
             for word, timed in _timed(model, texts[row].samples, own, output):
                 aligned[word.token].words.append(timed)
@@ -157,41 +149,34 @@ def _timed(model: WhisperModel, samples: np.ndarray, words: Sequence[_Said], out
     return timed
 
 
-def _expected(model: WhisperModel, words: Sequence[_Said], output: DecoderOutput, language: str) -> list[ExpectedWord]:
-    """Return the words, digits replaced by the digits that the decoder surely expects in their place."""
+def _expected(model: WhisperModel, words: Sequence[_Said], output: DecoderOutput, language: str) -> list[tuple[str, float | None]]:
+    """Return the words, digits replaced by the digits that the decoder surely expects in their place, and how surely (`AlignedToken`)."""
     digits = language_named(language).digits if language in LANGUAGES else ()
     firsts = [model.tokens_of(digit)[0] for digit in digits]
-    expected = []
+    expected: list[tuple[str, float | None]] = []
     for word in words:
-        heard = ExpectedWord(text=word.text)
+        expected.append((word.text, None))
         if word.text in digits:
             probs = output.log_probs[word.place, firsts].exp()
             share, likeliest = float(probs.max() / probs.sum().clamp(min=1e-12)), int(probs.argmax())
             if likeliest != digits.index(word.text) and share > _MISREAD_CONFIDENCE:
-                heard = ExpectedWord(text=digits[likeliest], misread=share)
-        expected.append(heard)
+                expected[-1] = (digits[likeliest], share)
     return expected
 
 
 def mismatch_of(script: str, aligned: Sequence[AlignedToken]) -> dict[str, Any] | None:
-    """Return what was heard where a digit of the script was read as another, or None."""
+    """Return the sidecar's entry for a script with a digit that was read as another, or None."""
     expected = [word for token in aligned for word in token.expected]
-    misread = [word.misread for word in expected if word.misread is not None]
+    misread = [share for _, share in expected if share is not None]
     if not misread:
         return None
-    return {"script": script, "heard": " ".join(word.text for word in expected), "confidence": round(min(misread), 3)}
+    return {"script": script, "heard": " ".join(text for text, _ in expected), "confidence": round(min(misread), 3)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The words chosen for each token of a text, and for each the reading that came second; None where there is only one."""
+def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequence[SpokenToken]) -> tuple[list[_Words], list[Rival | None]]:
+    """Return the words in which each of `tokens` was said, and for each the reading that came second; None where there is only one.
 
-    said: list[_Words]
-    rivals: list[Rival | None]
-
-
-def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequence[SpokenToken]) -> Choice:
-    """Return how each of `tokens` was said: one number after the other, behind the earlier ones as chosen, without the later ones.
+    One number is chosen after the other, behind the earlier ones as chosen, without the later ones.
 
     Args:
         features: encoder output of one clip [F, D].
@@ -199,7 +184,7 @@ def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequenc
     said = [token.lattice.words for token in tokens]
     rivals: list[Rival | None] = [None] * len(tokens)
     if not any(token.lattice.is_open for token in tokens):
-        return Choice(said=said, rivals=rivals)
+        return said, rivals
     tree = ReadingTree(model, features)
     for index, token in enumerate(tokens):
         if not token.lattice.is_open:
@@ -213,7 +198,7 @@ def choose_readings(model: WhisperModel, features: torch.Tensor, tokens: Sequenc
         if len(ranked) > 1:
             lead = ranked[0][0] - ranked[1][0]
             rivals[index] = Rival(words=ranked[1][1], lead=lead, is_close=lead < _CLOSE_LEAD)
-    return Choice(said=said, rivals=rivals)
+    return said, rivals
 
 
 def _words_behind(following: Sequence[SpokenToken]) -> tuple[_Words, bool]:
@@ -227,7 +212,7 @@ def _words_behind(following: Sequence[SpokenToken]) -> tuple[_Words, bool]:
 
 
 class ReadingTree:
-    """Scores texts that begin alike against one clip; what was scored once is remembered."""
+    """Scores texts that begin alike against one clip; each beginning is scored once."""
 
     def __init__(self, model: WhisperModel, features: torch.Tensor) -> None:
         self._model = model
@@ -245,8 +230,8 @@ class ReadingTree:
         self._log_probs: dict[tuple[int, ...], float] = {}
 
     def room_behind(self, words: Sequence[str]) -> int:
-        """Return how many tokens the decoder can read behind `words`."""
-        return self._model.model.dims.n_text_ctx - len(self._start) - len(self._tokens(words)) - 1
+        """Return the number of tokens that the decoder can read behind `words`."""
+        return self._model.model.dims.n_text_ctx - len(self._start) - len(self._model.tokens_of(*words)) - 1
 
     def ranked(self, lattice: Lattice, before: Sequence[str], behind: Sequence[str], *, ends: bool) -> list[tuple[float, _Words]]:
         """Return the best readings of `lattice` between `before` and `behind`, the best first, with their scores in nats.
@@ -262,7 +247,7 @@ class ReadingTree:
             growing = self._best_at_nodes(lattice, growing, before)
         readings = [words for _, words in growing]
         tail = [self._model.tokenizer.eot] if ends else []
-        scores = self.scores([[*self._tokens((*before, *words, *behind)), *tail] for words in readings])
+        scores = self.scores([[*self._model.tokens_of(*before, *words, *behind), *tail] for words in readings])
         return sorted(zip(scores, readings, strict=True), key=lambda scored: -scored[0])
 
     def scores(self, texts: Sequence[Sequence[int]]) -> list[float]:
@@ -291,15 +276,12 @@ class ReadingTree:
     ) -> dict[tuple[int, _Words], None]:
         """Keep the best beginnings at each node, and all the whole readings."""
         states = [state for state in growing if state[0] != lattice.last]
-        scores = dict(zip(states, self.scores([self._tokens((*before, *words)) for _, words in states]), strict=True))
+        scores = dict(zip(states, self.scores([self._model.tokens_of(*before, *words) for _, words in states]), strict=True))
         kept = {state: None for state in growing if state[0] == lattice.last}
         for node in sorted({node for node, _ in states}):
             here = sorted((state for state in states if state[0] == node), key=lambda state: -scores[state])
             kept |= dict.fromkeys(here[:_KEPT_AT_NODE])
         return kept
-
-    def _tokens(self, words: Sequence[str]) -> list[int]:
-        return [token for word in words for token in self._model.tokenizer.encode(f" {word}")]
 
     def _read(self, texts: Sequence[Sequence[int]]) -> None:
         """Pass the tree of `texts` through the decoder, once, and remember the log probability of each of its tokens."""
@@ -322,7 +304,7 @@ class ReadingTree:
         self._log_probs |= dict(zip(new, values.tolist(), strict=True))
 
     def _log_probs_at(self, tokens: Sequence[int], parents: Sequence[int], places: Sequence[int]) -> torch.Tensor:
-        """Return the log probabilities of what follows each of `places` in a tree of tokens, [E, V]."""
+        """Return the log probabilities of the token behind each of `places` in a tree of tokens, [E, V]."""
         on_branch = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
         depths: list[int] = []
         for place, parent in enumerate(parents):

@@ -1,4 +1,4 @@
-"""Align a text with a clip longer than Whisper hears at once: what is surely heard comes first, then what lies between.
+"""Align a text with a clip longer than Whisper's window: the words of which Whisper is sure first, then the words between them.
 
 Whisper writes every window of the clip freely. Where that agrees with the script for some words on end, the script is anchored; so it is
 known which piece of it each window holds, and each window is aligned with its own. Where the two differ, both versions are read to the
@@ -29,13 +29,13 @@ from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
 from stt_ft.text.written_style import scoring_words
 
 _BATCH_SIZE = 4
-"""Windows heard side by side: their encoder output is what takes memory."""
+"""Windows encoded at once; the encoder's output takes most of the memory."""
 
 _LEAST_KEPT = 0.5
-"""A clip of whose script less is heard has another script."""
+"""Least share of a script's words that must be found in the sound; below it the script belongs to another clip."""
 
 _NATS_PER_WORD = 2.5
-"""How much likelier, by each word in which they differ, what Whisper wrote must be than the script to stand against it.
+"""Lead in log probability, by each word in which the two differ, that Whisper's text needs to stand against the script.
 
 Chosen on tools/bench/long_clips.py: up to 2.4 where the script was said, 3.9 to 6.1 for three of four numbers that nobody said. Speech that
 the script lacks needs no lead: a text with more words pays for each of them.
@@ -45,13 +45,13 @@ _MAX_BORDERS = 16
 """Places tried at once for the border between two windows, where no anchor tells it."""
 
 _MOST_MISHEARD = 8
-"""Words on the edges of a stretch that may be misheard ones of the script, while the rest of it is not said."""
+"""Most words on the edges of a stretch that may be misheard words of the script, while the rest of the stretch is not said."""
 
 _LONGEST_PERIOD, _MOST_REPEATS = 8, 4
-"""A greedy decoder that has lost the sound says the same few words again and again."""
+"""Longest loop in words, and its least rounds: a greedy decoder that has lost the sound writes the same few words again and again."""
 
 _SEAM_WORDS = 4
-"""Words on either side of a cut through speech that are heard again in one window."""
+"""Words on either side of a cut through speech that are aligned again in one window."""
 
 _SEAM_EDGE_S = 0.1
 
@@ -64,14 +64,10 @@ class _ScriptPart:
     token: int
     part: int
 
-    def same_as(self, other: _ScriptPart) -> bool:
-        """Whether both are parts of one spoken word."""
-        return (self.token, self.part) == (other.token, other.part)
-
 
 @dataclass(kw_only=True)
 class _Piece:
-    """What is said at a place of a window, and what is heard of it.
+    """A token said at a place of a window, and the words aligned with it.
 
     Attributes:
         said: the words; None for a token of the script that is not said.
@@ -89,13 +85,12 @@ class _Passage:
     """A window of the clip.
 
     Attributes:
-        window: where it lies.
         features: its encoder output [1, F, D].
-        written: what Whisper writes of it.
+        written: the words that Whisper writes for it.
         start: first word of the script that it holds.
         stop: one past the last.
-        refuted: where what is written stands instead of the script: places from `start` on, and places in `written`.
-        pieces: what is said in it.
+        refuted: where `written` stands instead of the script: places from `start` on, and places in `written`.
+        pieces: the tokens said in it.
     """
 
     window: Window
@@ -114,10 +109,10 @@ class _Passage:
 def align_long(
     model: WhisperModel, samples: np.ndarray, tokens: Sequence[SpokenToken], *, language: str
 ) -> tuple[list[AlignedToken], tuple[LeftOut, ...]]:
-    """Return what is heard of `tokens` in a clip of any length, and the stretches that are left out, whose tokens have no words.
+    """Return the words aligned with `tokens` in a clip of any length, and the stretches that are left out, whose tokens have no words.
 
     Raises:
-        AlignmentError: most of the text does not fit the sound, or there is nothing to hear.
+        AlignmentError: most of the text does not fit the sound, or there is no speech in it.
     """
     words = _script_words(tokens)
     passages = _written(model, samples, language)
@@ -148,7 +143,7 @@ def _compared(text: str) -> list[str]:
 
 
 def _written(model: WhisperModel, samples: np.ndarray, language: str) -> list[_Passage]:
-    """Return the windows of a sound with what Whisper writes of each, greedily."""
+    """Return the windows of a sound with the words that Whisper writes for each, greedily."""
     windows = windows_of(samples)
     passages = []
     for first in range(0, len(windows), _BATCH_SIZE):
@@ -191,8 +186,9 @@ def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequenc
         low, high = max(before[-1] + 1 if before else 0, passage.start), after[0] if after else len(words)
         passage.stop = following.start = max(low, high) if low >= high else _border(model, passage, following, words, low, high)
     passages[-1].stop = len(words)
+    places = [(word.token, word.part) for word in words]
     for passage, following in itertools.pairwise(passages):
-        while 0 < passage.stop < len(words) and words[passage.stop - 1].same_as(words[passage.stop]):  # "twenty-three" is not parted
+        while 0 < passage.stop < len(words) and places[passage.stop - 1] == places[passage.stop]:  # "twenty-three" is not parted
             passage.stop -= 1
         passage.start, following.start = min(passage.start, passage.stop), passage.stop
 
@@ -200,7 +196,7 @@ def _share_out(model: WhisperModel, passages: Sequence[_Passage], words: Sequenc
 def _border(model: WhisperModel, passage: _Passage, following: _Passage, words: Sequence[_ScriptPart], low: int, high: int) -> int:
     """Return the place between `low` and `high` at which the script is likeliest to pass from one window to the next.
 
-    The likelihood of what stands before it as the end of the one, and behind it as the beginning of the other.
+    Its score is the likelihood of the words before it as the end of one window, and of those behind it as the beginning of the next.
     """
     lead = [word.text for word in words[passage.start : low]]
     between = [word.text for word in words[low:high]]
@@ -218,7 +214,7 @@ def _border(model: WhisperModel, passage: _Passage, following: _Passage, words: 
 
 def _scores(model: WhisperModel, passage: _Passage, texts: Sequence[Sequence[str]], *, is_whole: bool = True) -> list[float]:
     """Return the log likelihood of each text in a window, its end included where it is the whole; -inf of one that is too long."""
-    tokens = [[token for word in text for token in model.tokens_of(word)] for text in texts]
+    tokens = [model.tokens_of(*text) for text in texts]
     rows = [row for row, text in enumerate(tokens) if len(text) <= model.max_text_tokens]
     scores = [-np.inf] * len(texts)
     if not rows:
@@ -231,7 +227,7 @@ def _scores(model: WhisperModel, passage: _Passage, texts: Sequence[Sequence[str
 
 
 def _refuted(model: WhisperModel, passage: _Passage, words: Sequence[_ScriptPart], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
-    """Return the stretches in which what Whisper wrote stands against the script: one at a time it is put into the script's place."""
+    """Return the stretches in which Whisper's text stands against the script; each is scored alone in the script's place."""
     script = [word.text for word in words]
     doubtful = [one for one in differences(pairs, len(script), len(passage.written)) if one.num_words >= LEAST_RUN]
     if not doubtful:
@@ -281,7 +277,7 @@ def _put_together(
     passages: Sequence[_Passage],
     language: str,
 ) -> tuple[list[AlignedToken], tuple[LeftOut, ...]]:
-    """Align every passage with what is said in it, and return what is heard of each token of the script and the stretches left out."""
+    """Align every passage with the tokens said in it; return the words of each token of the script and the stretches left out."""
     refuted = [(passage.start + one.start, passage.start + one.stop) for passage in passages for one in passage.refuted]
     dropped = {word.token for start, stop in refuted for word in words[start:stop]}
     for passage in passages:
@@ -289,7 +285,7 @@ def _put_together(
     faults = []
     for passage in passages:
         try:
-            _hear(model, samples, passage, language)
+            _align_passage(model, samples, passage, language)
         except AlignmentError as fault:
             faults.append(fault)
             dropped |= {piece.token for piece in passage.pieces if piece.token is not None}
@@ -314,7 +310,7 @@ def _put_together(
 
 
 def _pieces(tokens: Sequence[SpokenToken], words: Sequence[_ScriptPart], passage: _Passage, dropped: set[int]) -> list[_Piece]:
-    """Return what is said in a passage: the script's tokens, and where it is refuted what Whisper wrote."""
+    """Return the tokens said in a passage: those of the script, and Whisper's words where the script is refuted."""
     num_parts = Counter(token for token, _ in {(word.token, word.part) for word in words})
     pieces: list[_Piece] = []
     begin = passage.start
@@ -337,8 +333,8 @@ def _word_token(words: Sequence[str]) -> SpokenToken:
     return SpokenToken(start=0, stop=1, written=tuple(words), lattice=fixed(words))
 
 
-def _hear(model: WhisperModel, samples: np.ndarray, passage: _Passage, language: str) -> None:
-    """Align what is said in a passage; raises `AlignmentError` when it does not fit."""
+def _align_passage(model: WhisperModel, samples: np.ndarray, passage: _Passage, language: str) -> None:
+    """Align the tokens said in a passage; raises `AlignmentError` when they do not fit."""
     said = [(piece, piece.said) for piece in passage.pieces if piece.said is not None]
     if not said:
         return
@@ -347,8 +343,7 @@ def _hear(model: WhisperModel, samples: np.ndarray, passage: _Passage, language:
     if isinstance(aligned, AlignmentError):
         raise aligned
     for (piece, _), token in zip(said, aligned, strict=True):
-        words = [_moved(word, passage.window.start_s) for word in token.words]
-        piece.heard = dataclasses.replace(token, words=words)
+        piece.heard = dataclasses.replace(token, words=[_moved(word, passage.window.start_s) for word in token.words])
 
 
 def _moved(word: AlignedWord, by_s: float) -> AlignedWord:
@@ -356,7 +351,7 @@ def _moved(word: AlignedWord, by_s: float) -> AlignedWord:
 
 
 def _mend_seams(model: WhisperModel, samples: np.ndarray, passages: Sequence[_Passage], language: str) -> None:
-    """Hear the words around every cut through speech again, in a window that has the cut in its middle."""
+    """Align the words around every cut through speech again, in a window that has the cut in its middle."""
     for passage, following in itertools.pairwise(passages):
         before, after = passage.heard_words()[-_SEAM_WORDS:], following.heard_words()[:_SEAM_WORDS]
         if not passage.window.cuts_speech or len(before) < _SEAM_WORDS or len(after) < _SEAM_WORDS:

@@ -29,7 +29,7 @@ from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 
 WINDOW_S = 30.0
-"""Seconds of sound that Whisper hears at once (`whisper.audio.CHUNK_LENGTH`)."""
+"""Seconds of sound in Whisper's window (`whisper.audio.CHUNK_LENGTH`)."""
 
 _WINDOW_STEP_S, _WINDOW_SPARE_S = 2.5, 0.5
 """Short windows grow in these steps, and leave at least this much silence behind the sound."""
@@ -69,7 +69,7 @@ _DOWNLOAD_PATIENCE_S = 30.0
 
 
 def short_window_s(duration_s: float) -> float:
-    """Return the window that a sound of known text needs, at most `WINDOW_S`: what is heard in it depends on nothing but the sound."""
+    """Return the window that a sound of known text needs, in seconds, at most `WINDOW_S`; it depends on nothing but the duration."""
     return min(WINDOW_S, _WINDOW_STEP_S * math.ceil((duration_s + _WINDOW_SPARE_S) / _WINDOW_STEP_S))
 
 
@@ -123,8 +123,8 @@ def lagged_attention(scores: torch.Tensor, num_frames: int) -> torch.Tensor:
     attention = scores[:, :, :num_frames].float().softmax(dim=-1)
     std, mean = torch.std_mean(attention, dim=-2, keepdim=True, unbiased=False)
     salience = _median_filter((attention - mean) / std.clamp(min=1e-8)).clamp(_LEAST, _MOST)
-    ahead, behind = -min(LAGS), max(LAGS)
-    padded = F.pad(salience, (ahead, behind))
+    ahead = -min(LAGS)
+    padded = F.pad(salience, (ahead, max(LAGS)))
     return torch.stack([padded[..., ahead + lag : ahead + lag + num_frames] for lag in LAGS])
 
 
@@ -133,17 +133,16 @@ def _median_filter(attention: torch.Tensor) -> torch.Tensor:
     half = _MEDIAN_WIDTH // 2
     if attention.shape[-1] <= half:
         return attention
-    padded = F.pad(attention, (half, half), mode="reflect")
-    return padded.unfold(-1, _MEDIAN_WIDTH, 1).median(dim=-1).values
+    return F.pad(attention, (half, half), mode="reflect").unfold(-1, _MEDIAN_WIDTH, 1).median(dim=-1).values
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderOutput:
-    """What the decoder made of one clip's text.
+    """The decoder's output over one clip's text.
 
     Attributes:
         scores: raw attention scores of the heads that were read while each text token, and then the end, is expected [H, L + 1, F].
-        log_probs: log probabilities of what comes at each text token's place and behind the last [L + 1, V].
+        log_probs: log probabilities of the token at each place of the text and behind the last [L + 1, V].
     """
 
     scores: torch.Tensor
@@ -167,7 +166,7 @@ class WhisperModel:
         self.language = language
         self.model = self._load(name)
         self.checkpoint_path = self._path_of(name)
-        self.identity = self._identity(name)
+        self.identity = f"{Path(name).name} sha256:{file_sha256(Path(name))[:16]}" if Path(name).is_file() else name
         self.attention = AttentionWeights.untuned(self._known_heads())
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         if device.type == "cuda":
@@ -176,16 +175,13 @@ class WhisperModel:
             self.model.is_multilingual, num_languages=self.model.num_languages, language=self._language_code(language), task="transcribe"
         )
         self.writer = Writer(self.model, self.tokenizer)
-        self.provenance = {
-            "aligner": "whisper",
-            "openai-whisper": importlib.metadata.version("openai-whisper"),
-            "model": self.identity,
-        }
-        self.provenance |= {"language": language, "dtype": str(self.dtype).removeprefix("torch.")}
+        version = importlib.metadata.version("openai-whisper")
+        self.provenance = {"aligner": "whisper", "openai-whisper": version, "model": self.identity, "language": language}
+        self.provenance["dtype"] = str(self.dtype).removeprefix("torch.")
 
     @property
     def max_text_tokens(self) -> int:
-        """How many text tokens the decoder can read at once, beside those that begin and end a text."""
+        """Number of text tokens that the decoder can read at once, beside those that begin and end a text."""
         return self.model.dims.n_text_ctx - len(self.tokenizer.sot_sequence) - 2
 
     def explicit_attention(self) -> contextlib.AbstractContextManager[None]:
@@ -208,9 +204,9 @@ class WhisperModel:
             hidden = block(hidden)
         return encoder.ln_post(hidden)
 
-    def tokens_of(self, word: str) -> list[int]:
-        """Return the text tokens of a word that follows others."""
-        return self.tokenizer.encode(f" {word}")
+    def tokens_of(self, *words: str) -> list[int]:
+        """Return the text tokens of words that follow others."""
+        return [token for word in words for token in self.tokenizer.encode(f" {word}")]
 
     def read(
         self, features: torch.Tensor, texts: Sequence[Sequence[int]], *, heads: Sequence[tuple[int, int]] | None = None
@@ -219,7 +215,6 @@ class WhisperModel:
 
         Args:
             features: encoder output [B, F, D].
-            texts: text tokens of each clip.
             heads: (layer, head) of the cross-attention to read, by default those of `attention`.
         """
         heads = self.attention.heads if heads is None else heads
@@ -227,25 +222,20 @@ class WhisperModel:
         longest = max(len(text) for text in texts)
         rows = [[*start, *text, *[self.tokenizer.eot] * (longest - len(text) + 1)] for text in texts]
         tokens = torch.tensor(rows, device=self.device)  # [B, T]
-        scores: dict[tuple[int, int], torch.Tensor] = {}
+        scores: dict[Any, torch.Tensor] = {}  # cross-attention -> the scores of its heads [B, heads, T, F]
+        attention_of = {layer: self.model.decoder.blocks[layer].cross_attn for layer, _ in heads}
 
-        def keep(layer: int, outputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-            for head in {head for chosen, head in heads if chosen == layer}:
-                scores[layer, head] = outputs[-1][:, head]
+        def keep(attention: Any, _inputs: Any, outputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+            scores[attention] = outputs[-1]
 
-        hooks = [
-            self.model.decoder.blocks[layer].cross_attn.register_forward_hook(
-                lambda _module, _inputs, outputs, layer=layer: keep(layer, outputs)
-            )
-            for layer in {layer for layer, _ in heads}
-        ]
+        hooks = [attention.register_forward_hook(keep) for attention in attention_of.values()]
         try:
             with torch.inference_mode(), self.explicit_attention():
                 logits = self.model.decoder(tokens, features)
         finally:
             for hook in hooks:
                 hook.remove()
-        together = torch.stack([scores[head] for head in heads], dim=1)  # [B, H, T, F]
+        together = torch.stack([scores[attention_of[layer]][:, head] for layer, head in heads], dim=1)  # [B, H, T, F]
         outputs = []
         for row, text in enumerate(texts):
             expecting = slice(len(start) - 1, len(start) + len(text))  # what expects a token is the place before it
@@ -299,13 +289,8 @@ class WhisperModel:
                 return whisper.load_model(name, device=self.device).eval()
         except (URLError, OSError, TimeoutError) as error:
             raise CheckpointError(f"Whisper model {name} could not be downloaded ({error}); give --model the path of a .pt file") from None
-        except Exception as error:  # torch.load raises what it likes on a broken file
+        except Exception as error:  # torch.load raises errors of many kinds on a broken file
             raise CheckpointError(f"{name}: not a Whisper checkpoint ({type(error).__name__}: {str(error)[:120]})") from None
-
-    def _identity(self, name: str) -> str:
-        """Return the model's name, and for a file its hash."""
-        path = Path(name)
-        return name if not path.is_file() else f"{path.name} sha256:{file_sha256(path)[:16]}"
 
     def _language_code(self, language: str) -> str:
         code = language.partition("-")[0].lower()

@@ -1,4 +1,4 @@
-"""What Whisper writes for clips without a script, and whether to trust it: a batch of clips side by side, one token of each at a time.
+"""Transcripts by Whisper for clips without a script, and whether to trust them: a batch side by side, one token of each at a time.
 
 The clips of a batch share every pass of the decoder, and the beams of a clip share its attention to the sound, so that on a CPU five beams
 of eight clips cost little more than one clip without beams. openai-whisper's `decode` takes one clip at a time as soon as there are beams.
@@ -8,34 +8,35 @@ the best text that has; `decode` stops when five texts have ended, which cuts nu
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from stt_ft.core.errors import AlignmentError
 
 NUM_BEAMS = 5
-"""Texts that are followed at a time, for each clip."""
+"""Beams of a clip: texts that are followed at a time."""
 
 _MAX_COMPRESSION, _MIN_LOG_PROB, _MAX_NO_SPEECH = 2.4, -1.0, 0.6
 """Whisper's own limits (`whisper.transcribe`) beyond which a transcript is not to be trusted."""
 
 _MAX_TOKENS_PER_S, _MAX_TOKENS_BESIDE = 10, 10
-"""A text has at most so many tokens per second of sound, and so many more; beyond that a decoder repeats itself: nobody speaks so fast."""
+"""Most tokens of a text for each second of sound, and beside them; nobody speaks faster, and a decoder beyond them repeats itself."""
 
 _LONGEST_LOOP, _MAX_ROUNDS = 4, 6
-"""A loop is up to four tokens, said more than six times on end. No beam follows one, for in a loop every token is likely."""
+"""A loop is up to four tokens, more than six times on end. No beam follows one, for in a loop every token is likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was written for a clip.
+    """The transcript of a clip.
 
     Attributes:
-        text: the transcript, without space around it.
+        text: its words, without space around them.
         mean_log_prob: mean log probability of its tokens and of its end.
         no_speech_prob: how likely the decoder takes the clip to hold no speech, 0 to 1.
         is_ended: whether the decoder came to an end within the tokens that the sound has room for.
@@ -71,7 +72,7 @@ def require_sense(text: str) -> None:
 
 
 class Writer:
-    """Writes what the clips of a batch say.
+    """Writes the transcripts of a batch of clips.
 
     Args:
         model: openai-whisper's `Whisper`.
@@ -90,19 +91,15 @@ class Writer:
 
     @torch.inference_mode()
     def write(self, features: torch.Tensor, durations_s: Sequence[float], *, num_beams: int = NUM_BEAMS) -> list[Written]:
-        """Return what is written for each clip.
+        """Return the transcript of each clip.
 
         Args:
             features: encoder output [B, F, D].
-            durations_s: seconds of sound in each clip.
             num_beams: texts followed at a time, for each clip; 1 takes the likeliest token after the likeliest token.
         """
         limits = [min(self._max_tokens, _MAX_TOKENS_BESIDE + math.ceil(_MAX_TOKENS_PER_S * seconds)) for seconds in durations_s]
-        decoder = _Pass(self._model)
-        try:
+        with contextlib.closing(_Pass(self._model)) as decoder:
             return self._search(decoder, features, limits, num_beams)
-        finally:
-            decoder.close()
 
     def _search(self, decoder: _Pass, features: torch.Tensor, limits: Sequence[int], num_beams: int) -> list[Written]:
         """Beam search as in `whisper.decoding.BeamSearchDecoder`, but for when a clip is done (see the top of this file)."""
@@ -116,7 +113,7 @@ class Writer:
         ended: list[dict[tuple[int, ...], float]] = [{} for _ in range(num_clips)]
         active = list(range(num_clips))  # the clip of each row
         if num_beams > 1:
-            decoder.keep_beams(torch.arange(num_clips, device=features.device).repeat_interleave(num_beams))
+            decoder.keep(torch.arange(num_clips, device=features.device).repeat_interleave(num_beams), "attn")
         while active:
             num_rows = len(active)
             logits = decoder.read(texts[:, :, -1].reshape(-1, 1), features, [0])[:, 0]  # [B * K, V]
@@ -137,9 +134,9 @@ class Writer:
             active = [active[row] for row in rows]
             if active and len(rows) < num_rows:
                 scores, texts, source, features = scores[rows], texts[rows], source[rows], features[rows]
-                decoder.keep_clips(torch.tensor(rows, device=features.device))
+                decoder.keep(torch.tensor(rows, device=features.device), "cross_attn")
             if active and (num_beams > 1 or len(rows) < num_rows):
-                decoder.keep_beams(source.flatten())
+                decoder.keep(source.flatten(), "attn")
         return [self._best(ended[clip], no_speech_probs[clip], limits[clip]) for clip in range(num_clips)]
 
     def _best(self, found: dict[tuple[int, ...], float], no_speech_prob: float, limit: int) -> Written:
@@ -168,7 +165,6 @@ def _advance(
         texts: tokens of each beam [B, K, L].
         scores: their log probability [B, K].
         log_probs: of what may follow [B, K, V].
-        eot: the token that ends a text.
 
     Returns:
         texts [B, K, L + 1] and scores [B, K], likeliest first; the row of B * K that each went on from [B, K]; and what ended on the way,
@@ -218,10 +214,10 @@ def next_token_logits(
     mask: torch.Tensor,
     cache: dict[Any, torch.Tensor],
 ) -> torch.Tensor:
-    """Return the logits of what follows the tokens at `places`: float32 [N, P, V].
+    """Return the logits of the token behind each of `places`: float32 [N, P, V].
 
     `TextDecoder.forward` of openai-whisper (20250625), but for tokens at any positions, under any mask, without the logits that nobody asks
-    for. The N / B texts of a clip look at its sound together, as so many places of one text: attention to the sound knows no order.
+    for. The N / B texts of a clip attend to its sound as the places of one text would: attention to the sound knows no order.
 
     Args:
         decoder: openai-whisper's `TextDecoder`.
@@ -243,7 +239,7 @@ def next_token_logits(
 
 
 class _Pass:
-    """The decoder with the keys and values of what it has read so far: of the text by clip and beam, of the sound by clip."""
+    """The decoder with the keys and values of all that it has read: of the text by clip and beam, of the sound by clip."""
 
     def __init__(self, model: Any) -> None:
         self._decoder = model.decoder
@@ -255,7 +251,7 @@ class _Pass:
             hook.remove()
 
     def read(self, tokens: torch.Tensor, features: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-        """Read `tokens` [N, T] behind what was read before; return the logits at `places`: [N, P, V].
+        """Read `tokens` [N, T] behind those read before; return the logits at `places`: [N, P, V].
 
         Args:
             tokens: of B clips with N / B beams each, those of a clip side by side.
@@ -267,14 +263,8 @@ class _Pass:
         asked = torch.tensor(places, device=tokens.device)
         return next_token_logits(self._decoder, tokens, positions, features, asked, mask=self._decoder.mask, cache=self._cache)
 
-    def keep_beams(self, beams: torch.Tensor) -> None:
-        """Go on with these rows of N, in that order, some of them perhaps several times."""
-        self._keep(beams, [block.attn for block in self._decoder.blocks])
-
-    def keep_clips(self, clips: torch.Tensor) -> None:
-        """Go on with the sound of these of B clips only."""
-        self._keep(clips, [block.cross_attn for block in self._decoder.blocks])
-
-    def _keep(self, rows: torch.Tensor, attentions: Sequence[Any]) -> None:
-        for projection in (projection for attention in attentions for projection in (attention.key, attention.value)):
-            self._cache[projection] = self._cache[projection][rows]
+    def keep(self, rows: torch.Tensor, attention: Literal["attn", "cross_attn"]) -> None:
+        """Go on with these rows, in that order: of N texts (`attn`), some of them perhaps several times; of the sounds of B clips."""
+        for block in self._decoder.blocks:
+            for projection in (getattr(block, attention).key, getattr(block, attention).value):
+                self._cache[projection] = self._cache[projection][rows]

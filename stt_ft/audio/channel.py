@@ -1,9 +1,9 @@
-"""What lies between a speaker and the model: a telephone line, or noise. Recordings pass through it while they are listened to.
+"""Channels between a speaker and the model: a telephone line, or noise. Recordings pass through them on their way to the model.
 
     phone   8 kHz, 300 to 3400 Hz (ITU-T G.712's pass band), eight-bit mu-law (ITU-T G.711), and back to the rate it came at
-    noise   pink noise (equal power in every octave, as in rooms and streets), so many decibels below the power of the speech
+    noise   pink noise (equal power in every octave, as in rooms and streets), a number of decibels below the power of the speech
 
-What comes out is as long as what went in and not a sample late, so that word times stay true.
+The output is as long as the input and not a sample late, so that word times stay true.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Channel:
 
     @property
     def flag(self) -> str:
-        """What `channels_named` knows it by: phone, 20dB."""
+        """Its name for `channels_named`: phone, 20dB."""
         return self.name if self.snr_db is None else f"{self.snr_db:g}dB"
 
     def carry(self, samples: np.ndarray, key: str) -> np.ndarray:
-        """Return what comes out when `samples` at 24 kHz go in; `key` (a clip's name) decides the noise."""
+        """Return `samples` at 24 kHz after the channel; `key` (a clip's name) decides the noise."""
         if self.snr_db is not None:
             samples = add_pink_noise(samples, self.snr_db, seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
         return phone_line(samples) if self.phone else samples
 
 
 def channels_named(names: Sequence[str]) -> list[Channel]:
-    """Return the channels called "phone" or "20dB" (noise so far below the speech); raises `ValueError` with all that are neither."""
+    """Return the channels called "phone" or "20dB" (noise 20 dB below the speech); raises `ValueError` with all that are neither."""
     channels, mistakes = [], []
     for name in dict.fromkeys(names):
         ratio = NOISE_CHANNEL.fullmatch(name.strip())

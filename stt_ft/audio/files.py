@@ -31,7 +31,7 @@ AUDIO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What the header of a sound file says."""
+    """The facts in a sound file's header."""
 
     duration_s: float
     sample_rate_hz: int

@@ -1,4 +1,4 @@
-"""What the samples of a recording tell: too loud, too quiet, cut off, narrow; is the take worth keeping? Pure; mono, in [-1, 1]."""
+"""Levels of a recording, and the faults that they show: too loud, too quiet, cut off, narrow. Pure; samples are mono, in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def bandwidth_hz(samples: np.ndarray, sample_rate_hz: int) -> float:
 
 
 def take_warnings(samples: np.ndarray, sample_rate_hz: int, *, num_words: int) -> list[str]:
-    """Return what is wrong with a take of a prompt of `num_words` spoken words; empty when nothing is."""
+    """Return the faults of a take of a prompt of `num_words` spoken words."""
     if peak(samples) < SILENT_PEAK:
         return ["no sound: is the microphone muted, or is another device meant (--list_devices)?"]
     warnings = []

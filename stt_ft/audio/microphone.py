@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
@@ -16,7 +16,8 @@ from stt_ft.audio.files import resample
 from stt_ft.audio.levels import rms_db
 from stt_ft.core.errors import AudioError
 
-SILENCE_DB = -120.0
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +51,26 @@ def input_devices() -> list[InputDevice]:
 class Recording:
     """One take: sound is gathered from entering the `with` block until leaving it.
 
-    The device is asked for `sample_rate_hz`; one that cannot do it runs at its own rate, and the take is resampled. With `hand_on`,
-    each piece of sound is given to that function as it comes, at `device_rate_hz`, and nothing is gathered.
+    The device is asked for `sample_rate_hz`; one that cannot do it runs at its own rate, and the take is resampled.
 
     Attributes:
         level_db: power of the newest piece of sound, in decibels of full scale.
         peak: largest magnitude of the take so far.
-        num_gaps: how often the device threw sound away since this program was too slow to take it; what was said then is missing.
+        num_gaps: how often the device threw sound away, because this program was too slow to take it; the take lacks that sound.
     """
 
-    def __init__(self, *, sample_rate_hz: int, device: int | None = None, hand_on: Callable[[np.ndarray], None] | None = None) -> None:
+    def __init__(self, *, sample_rate_hz: int, device: int | None = None) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.device_rate_hz = sample_rate_hz
         self._device = device
-        self._hand_on = hand_on
         self._chunks: list[np.ndarray] = []
         self._lock = threading.Lock()
-        self.level_db = SILENCE_DB
+        self.level_db = rms_db(np.zeros(0))
         self.peak = 0.0
         self.num_gaps = 0
         self._stream: Any = None
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> Self:
         sounddevice = _sounddevice()
         try:
             try:
@@ -92,7 +91,7 @@ class Recording:
         self._stream.close()
 
     def samples(self) -> np.ndarray:
-        """Return what was recorded so far, mono float32 at `sample_rate_hz`."""
+        """Return the sound recorded so far, mono float32 at `sample_rate_hz`."""
         with self._lock:
             sound = np.concatenate(self._chunks) if self._chunks else np.zeros(0, dtype=np.float32)
         return resample(sound, self.device_rate_hz, self.sample_rate_hz)
@@ -100,40 +99,30 @@ class Recording:
     def _take(self, frames: np.ndarray, _count: int, _time: object, status: Any) -> None:
         chunk = frames[:, 0].copy()
         self.num_gaps += bool(status.input_overflow)
-        if self._hand_on is not None:
-            self._hand_on(chunk)
-            return
+        self._keep(chunk)
+
+    def _keep(self, chunk: np.ndarray) -> None:
         with self._lock:
             self._chunks.append(chunk)
         self.level_db = rms_db(chunk)
         self.peak = max(self.peak, float(np.abs(chunk).max(initial=0.0)))
 
 
-class LiveMicrophone:
-    """A microphone that hands sound on as it comes, in frames of equal length, from entering the `with` block until leaving it.
-
-    As with `Recording`, a device that cannot do `sample_rate_hz` runs at its own rate, and the sound is resampled on its way.
-    """
+class LiveMicrophone(Recording):
+    """A recording that is handed on as it comes, in frames of equal length; nothing is gathered."""
 
     def __init__(self, *, sample_rate_hz: int, frame_samples: int, device: int | None = None) -> None:
+        super().__init__(sample_rate_hz=sample_rate_hz, device=device)
         self._frame_samples = frame_samples
-        self._recording = Recording(sample_rate_hz=sample_rate_hz, device=device, hand_on=self._take)
         self._queue: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
 
-    def __enter__(self) -> LiveMicrophone:
-        self._recording.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._recording.__exit__(kind, error, trace)
-
-    def _take(self, chunk: np.ndarray) -> None:
+    def _keep(self, chunk: np.ndarray) -> None:
         self._queue.put(chunk)
 
     def frames(self, timeout_s: float = 10.0) -> Iterator[np.ndarray]:
         """Yield frames of mono float32 without end; raises `AudioError` when the device gives nothing for `timeout_s`."""
-        rate_hz, wanted_hz = self._recording.device_rate_hz, self._recording.sample_rate_hz
-        resampler = None if rate_hz == wanted_hz else soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32")
+        is_at_rate = self.device_rate_hz == self.sample_rate_hz
+        resampler = None if is_at_rate else soxr.ResampleStream(self.device_rate_hz, self.sample_rate_hz, 1, dtype="float32")
         waiting = np.zeros(0, np.float32)
         while True:
             try:

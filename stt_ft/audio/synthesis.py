@@ -98,7 +98,7 @@ class Synthesizer:
             raise AudioError(f"espeak-ng did not start (error {self._rate_hz}); reinstall espeakng-loader")
 
     def speak(self, text: str, *, voice: str, words_per_minute: int = 170, pitch: int = 50, pitch_range: int = 50) -> Utterance:
-        """Speak `text`; commas and full stops shape the melody, words are what stands between spaces.
+        """Speak `text`; commas and full stops shape the melody, spaces part words.
 
         Args:
             text: words and punctuation; numbers as words (a word must be one spoken unit to get one time).

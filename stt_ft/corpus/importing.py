@@ -23,7 +23,7 @@ from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import num_samples, samples_to_s
-from stt_ft.corpus.source import SourceClip
+from stt_ft.corpus.formats import SourceClip
 
 _WHOLE_TOLERANCE_S = 0.1
 """A manifest's duration this near to the file's, or beyond it, means the whole file."""
@@ -31,7 +31,7 @@ _WHOLE_TOLERANCE_S = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of a clip: it is in the dataset as `clip`, new or changed (`is_new`), or was left out because of `fault`."""
+    """The result for a clip: it is in the dataset as `clip`, new or changed (`is_new`), or was left out because of `fault`."""
 
     source: SourceClip
     clip: Clip | None = None
@@ -88,12 +88,15 @@ def _import(data: Dataset, source: SourceClip, options: ImportOptions, names: di
         raise DatasetError(f"{source.audio}: the same sound as {seen[digest]}")
     usable = source.is_whole_file and info.channels == 1 and _libsndfile_reads(source.audio)
     path = f"audio/{_name(data, source, samples, names)}{source.audio.suffix.lower() if usable else '.wav'}"
-    clip = Clip(path=path, duration_s=samples_to_s(len(samples), info.sample_rate_hz), extra=_manifest_keys(source))
+    extra = {**source.extra, **({"script": source.script} if source.script else {})}
+    clip = Clip(path=path, duration_s=samples_to_s(len(samples), info.sample_rate_hz), extra=extra)
     if usable:
         _link(source.audio, data.audio_path(clip), copy=options.copy)
     else:
         write_wav(data.audio_path(clip), samples, info.sample_rate_hz)
-    _drop_other_sound(data, clip)
+    for sound in _sounds_named(data.audio_path(clip)):
+        if sound != data.audio_path(clip):  # taken by an earlier run under another suffix: linked then and converted now, or the reverse
+            sound.unlink()
     seen[digest] = source.clip_id
     return clip, _write_sidecar(data, clip, source)
 
@@ -130,7 +133,7 @@ def _name(data: Dataset, source: SourceClip, samples: np.ndarray, names: dict[st
     A clip that was ingested before keeps its name; one that only shares it with another of the dataset gets its own.
     """
     clip_id = source.clip_id
-    stem = str(Path(clip_id).with_suffix("")) if Path(clip_id).suffix.lower() != "" and "." in Path(clip_id).name else clip_id
+    stem = str(Path(clip_id).with_suffix("")) if Path(clip_id).suffix else clip_id
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     base = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_")[:100] or "clip"
     name, count = base, 1
@@ -168,17 +171,6 @@ def _sounds_named(path: Path) -> list[Path]:
     return [
         other for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if other.stem == path.stem and other.suffix != ".json"
     ]
-
-
-def _drop_other_sound(data: Dataset, clip: Clip) -> None:
-    """Remove what an earlier run took for this clip under another suffix: it was linked, and is now converted, or the reverse."""
-    for sound in _sounds_named(data.audio_path(clip)):
-        if sound != data.audio_path(clip):
-            sound.unlink()
-
-
-def _manifest_keys(source: SourceClip) -> dict[str, object]:
-    return {**source.extra, **({"script": source.script} if source.script else {})}
 
 
 def _link(audio: Path, target: Path, *, copy: bool) -> None:

@@ -1,17 +1,22 @@
-"""What can be wrong with a dataset, clip by clip. Each finding is a `Problem` with the clip's id; nothing here raises on bad data."""
+"""Faults of a dataset on disk, each a `Problem` with its clip's id; one faulty clip never hides another, and no fault raises."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from stt_ft.audio.files import read_audio
 from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
 from stt_ft.core.doubts import disputes_of, doubts_of
-from stt_ft.core.manifest import LEFT_OUT, Clip, Sidecar, Word
-from stt_ft.core.timing import FRAME_S
+from stt_ft.core.errors import AlignmentError, AudioError, DatasetError
+from stt_ft.core.manifest import LEFT_OUT, MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
+from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, frame_start_s, num_frames_covering
+from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir
 from stt_ft.text.digit_words import digit_runs
 from stt_ft.text.spoken_forms import holds_digits
 from stt_ft.text.written_style import scoring_words
@@ -38,7 +43,7 @@ KINDS = {
     "duplicate": "the same sound stands in the dataset twice",
     "narrow_band": "no sound above 4 kHz: telephone speech, or recorded through a headset's call mode",
 }
-"""Kind of problem -> what it means, the gravest first."""
+"""Kind of problem -> its meaning, the gravest first."""
 
 GRAVE = frozenset(list(KINDS)[: list(KINDS).index("overlap")])
 """Kinds that stop a clip from being trained on, teach something false, or spoil an evaluation; the others are worth a look."""
@@ -71,8 +76,42 @@ _Finding = tuple[str, str, tuple[int, ...]]
 """Kind, message, words at fault."""
 
 
+def inspect(
+    data: Dataset, *, model: ModelDir | None, track: Callable[[Sequence[Clip]], Iterable[Clip]], tail_s: float = TAIL_S
+) -> list[Problem]:
+    """Return the problems of all clips of `data`.
+
+    Args:
+        model: on whose text stream the words of every clip must find room; None where no base is known.
+        tail_s: silence after a clip and the text lag, in seconds.
+    """
+    clips_by_split = {split: data.clips(split) for split in data.splits()}
+    found: list[Problem] = []
+    hashes: dict[str, str] = {}
+    sidecars: dict[str, Sidecar] = {}
+    for clip in track([clip for clips in clips_by_split.values() for clip in clips]):
+        try:
+            samples = read_audio(data.audio_path(clip))
+            hashes[clip.path] = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
+            found += sound_problems(clip, samples, SAMPLE_RATE_HZ)
+        except (AudioError, OSError) as error:
+            found.append(Problem(clip_id=clip.path, kind="audio", message=str(error)))
+        try:
+            sidecar = data.read_sidecar(clip)
+        except DatasetError as error:
+            found.append(Problem(clip_id=clip.path, kind="sidecar", message=str(error)))
+            continue
+        sidecars[clip.path] = sidecar
+        found += word_problems(clip, sidecar)
+        if model is not None:
+            found += _stream_problems(clip, sidecar, model, tail_s)
+    splits = data.info().get("splits")
+    split_by = str(splits.get("by", "both")) if isinstance(splits, dict) else "both"
+    return found + set_problems(clips_by_split, hashes, sidecars, split_by=split_by)
+
+
 def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list[Problem]:
-    """Return what is wrong with the sound of `clip`: duration, level, clipping, bandwidth."""
+    """Return the faults of the sound of `clip`: duration, level, clipping, bandwidth."""
     found: list[_Finding] = []
     duration_s = len(samples) / sample_rate_hz
     if abs(duration_s - clip.duration_s) > MAX_DURATION_ERROR_S:
@@ -90,7 +129,7 @@ def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list
 
 
 def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
-    """Return what is wrong with the words of `clip` and their times."""
+    """Return the faults of the words of `clip` and of their times."""
     words = sidecar.alignments
     if not words:
         return _problems(clip, [("no_words", "it has no words; run `stt-ft annotate`", ())])
@@ -100,8 +139,7 @@ def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
         found.append(("digits_left", f"{' '.join(left.values())[:60]!r} holds digits; run `stt-ft convert`", tuple(left)))
     found += _time_findings(words, clip.duration_s)
     found += _speed_findings(words)
-    gaps = _left_out_findings(sidecar)
-    found += gaps or _script_findings(sidecar)
+    found += _left_out_findings(sidecar) or _script_findings(sidecar)
     found += _reading_findings(sidecar)
     found += _dispute_findings(sidecar)
     return _problems(clip, found)
@@ -114,13 +152,12 @@ def set_problems(
     *,
     split_by: str = "both",
 ) -> list[Problem]:
-    """Return what is wrong between clips: sounds that occur twice, speakers and numbers in two splits, synthetic clips outside train.
+    """Return the faults between clips: sounds that occur twice, speakers and numbers in two splits, synthetic clips outside train.
 
     Args:
-        clips_by_split: split -> its clips.
         audio_hashes: clip id -> hash of its sound; clips without sound are left out.
         sidecars: clip id -> its sidecar, where it could be read.
-        split_by: what was meant to stay on one side, as `split --by` says it; the rest is no problem.
+        split_by: by what the splits are kept apart (`split --by`): speaker, number or both; the other is no problem.
     """
     by_sound: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
     by_speaker: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
@@ -151,17 +188,29 @@ def set_problems(
     return found
 
 
+def _stream_problems(clip: Clip, sidecar: Sidecar, model: ModelDir, tail_s: float) -> list[Problem]:
+    prefix_s = frame_start_s(model.num_prefix_frames)
+    words = [
+        dataclasses.replace(word.moved(prefix_s), tokens=tuple(model.tokenizer.encode(word.text.strip())))
+        for word in sidecar.alignments
+        if word.speaker == MAIN_SPEAKER
+    ]
+    num_frames = model.num_prefix_frames + num_frames_covering(clip.duration_s) + model.num_tail_frames(tail_s)
+    try:
+        model.text_stream(words, num_frames)
+    except AlignmentError as error:
+        return [Problem(clip_id=clip.path, kind="no_room", message=str(error))]
+    return []
+
+
 def _leaks(owners: dict[str, list[tuple[str, Clip]]], kind: str, what: str) -> list[Problem]:
     """Return the clips whose speaker or number is in an earlier split too."""
-    found = []
-    for name, places in owners.items():
-        first_split = places[0][0]
-        for split, clip in places:
-            if split != first_split:
-                found.append(
-                    Problem(clip_id=clip.path, kind=kind, message=f"{what} {name} is in {first_split} and {split}; run `stt-ft split`")
-                )
-    return found
+    return [
+        Problem(clip_id=clip.path, kind=kind, message=f"{what} {name} is in {places[0][0]} and {split}; run `stt-ft split`")
+        for name, places in owners.items()
+        for split, clip in places
+        if split != places[0][0]
+    ]
 
 
 def _time_findings(words: Sequence[Word], duration_s: float) -> list[_Finding]:
@@ -184,12 +233,9 @@ def _time_findings(words: Sequence[Word], duration_s: float) -> list[_Finding]:
 
 def _speed_findings(words: Sequence[Word]) -> list[_Finding]:
     span_s = max(word.end_s for word in words) - min(word.start_s for word in words)
-    if len(words) < LEAST_WORDS_FOR_SPEED or span_s <= 0:
+    if len(words) < LEAST_WORDS_FOR_SPEED or span_s <= 0 or MIN_WORDS_PER_S <= len(words) / span_s <= MAX_WORDS_PER_S:
         return []
-    rate = len(words) / span_s
-    if MIN_WORDS_PER_S <= rate <= MAX_WORDS_PER_S:
-        return []
-    return [("speed", f"{len(words)} words in {span_s:.2f} s are {rate:.1f} a second", ())]
+    return [("speed", f"{len(words)} words in {span_s:.2f} s are {len(words) / span_s:.1f} a second", ())]
 
 
 def _left_out_findings(sidecar: Sidecar) -> list[_Finding]:
@@ -225,15 +271,11 @@ def _reading_findings(sidecar: Sidecar) -> list[_Finding]:
 
 
 def _dispute_findings(sidecar: Sidecar) -> list[_Finding]:
-    is_spoken = sidecar.written is not None
-    return [
-        (
-            "times",
-            f"{dispute.text!r} is at {_span(dispute.here_s)}, by {dispute.source} at {_span(dispute.there_s)}",
-            (dispute.place,) if is_spoken else (),
-        )
-        for dispute in disputes_of(sidecar)
-    ]
+    found: list[_Finding] = []
+    for dispute in disputes_of(sidecar):
+        told = f"{dispute.text!r} is at {_span(dispute.here_s)}, by {dispute.source} at {_span(dispute.there_s)}"
+        found.append(("times", told, () if sidecar.written is None else (dispute.place,)))
+    return found
 
 
 def _span(span_s: tuple[float, float]) -> str:

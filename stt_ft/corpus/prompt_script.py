@@ -1,4 +1,4 @@
-"""Scripts for a recording session: YAML files of prompts, read and made; and what a dataset's recordings were read from.
+"""Scripts for a recording session: YAML files of prompts, read and made; and the prompts from which a dataset was recorded.
 
 language: en
 prompts:
@@ -18,6 +18,7 @@ import yaml
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset, Sidecar
 from stt_ft.text.digit_words import ENGLISH_DIGITS, FRENCH_DIGITS
+from stt_ft.text.prompts import PromptLine
 from stt_ft.text.redrawing import holds_number
 from stt_ft.text.spoken_forms import LANGUAGES
 
@@ -35,16 +36,6 @@ _CARRIERS = {
 }
 _LENGTHS = (4, 5, 6, 6, 7, 7, 7, 8, 9, 10)
 _KEYS = frozenset({"id", "kind", "say", "direction"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptLine:
-    """One prompt: what to say, how, and under which name its take is kept."""
-
-    prompt_id: str
-    say: str
-    kind: str = "number"
-    direction: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +71,7 @@ def load_prompt_script(path: Path) -> PromptScript:
 
 
 def prompts_of_dataset(data: Dataset) -> PromptScript:
-    """Return what the recordings in train dictate as prompts, each once: scripts, or transcripts where there are none.
+    """Return the texts that the recordings in train dictate as prompts, each once: scripts, or transcripts where there are none.
 
     Raises:
         DatasetError: no recording in train holds a number.

@@ -7,6 +7,7 @@ meter, warnings, and keep, retake or skip.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -14,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from rich.align import Align
@@ -25,16 +26,18 @@ from rich.text import Text
 
 from stt_ft.audio.files import probe, write_wav
 from stt_ft.audio.levels import CLIPPED_LEVEL, meter, take_warnings
+from stt_ft.audio.microphone import Recording
 from stt_ft.core.errors import AudioError, DatasetError, TextError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.timing import samples_to_s
-from stt_ft.corpus.prompt_script import PromptLine, PromptScript
+from stt_ft.corpus.prompt_script import PromptScript
+from stt_ft.text.prompts import PromptLine
 from stt_ft.text.spoken_forms import spoken_words
 
 _REDRAW_S = 0.05
 
 METADATA = ("speaker", "microphone", "room", "accent")
-"""What is asked once a session; only the speaker is required."""
+"""Asked once a session; only the speaker is required."""
 
 
 def speaker_id(name: str) -> str:
@@ -87,17 +90,18 @@ class Session:
             if clip.path in present:
                 opened.clips[prompt.prompt_id] = clip
             elif data.sidecar_path(clip).exists():
-                opened._take_up(prompt, clip)
+                with contextlib.suppress(AudioError):  # without usable sound the prompt is read again
+                    opened._add(prompt, opened._clip(prompt, duration_s=probe(data.audio_path(clip)).duration_s))
         return opened
 
     def missing(self, start_at: int | None = None) -> list[tuple[int, PromptLine]]:
-        """Return (number, prompt) of what is still to be read, in order; from number `start_at` on every prompt, read or not."""
+        """Return (number, prompt) of the prompts still to be read, in order; from number `start_at` on, of every prompt, read or not."""
         if start_at is not None:
             return self.script.numbered(start_at)
         return [(number, prompt) for number, prompt in self.script.numbered() if prompt.prompt_id not in self.clips]
 
     def keep(self, prompt: PromptLine, samples: np.ndarray) -> Clip:
-        """Write a take; an earlier take of the same prompt is replaced, and what was made of it is forgotten."""
+        """Write a take; an earlier take of the same prompt is replaced, with its words and times."""
         clip = self._clip(prompt, duration_s=samples_to_s(len(samples), self.sample_rate_hz))
         write_wav(self.data.audio_path(clip), samples, self.sample_rate_hz)
         self.data.write_sidecar(clip, Sidecar(script=prompt.say))
@@ -107,13 +111,6 @@ class Session:
     def _clip(self, prompt: PromptLine, *, duration_s: float) -> Clip:
         extra = {"speaker": self.speaker, "prompt_id": prompt.prompt_id, "kind": prompt.kind, "script": prompt.say}
         return Clip(path=f"audio/{self.speaker}_{prompt.prompt_id}.wav", duration_s=duration_s, extra=extra)
-
-    def _take_up(self, prompt: PromptLine, clip: Clip) -> None:
-        try:
-            duration_s = probe(self.data.audio_path(clip)).duration_s
-        except AudioError:
-            return  # no usable sound: the prompt is read again
-        self._add(prompt, self._clip(prompt, duration_s=duration_s))
 
     def _add(self, prompt: PromptLine, clip: Clip) -> None:
         """Put the clip's line into the split that has one already, or at the end of train."""
@@ -127,50 +124,23 @@ class Session:
         self.clips[prompt.prompt_id] = clip
 
 
-class Take(Protocol):
-    """A recording under way."""
-
-    @property
-    def level_db(self) -> float: ...
-
-    @property
-    def peak(self) -> float: ...
-
-    @property
-    def num_gaps(self) -> int: ...
-
-    def samples(self) -> np.ndarray: ...
-
-
+@dataclass(frozen=True)
 class Desk:
     """Runs a session at a terminal.
 
-    Args:
-        session: what is read and where it is kept.
-        record: starts a take.
-        play: plays samples back.
-        console: where prompts are shown.
-        read_line: waits for Enter and returns what was typed before it; raises `EOFError` at the end of input.
+    Attributes:
+        read_line: waits for Enter and returns the line typed; raises `EOFError` at the end of input.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        record: Callable[[], AbstractContextManager[Take]],
-        play: Callable[[np.ndarray], None],
-        console: Console,
-        read_line: Callable[[], str] = input,
-    ) -> None:
-        self._session = session
-        self._record = record
-        self._play = play
-        self._console = console
-        self._read_line = read_line
+    session: Session
+    record: Callable[[], AbstractContextManager[Recording]]
+    play: Callable[[np.ndarray], None]
+    console: Console
+    read_line: Callable[[], str] = input
 
     def run(self, start_at: int | None = None) -> bool:
         """Go through the missing prompts; return False when the speaker quits before the end."""
-        for number, prompt in self._session.missing(start_at):
+        for number, prompt in self.session.missing(start_at):
             try:
                 if not self._one_prompt(number, prompt):
                     return False
@@ -188,25 +158,22 @@ class Desk:
             samples, num_gaps = self._take(number, prompt)
             self._show(number, prompt)
             if len(samples) == 0:
-                self._console.print(Text("  ! the device gave no sound at all: wait for the level meter to move", style="bold yellow"))
+                self.console.print(Text("  ! the device gave no sound at all: wait for the level meter to move", style="bold yellow"))
                 answer = self._ask("Enter tries again, s skips, q quits")
                 if answer in ("s", "q"):
                     return answer == "s"
                 continue
-            for warning in take_warnings(
-                samples, self._session.sample_rate_hz, num_words=_num_words(prompt, self._session.script.language)
-            ):
-                self._console.print(Text(f"  ! {warning}", style="bold yellow"))
+            num_words = _num_words(prompt, self.session.script.language)
+            for warning in take_warnings(samples, self.session.sample_rate_hz, num_words=num_words):
+                self.console.print(Text(f"  ! {warning}", style="bold yellow"))
             if num_gaps:
-                self._console.print(Text("  ! sound was lost: this machine was too busy to take it all; retake", style="bold yellow"))
+                self.console.print(Text("  ! sound was lost: this machine was too busy to take it all; retake", style="bold yellow"))
             answer = self._listen_and_decide(samples)
-            if answer == "q":
-                return False
-            if answer == "s":
-                return True
+            if answer in ("s", "q"):
+                return answer == "s"
             if answer in ("", "k"):
-                clip = self._session.keep(prompt, samples)
-                self._console.print(Text(f"  kept {clip.path}, {clip.duration_s:.1f} s", style="green"))
+                clip = self.session.keep(prompt, samples)
+                self.console.print(Text(f"  kept {clip.path}, {clip.duration_s:.1f} s", style="green"))
                 return True
 
     def _listen_and_decide(self, samples: np.ndarray) -> str:
@@ -219,9 +186,9 @@ class Desk:
                 return answer
 
     def _take(self, number: int, prompt: PromptLine) -> tuple[np.ndarray, int]:
-        """Record until Enter is pressed, with a live level meter; return the sound and how often some of it was lost."""
+        """Record until Enter is pressed, with a live level meter; return the sound and the number of gaps in it."""
         self._show(number, prompt)
-        with self._record() as take, Live(console=self._console, refresh_per_second=1 / _REDRAW_S, transient=True) as live:
+        with self.record() as take, Live(console=self.console, refresh_per_second=1 / _REDRAW_S, transient=True) as live:
             stopped = threading.Event()
             threading.Thread(target=self._wait_for_enter, args=(stopped,), daemon=True).start()
             begin_s = time.monotonic()
@@ -231,25 +198,25 @@ class Desk:
 
     def _wait_for_enter(self, stopped: threading.Event) -> None:
         try:
-            self._read_line()
+            self.read_line()
         except EOFError:
             pass
         finally:
             stopped.set()
 
     def _show(self, number: int, prompt: PromptLine) -> None:
-        self._console.clear()
-        self._console.print(_panel(prompt, f"{number} of {len(self._session.script.prompts)}", speaker=self._session.speaker))
+        self.console.clear()
+        self.console.print(_panel(prompt, f"{number} of {len(self.session.script.prompts)}", speaker=self.session.speaker))
 
     def _ask(self, question: str) -> str:
-        self._console.print(Text(f"  {question} ", style="dim"), end="")
-        return self._read_line().strip().lower()[:1]
+        self.console.print(Text(f"  {question} ", style="dim"), end="")
+        return self.read_line().strip().lower()[:1]
 
     def _play_back(self, samples: np.ndarray) -> None:
         try:
-            self._play(samples)
+            self.play(samples)
         except AudioError as error:
-            self._console.print(Text(f"  {error}", style="yellow"))
+            self.console.print(Text(f"  {error}", style="yellow"))
 
 
 def _panel(prompt: PromptLine, title: str, *, speaker: str) -> Panel:
@@ -259,14 +226,14 @@ def _panel(prompt: PromptLine, title: str, *, speaker: str) -> Panel:
     return Panel(Group(*lines), title=f"{title}  {prompt.prompt_id}", subtitle=speaker, border_style="blue", padding=(1, 4))
 
 
-def _meter_line(take: Take, elapsed_s: float) -> Text:
+def _meter_line(take: Recording, elapsed_s: float) -> Text:
     loud = take.peak >= CLIPPED_LEVEL
     style = "bold red" if loud else "green"
     return Text(f"  ● {elapsed_s:5.1f} s  {meter(take.level_db)}  {'CLIPPED' if loud else 'Enter stops'}", style=style)
 
 
 def _num_words(prompt: PromptLine, language: str) -> int:
-    """Return how many words the prompt has when it is said; of a prompt that cannot be read aloud, its written words."""
+    """Return the number of spoken words of a prompt; of one that cannot be read aloud, the number of written words."""
     try:
         return len(spoken_words(prompt.say, language=language))
     except TextError:

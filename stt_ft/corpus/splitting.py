@@ -46,7 +46,6 @@ def assign(groups: Sequence[Sequence[Clip]], shares: Mapping[str, float], *, kin
         groups: clips that stay together.
         shares: split -> share of the clips, adding up to 1.
         kind_of: a clip's kind, by which splits are balanced.
-        seed: decides among equals.
     """
     totals = Counter(kind_of(clip) for group in groups for clip in group)
     order = list(range(len(groups)))
@@ -59,15 +58,11 @@ def assign(groups: Sequence[Sequence[Clip]], shares: Mapping[str, float], *, kin
 
         def gain(split: str, kinds: Counter[str] = kinds) -> float:
             """How much nearer to its wanted counts the split comes by taking the group (negative: how much further away)."""
-            return sum(_gap(wanted[split, kind], count) / max(1.0, totals[kind]) for kind, count in kinds.items())
+            nearer = {kind: abs(wanted[split, kind]) - abs(wanted[split, kind] - count) for kind, count in kinds.items()}
+            return sum(nearer[kind] / max(1.0, totals[kind]) for kind in kinds)
 
         split = max((split for split in SPLITS if shares.get(split, 0) > 0), key=gain)
         for kind, count in kinds.items():
             wanted[split, kind] -= count
         chosen[index] = split
     return chosen
-
-
-def _gap(wanted: float, count: int) -> float:
-    """Return |wanted| - |wanted - count|: positive when taking `count` brings the split nearer to what it wants."""
-    return abs(wanted) - abs(wanted - count)

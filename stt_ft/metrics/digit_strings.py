@@ -1,7 +1,9 @@
 """Digit strings: whether the digits came through, whatever their form, and in which form they were written.
 
-A clip's digit string is all the digits its words say, in order ("order four double five oh" and "order 4550" both give "4550"), so a
-transcript is right when its string equals the reference's. A *number* is a run of at least `MIN_NUMBER_DIGITS` digits. The digit error
+A clip's digit string is all the digits its words say, in order ("order four double five oh" and "order 4550" both give "4550", "seven
+eighty eight" and "788" give "788", "A one B two" and "A1B2" give "12"), so a transcript is right when its string equals the reference's.
+Words are read as `text.inverse.written_numbers` writes them, in English or French, marks passed over. A *number* is a run of at least
+`MIN_NUMBER_DIGITS` digits that are dictated part by part: no amount ("two hundred"), no time of day. The digit error
 rate is Levenshtein's distance per reference digit; of its operations, two are named apart: a digit inserted beside its like is *doubled*,
 and two neighbours that changed places are *swapped* (one swap, two errors, as Levenshtein has it).
 """
@@ -9,9 +11,11 @@ and two neighbours that changed places are *swapped* (one swap, two errors, as L
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stt_ft.text.digit_words import digit_runs, digits_of_words, is_digit_word
+from stt_ft.text.digit_words import digits_of_words
+from stt_ft.text.inverse.grammar import is_mark, language_of, marks_around, says_number
+from stt_ft.text.inverse.written_numbers import WrittenToken, written_tokens
 
 MIN_NUMBER_DIGITS = 3
 """Fewest digits in a row that count as a dictated number: "one or two" is ordinary speech."""
@@ -21,16 +25,37 @@ FORMS = ("words", "digits", "mixed", "none")
 
 def number_runs(words: Sequence[str]) -> list[tuple[int, int]]:
     """Return the runs of `words` (first, last + 1) that say a number."""
-    return [(run.start, run.stop) for run in digit_runs(words) if len(run.digits) >= MIN_NUMBER_DIGITS]
+    return [(run.start, run.stop) for run in _read(words) if run.is_dictated and len(run.digits) >= MIN_NUMBER_DIGITS]
+
+
+def digit_string(words: Sequence[str]) -> str:
+    """Return all the digits that `words` say, in order."""
+    return "".join(run.digits for run in _read(words))
 
 
 def written_form(words: Sequence[str]) -> str:
     """Return how `words` write their digits: "words", "digits" (glyphs), "mixed", or "none" when they say no digit."""
-    writers = [word for run in digit_runs(words) for word in words[run.start : run.stop] if is_digit_word(word)]
-    in_glyphs = [any(glyph.isdecimal() for glyph in word) for word in writers]
-    if not writers:
+    in_glyphs = [
+        any(glyph.isdecimal() for glyph in word)
+        for run in _read(words)
+        for word in words[run.start : run.stop]
+        if run.digits and says_number(word)
+    ]
+    if not in_glyphs:
         return "none"
     return "digits" if all(in_glyphs) else "mixed" if any(in_glyphs) else "words"
+
+
+def _read(words: Sequence[str]) -> list[WrittenToken]:
+    """Return the tokens of `words` that say digits. Marks part no number, for a model may write them anywhere.
+
+    A digit word of the other language says its digit as well: a word too many is an error in whatever language it is.
+    """
+    places = [index for index, word in enumerate(words) if not is_mark(word)]
+    plain = [marks_around(words[index])[1] or words[index] for index in places]
+    tokens = written_tokens(plain, language_of(plain))
+    said = [replace(token, digits=token.digits or digits_of_words(token.text.split())) for token in tokens]
+    return [replace(token, start=places[token.start], stop=places[token.stop - 1] + 1) for token in said if token.digits]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +102,7 @@ class DigitScore:
 
 def score_digits(reference: Sequence[str], transcript: Sequence[str]) -> DigitScore:
     """Compare the digits that two lists of words say."""
-    said, heard = digits_of_words(reference), digits_of_words(transcript)
+    said, heard = digit_string(reference), digit_string(transcript)
     return DigitScore(reference=said, transcript=heard, form=written_form(transcript), edits=digit_edits(said, heard))
 
 

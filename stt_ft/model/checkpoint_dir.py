@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import DEFAULT_BASE
 from stt_ft.core.timing import frame_start_s, num_frames_covering
 from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
 from stt_ft.model.words import HeardWord, words_from_tokens
+from stt_ft.targets.interleave import TextStream, build_text_stream
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -126,6 +128,15 @@ class ModelDir:
     def num_tail_frames(self, tail_s: float = TAIL_S) -> int:
         """Return the whole frames of silence that follow a clip: the text lag and `tail_s` seconds more."""
         return num_frames_covering(self.text_lag_s + tail_s)
+
+    def text_stream(self, words: Sequence[Word], num_frames: int) -> TextStream:
+        """Place `words`, which have tokens and times in seconds of the stream, on a text stream of `num_frames` frames.
+
+        Raises:
+            AlignmentError: a word has no tokens, begins before the stream, or does not fit before its end.
+        """
+        ids = {"padding_id": self.padding_id, "end_padding_id": self.end_padding_id}
+        return build_text_stream(words, num_frames=num_frames, text_lag_s=self.text_lag_s, **ids)
 
     def words_of(self, tokens: Sequence[int] | np.ndarray, *, num_before: int | None = None) -> list[HeardWord]:
         """Return the words of a text stream `tokens` [T], with times in seconds of the clip.

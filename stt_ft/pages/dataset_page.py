@@ -37,7 +37,7 @@ def write_dataset_page(
     """Write the page of `data` to `path`; it shows every clip, with sound or without, and plays offline.
 
     Args:
-        problems: as `corpus.inspection.inspect` lists them.
+        problems: as `corpus.problems.inspect` lists them.
         stream_checked: whether room on the text stream was among the checks.
         track: shows progress over the clips.
     """

@@ -1,19 +1,20 @@
 """Engines that speak a prompt to be learned: espeak-ng, which tells when each word is said; piper and any other program, which do not.
 
-What an engine without word times says is given to a `Timer` first, so that pauses can be put between its words.
+Speech without word times goes to a `Timer` first, so that pauses can be put between its words.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import random
+import re
 import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,29 +44,6 @@ _MARGIN_S = 0.15
 _FADE_S = 0.01
 
 
-class Engine(Protocol):
-    """Something that speaks."""
-
-    @property
-    def name(self) -> str:
-        """`espeak`, `piper` or `command`."""
-        ...
-
-    @property
-    def made_by(self) -> dict[str, Any]:
-        """What decides how it sounds: versions, voices, options."""
-        ...
-
-    def perform(self, prompt: Prompt, pauses_s: Mapping[int, float], rng: random.Random, *, pace: float) -> tuple[Utterance, str]:
-        """Speak `prompt` with silences before words (index -> seconds), and return it with the name of the voice.
-
-        Raises:
-            AlignmentError: the words cannot be found in what was said; another draw may do.
-            AudioError: the engine does not work.
-        """
-        ...
-
-
 class EspeakEngine:
     """espeak-ng with true word times, in the voices of a cast."""
 
@@ -81,35 +59,24 @@ class EspeakEngine:
         }
 
     def perform(self, prompt: Prompt, pauses_s: Mapping[int, float], rng: random.Random, *, pace: float) -> tuple[Utterance, str]:
-        """See `Engine.perform`."""
+        """Speak `prompt` with silences before words (index -> seconds), and return it with the name of the voice.
+
+        Raises:
+            AlignmentError: the words cannot be found in the sound; another draw may do.
+            AudioError: the engine does not work.
+        """
         self._synthesizer.forget()  # the same prompt and seed, the same sound, whatever was spoken before
         utterance, voice = perform(self._synthesizer, prompt.text, pauses_s, self._cast, rng, pace=pace)
-        return _with_words_of(prompt, utterance), voice
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """Mono sound at 24 kHz and the name of the voice in which it is."""
-
-    samples: npt.NDArray[np.float32]
-    voice: str
-
-
-class Speaker(Protocol):
-    """Something that says a text and does not tell when each word is said."""
-
-    name: str
-    made_by: dict[str, Any]
-
-    def say(self, text: str, speed: float, rng: random.Random) -> Said:
-        """Say `text` `speed` times as fast as the voice by itself would; raises `AlignmentError` where another draw may do better."""
-        ...
+        if len(utterance.words) != len(prompt.words):
+            raise AlignmentError(f"{len(utterance.words)} words were timed of {len(prompt.words)}")
+        words = [dataclasses.replace(word, text=text) for text, word in zip(prompt.words, utterance.words, strict=True)]
+        return Utterance(samples=utterance.samples, words=tuple(words)), voice
 
 
 class AlignedEngine:
     """A speaker whose words are found in its sound by a `Timer`."""
 
-    def __init__(self, speaker: Speaker, cast: Cast, timer: Timer) -> None:
+    def __init__(self, speaker: PiperSpeaker | ProgramSpeaker, cast: Cast, timer: Timer) -> None:
         self.name = speaker.name
         self.made_by = speaker.made_by
         self._speaker = speaker
@@ -117,15 +84,18 @@ class AlignedEngine:
         self._timer = timer
 
     def perform(self, prompt: Prompt, pauses_s: Mapping[int, float], rng: random.Random, *, pace: float) -> tuple[Utterance, str]:
-        """See `Engine.perform`."""
+        """See `EspeakEngine.perform`."""
         scale = 1.0 if self._cast.formant_scales is None else rng.uniform(*self._cast.formant_scales)
-        said = self._speaker.say(prompt.text, pace * rng.uniform(*_SPEEDS) / scale, rng)
-        if peak(said.samples) < SILENT_PEAK:
-            raise AlignmentError(f"the voice {said.voice} said nothing")
-        spans = self._timer(said.samples, prompt.words)
+        samples, voice = self._speaker.say(prompt.text, pace * rng.uniform(*_SPEEDS) / scale, rng)
+        if peak(samples) < SILENT_PEAK:
+            raise AlignmentError(f"the voice {voice} said nothing")
+        spans = self._timer(samples, prompt.words)
         words = tuple(Word(text=text, start_s=start, end_s=end) for text, (start, end) in zip(prompt.words, spans, strict=True))
-        utterance = _trimmed(Utterance(samples=said.samples, words=words))
-        return dress(utterance, pauses_s, self._cast, rng, scale=scale, fade_s=_FADE_S), said.voice
+        utterance = _trimmed(Utterance(samples=samples, words=words))
+        return dress(utterance, pauses_s, self._cast, rng, scale=scale, fade_s=_FADE_S), voice
+
+
+Engine = EspeakEngine | AlignedEngine
 
 
 class PiperSpeaker:
@@ -155,8 +125,12 @@ class PiperSpeaker:
         for path in voices:
             self._load(path, seed=0)
 
-    def say(self, text: str, speed: float, rng: random.Random) -> Said:
-        """See `Speaker.say`."""
+    def say(self, text: str, speed: float, rng: random.Random) -> tuple[npt.NDArray[np.float32], str]:
+        """Return `text`, said `speed` times as fast as the voice by itself would, as mono sound at 24 kHz; and the name of the voice.
+
+        Raises:
+            AlignmentError: nothing was said; another draw may do better.
+        """
         from piper import SynthesisConfig  # pyright: ignore[reportMissingImports]
 
         path = rng.choice(self._voices)
@@ -173,7 +147,7 @@ class PiperSpeaker:
             raise AlignmentError(f"the voice {path.stem} said nothing")
         samples = np.concatenate([chunk.audio_float_array for chunk in chunks])
         named = path.stem if speaker is None else f"{path.stem}#{speaker}"
-        return Said(samples=resample(samples, chunks[0].sample_rate, SAMPLE_RATE_HZ), voice=named)
+        return resample(samples, chunks[0].sample_rate, SAMPLE_RATE_HZ), named
 
     def _load(self, path: Path, *, seed: int) -> PiperVoice:
         import onnxruntime  # pyright: ignore[reportMissingImports]
@@ -195,8 +169,7 @@ class ProgramSpeaker:
         """Take a command line with the places {text} and {wav}, and where it has them {speed} (1.0 is the voice's own) and {seed}.
 
         Args:
-            command: the command line.
-            voice: what the voice is called; by default the program's name.
+            voice: name of the voice; by default the program's name.
             time_limit_s: seconds after which the program is stopped.
 
         Raises:
@@ -214,16 +187,16 @@ class ProgramSpeaker:
         self._time_limit_s = time_limit_s
         self.made_by: dict[str, Any] = {"engine": self.name, "command": command, "voice": self._voice}
 
-    def say(self, text: str, speed: float, rng: random.Random) -> Said:
-        """Run the program; raises `AudioError` when it fails, takes too long or leaves no sound."""
+    def say(self, text: str, speed: float, rng: random.Random) -> tuple[npt.NDArray[np.float32], str]:
+        """See `PiperSpeaker.say`; raises `AudioError` when the program fails, takes too long or leaves no sound."""
         seed = rng.randrange(2**31)
         with tempfile.TemporaryDirectory(prefix="stt-ft-") as directory:
             wav = Path(directory) / "said.wav"
-            places = {"{text}": text, "{wav}": str(wav), "{speed}": f"{speed:.3f}", "{seed}": str(seed)}
-            self._run([_filled(argument, places) for argument in self._arguments])
+            values = {"text": text, "wav": str(wav), "speed": f"{speed:.3f}", "seed": str(seed)}
+            self._run([re.sub(r"\{(text|wav|speed|seed)\}", lambda place: values[place[1]], argument) for argument in self._arguments])
             if not wav.is_file():
                 raise AudioError(f"{self._arguments[0]!r} left no sound at {{wav}} for {text!r}")
-            return Said(samples=read_audio(wav).astype(np.float32), voice=self._voice)
+            return read_audio(wav), self._voice
 
     def _run(self, arguments: list[str]) -> None:
         try:
@@ -240,27 +213,9 @@ class ProgramSpeaker:
             raise AudioError(f"{arguments[0]!r} exited with {done.returncode}: {lines[-1][:200] if lines else 'it said nothing'}")
 
 
-def _filled(argument: str, places: Mapping[str, str]) -> str:
-    """Put values into their places in one argument; what a value holds is not looked at again."""
-    for place, value in places.items():
-        before, found, after = argument.partition(place)
-        if found:
-            return _filled(before, places) + value + _filled(after, places)
-    return argument
-
-
-def _with_words_of(prompt: Prompt, utterance: Utterance) -> Utterance:
-    """Return `utterance` with the words of `prompt`; raises `AlignmentError` when it has not just as many."""
-    if len(utterance.words) != len(prompt.words):
-        raise AlignmentError(f"{len(utterance.words)} words were timed of {len(prompt.words)}")
-    words = [Word(text=text, start_s=word.start_s, end_s=word.end_s) for text, word in zip(prompt.words, utterance.words, strict=True)]
-    return Utterance(samples=utterance.samples, words=tuple(words))
-
-
 def _trimmed(utterance: Utterance) -> Utterance:
     """Return `utterance` from a little before its first word to a little behind its last."""
     first = num_samples(max(0.0, utterance.words[0].start_s - _MARGIN_S))
     last = num_samples(utterance.words[-1].end_s + _MARGIN_S)
     shift_s = first / SAMPLE_RATE_HZ
-    words = [Word(text=word.text, start_s=word.start_s - shift_s, end_s=word.end_s - shift_s) for word in utterance.words]
-    return Utterance(samples=utterance.samples[first:last], words=tuple(words))
+    return Utterance(samples=utterance.samples[first:last], words=tuple(word.moved(-shift_s) for word in utterance.words))

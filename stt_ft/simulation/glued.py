@@ -28,7 +28,7 @@ FLOOR_RMS = 3e-4
 """Noise under the whole number, -70 dB of full scale: no microphone delivers digital silence."""
 
 SOUNDING_DB = 35.0
-"""A take sounds from the first to the last millisecond within so many decibels of its loudest one."""
+"""A take sounds from the first to the last millisecond within this many decibels of its loudest one."""
 
 PEOPLE_HELD_OUT = ("lucas", "theo")
 """Speakers of the Free Spoken Digit Dataset whom neither the tiny model nor any adapter has heard: they are only measured on."""

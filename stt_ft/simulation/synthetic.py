@@ -1,16 +1,17 @@
-"""Prompts spoken by an engine, clip after clip: which number, in which manner, by which voice, through which channel follows from the seed.
+"""Prompts spoken by an engine, clip after clip. The seed decides number, manner, voice and channel of each.
 
 A clip depends on the seed, its own index and the numbers of the clips before it, so a session that was killed goes on with the same clips.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,11 @@ from stt_ft.audio.channel import Channel
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Utterance
 from stt_ft.core.errors import AlignmentError, AudioError, ConfigError, TextError
-from stt_ft.core.manifest import SYNTHETIC, Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import SYNTHETIC, Clip, Dataset, Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import SYNTHETIC_CAST
 from stt_ft.simulation.engines import Engine
-from stt_ft.text.prompts import Manner, belongs_to, pauses
+from stt_ft.text.prompts import Manner, PromptLine, belongs_to, pauses
 from stt_ft.text.redrawing import Redrawn, redraw
 
 MAX_DRAWS = 8
@@ -34,17 +35,6 @@ STAGE = "synthesize"
 
 _MAX_PEAK = 0.99
 _PER_CLIP = ("stt_ft", "draw", "numbers")
-
-
-class Line(Protocol):
-    """A prompt of a script: its name, what is to be said, and `number` or `ordinary`."""
-
-    @property
-    def prompt_id(self) -> str: ...
-    @property
-    def say(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +51,16 @@ class Session:
     """Prompts that an engine speaks into a dataset.
 
     Attributes:
-        data: where to.
-        engine: who speaks.
         lines: prompts, taken in turns.
         language: of the prompts.
         seed: decides everything.
-        channels: what a clip may come through; as it was spoken is as likely as each of them.
+        channels: through which a clip may pass; no channel is as likely as each of them.
         forbidden: digit strings that are not said: those of dev and held-out clips.
     """
 
     data: Dataset
     engine: Engine
-    lines: Sequence[Line]
+    lines: Sequence[PromptLine]
     language: str
     seed: int
     channels: Sequence[Channel]
@@ -93,7 +81,7 @@ class Session:
         return f"audio/synthetic_{self.engine.name}_{self.seed}_{index + 1:05d}.wav"
 
     def missing(self, count: int) -> int:
-        """Return how many of the first `count` clips are not there."""
+        """Return the number of clips among the first `count` that are not there."""
         there = self._there()
         return sum(self._numbers_there(there.get(self.path(index))) is None for index in range(count))
 
@@ -118,7 +106,7 @@ class Session:
 
     @property
     def _made_by(self) -> dict[str, Any]:
-        """What decides the clips of a session."""
+        """All that decides the clips of a session."""
         prompts = json.dumps([[line.prompt_id, line.say, line.kind] for line in self.lines])
         return {
             **self.engine.made_by,
@@ -174,18 +162,13 @@ class Session:
         raise AlignmentError(f"clip {self.path(index)}: {MAX_DRAWS} draws in a row could not be aligned; the last: {reason}")
 
     def _may_be_said(self, digits: str, used: set[str]) -> bool:
-        is_free = digits not in used and digits not in self.forbidden
-        return is_free and any(belongs_to(digits, share) for share in SYNTHETIC_CAST.digit_shares)
+        return digits not in used and digits not in self.forbidden and belongs_to(digits, SYNTHETIC_CAST.digit_shares)
 
     def _write(self, clip: Clip, utterance: Utterance, redrawn: Redrawn, channel: Channel | None, draw: int) -> None:
         samples = utterance.samples if channel is None else channel.carry(utterance.samples, clip.path)
         loudest = float(np.abs(samples).max())
         write_wav(self.data.audio_path(clip), samples * min(1.0, _MAX_PEAK / loudest), SAMPLE_RATE_HZ)
-        words = [
-            Word(text=label, start_s=word.start_s, end_s=word.end_s) for label, word in zip(redrawn.labels, utterance.words, strict=True)
-        ]
+        words = tuple(dataclasses.replace(word, text=label) for label, word in zip(redrawn.labels, utterance.words, strict=True))
         record = {"stt_ft": stt_ft.__version__, **self._made_by, "draw": draw, "numbers": list(redrawn.numbers)}
-        known = {SYNTHETIC: True}
-        self.data.write_sidecar(
-            clip, Sidecar(alignments=tuple(words), script=clip.extra["script"], provenance={STAGE: record}, extra=known)
-        )
+        sidecar = Sidecar(alignments=words, script=clip.extra["script"], provenance={STAGE: record}, extra={SYNTHETIC: True})
+        self.data.write_sidecar(clip, sidecar)

@@ -10,7 +10,7 @@ from typing import Any
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import Cast, perform
 from stt_ft.simulation.glued import SpokenDigits, natural_gaps
@@ -19,7 +19,7 @@ from stt_ft.text.prompts import Manner, Prompt, belongs_to, number_prompt, ordin
 
 @dataclass(frozen=True, kw_only=True)
 class TakePlan:
-    """How many takes of which kind a cast records into a split; numbers are dictated in each of `manners` by turns."""
+    """Takes of one kind that a cast records into a split; numbers are dictated in each of `manners` by turns."""
 
     split: str
     kind: str
@@ -34,8 +34,6 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
     """Speak and write the takes of `plan`, yielding each clip when it is on disk; the caller writes the manifest.
 
     Args:
-        dataset: where to.
-        plan: what and how many.
         seed: decides everything.
         used_digits: digit strings already dictated; no string is dictated twice, and those of this plan are added.
         with_times: write the true words and times as `alignments` too, not only beside them for `check` to compare with.
@@ -56,7 +54,7 @@ def write_takes(dataset: Dataset, plan: TakePlan, *, seed: int, used_digits: set
 
 @dataclass(frozen=True, kw_only=True)
 class GluedPlan:
-    """How many numbers of 6 to 10 digits, of single digits that people spoke, go into a split; `speakers` dictate by turns."""
+    """Numbers of 6 to 10 digits, glued of single digits that people spoke, for a split; `speakers` dictate by turns."""
 
     split: str
     count: int
@@ -71,7 +69,7 @@ def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: se
     for index in range(plan.count):
         while True:
             digits = "".join(rng.choices("0123456789", k=rng.randrange(6, 11)))
-            if digits not in used_digits and any(belongs_to(digits, share) for share in plan.shares):
+            if digits not in used_digits and belongs_to(digits, plan.shares):
                 break
         used_digits.add(digits)
         speaker = plan.speakers[index % len(plan.speakers)]
@@ -84,39 +82,35 @@ def write_glued(dataset: Dataset, plan: GluedPlan, *, seed: int, used_digits: se
 def write_plan(
     dataset: Dataset, plan: TakePlan | GluedPlan, *, seed: int, used_digits: set[str], with_times: bool = False
 ) -> Iterator[Clip]:
-    """Write the takes of either kind of plan, as `write_takes` and `write_glued` do; glued takes have their true times always."""
+    """Write the takes of either kind of plan (`write_takes`, `write_glued`); glued takes always have their true times."""
     if isinstance(plan, GluedPlan):
         return write_glued(dataset, plan, seed=seed, used_digits=used_digits)
     return write_takes(dataset, plan, seed=seed, used_digits=used_digits, with_times=with_times)
 
 
 def _write_take(dataset: Dataset, name: str, utterance: Utterance, extra: dict[str, Any], *, with_times: bool) -> Clip:
-    """Write sound and sidecar of a take, its true words beside what `check` compares them with, and as `alignments` `with_times`."""
+    """Write sound and sidecar of a take; its true words stand under `TIMES_BY`, and `with_times` as `alignments` too."""
     clip = Clip(path=f"audio/{name}.wav", duration_s=utterance.duration_s, extra=extra)
     write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
-    words = _true_words(utterance)
-    truth = {TIMES_BY: {TRUTH: words_to_json(words)}}
-    dataset.write_sidecar(clip, Sidecar(alignments=words if with_times else (), script=extra["script"], extra=truth))
+    truth = {TIMES_BY: {TRUTH: words_to_json(utterance.words)}}
+    dataset.write_sidecar(clip, Sidecar(alignments=utterance.words if with_times else (), script=extra["script"], extra=truth))
     return clip
 
 
 def _draw_prompt(plan: TakePlan, rng: random.Random, used_digits: set[str]) -> Prompt:
     if plan.kind == "ordinary":
         return ordinary_prompt(rng)
-
-    def is_new(digits: str) -> bool:
-        return digits not in used_digits and any(belongs_to(digits, share) for share in plan.cast.digit_shares)
-
-    prompt = number_prompt(rng, allowed=is_new, min_digits=plan.min_digits, max_digits=plan.max_digits)
+    prompt = number_prompt(
+        rng,
+        allowed=lambda digits: digits not in used_digits and belongs_to(digits, plan.cast.digit_shares),
+        min_digits=plan.min_digits,
+        max_digits=plan.max_digits,
+    )
     used_digits.add(prompt.digits)
     return prompt
 
 
 def _script(prompt: Prompt, rng: random.Random) -> str:
-    """What the speaker read: in digits where every digit is said plainly, else word for word."""
+    """Return the script: in digits where every digit is said plainly, else word for word."""
     plain = prompt.number_span is not None and not {"oh", "double"} & set(prompt.words)
     return prompt.written if plain and rng.random() < 0.8 else " ".join(prompt.words)
-
-
-def _true_words(utterance: Utterance) -> tuple[Word, ...]:
-    return tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in utterance.words)

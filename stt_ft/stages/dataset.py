@@ -33,8 +33,7 @@ def check(
         html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
         json: write the problems to stdout as JSON, one a line.
     """
-    from stt_ft.corpus.inspection import inspect
-    from stt_ft.corpus.problems import ADVICE, KINDS
+    from stt_ft.corpus.problems import ADVICE, KINDS, inspect
     from stt_ft.model.checkpoint_dir import open_model
 
     if html is not None and not html.lower().endswith((".html", ".htm")):

@@ -11,6 +11,7 @@ synthetic, stands in train, and is refused in dev and heldout. `train --syntheti
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -140,7 +141,7 @@ def _engine(
 ) -> Engine:
     """Return the engine that the flags describe; raises `ConfigError` for flags that do not go with it."""
     from stt_ft.align import work_named
-    from stt_ft.align.aligner import KnownWords
+    from stt_ft.align.aligner import known_word_times
     from stt_ft.simulation.casting import ACCENTS_OF, SYNTHETIC_CAST
     from stt_ft.simulation.engines import AlignedEngine, EspeakEngine, PiperSpeaker, ProgramSpeaker
 
@@ -165,7 +166,7 @@ def _engine(
     )
     work = work_named(aligner, model=model, language=code, device=device, batch_size=1)
     speaker.made_by |= {"aligner": work.provenance["aligner"]}
-    return AlignedEngine(speaker, cast, KnownWords(work, language=code).times_of)
+    return AlignedEngine(speaker, cast, functools.partial(known_word_times, work=work, language=code))
 
 
 def _measured_numbers(data: Dataset) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ def transcribe(
     pauses: bool = False,
     json: bool = False,
     srt: bool = False,
+    written: bool = False,
+    language: str = "en",
     mic: bool = False,
     mic_device: int | None = None,
     seconds: float | None = None,
@@ -44,6 +47,8 @@ def transcribe(
         pauses: also show, frame by frame, the probabilities of the pause heads (within 0.5, 1, 2 and 3 seconds).
         json: one JSON object a file: text, words as [text, start, end, appeared] in seconds, pause probabilities [frame][head].
         srt: subtitles: printed for one file, written beside each (take.srt) for several.
+        written: write numbers in digits: "1296803" for "one two nine six eight zero three", as an application wants them; not with --mic.
+        language: whose numbers --written reads: en, fr, fr-be or fr-ch.
         mic: listen to the microphone, and show words and pauses as they come, until Ctrl-C; with --json a line a frame.
         mic_device: number of the microphone, as `stt-ft record --list_devices` shows it.
         seconds: stop listening to the microphone after this time.
@@ -52,9 +57,11 @@ def transcribe(
     """
     from stt_ft.audio.files import read_audio, sound_files
     from stt_ft.model.transcriber import Transcriber
+    from stt_ft.text.inverse.grammar import number_words
 
-    if mic == bool(audio) or (mic and srt):
-        raise ConfigError("transcribe: give sound files (stt-ft transcribe MODEL_DIR AUDIO…), or --mic without --srt")
+    if mic == bool(audio) or (mic and (srt or written)):
+        raise ConfigError("transcribe: give sound files (stt-ft transcribe MODEL_DIR AUDIO…), or --mic without --srt and --written")
+    number_words(language)  # refuses an unknown one before the model is loaded
     if batch_size <= 0:
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
     if mic:
@@ -66,6 +73,7 @@ def transcribe(
     for first in range(0, len(paths), batch_size):
         heard = transcriber.transcribe(sounds[first : first + batch_size])
         for path, transcript in zip(paths[first:], heard, strict=False):
+            transcript = _in_digits(transcript, language) if written else transcript
             if srt:
                 _leave_subtitles(path, transcript, printed=len(paths) == 1)
             elif json:
@@ -95,6 +103,17 @@ def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | N
                 pass
             for frame in listener.finish():
                 show(frame)
+
+
+def _in_digits(transcript: Transcript, language: str) -> Transcript:
+    """Return the transcript with its numbers in digits; a number spans its words, and appeared with the last of them."""
+    from stt_ft.text.inverse.written_numbers import written_tokens
+
+    words = []
+    for token in written_tokens([word.text for word in transcript.words], language):
+        first, last = transcript.words[token.start], transcript.words[token.stop - 1]
+        words.append(replace(first, text=token.text, end_s=last.end_s, appeared_s=last.appeared_s))
+    return replace(transcript, words=tuple(words))
 
 
 def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> None:

@@ -27,7 +27,8 @@ from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
-    from stt_ft.align.aligner import Aligner, AlignmentResult, Work
+    from stt_ft.align.aligner import AlignmentResult, Work
+    from stt_ft.align.sphinx_aligner import SphinxAligner
 
 
 def annotate(
@@ -214,7 +215,7 @@ def convert(
     return data
 
 
-def _span_aligner() -> Aligner | None:
+def _span_aligner() -> SphinxAligner | None:
     """Return the aligner for spans that `annotate` has not timed, or None where pocketsphinx is not installed."""
     from stt_ft.align.sphinx_aligner import SphinxAligner
 

@@ -46,8 +46,8 @@ def build_text_stream(
     *,
     num_frames: int,
     text_lag_s: float,
-    padding_id: int = PADDING_ID,
-    end_padding_id: int = END_PADDING_ID,
+    padding_id: int,
+    end_padding_id: int,
 ) -> TextStream:
     """Place `words` on a text stream of `num_frames` frames.
 

@@ -19,8 +19,8 @@ _DIGIT_OF_WORD = {
     "une": "1",
     "niner": "9",
 }
-_ZERO_IN_COMPANY = frozenset({"oh", "o", "ô"})
-_REPEAT_OF_WORD = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
+ZERO_IN_COMPANY = frozenset({"oh", "o", "ô"})
+REPEAT_OF_WORD = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
 _LONE_MARKS = (",", ".")
 
 
@@ -35,8 +35,8 @@ class DigitRun:
 
 def is_digit_word(word: str) -> bool:
     """Return whether `word` says digits and nothing else: a digit word, glyphs, or one that may ("oh", "double") in the right company."""
-    word = _bare(word)
-    return word in _DIGIT_OF_WORD or word in _ZERO_IN_COMPANY or word in _REPEAT_OF_WORD or _glyphs(word) is not None
+    word = bare_word(word)
+    return word in _DIGIT_OF_WORD or word in ZERO_IN_COMPANY or word in REPEAT_OF_WORD or glyph_digits(word) is not None
 
 
 def digit_runs(words: Sequence[str]) -> list[DigitRun]:
@@ -45,7 +45,7 @@ def digit_runs(words: Sequence[str]) -> list[DigitRun]:
     A comma or full stop that stands alone between two words, as a model may write it, parts no run.
     """
     places = [index for index, word in enumerate(words) if word.strip() not in _LONE_MARKS]
-    bare = [_bare(words[index]) for index in places]
+    bare = [bare_word(words[index]) for index in places]
     runs: list[DigitRun] = []
     position = 0
     while position < len(bare):
@@ -63,7 +63,7 @@ def digits_of_words(words: Sequence[str]) -> str:
 
 def is_repeat_word(word: str) -> bool:
     """Return whether `word` says how often the digit after it comes: "double", "triple"."""
-    return _bare(word) in _REPEAT_OF_WORD
+    return bare_word(word) in REPEAT_OF_WORD
 
 
 def _run_from(bare: Sequence[str], position: int) -> tuple[int, str]:
@@ -71,7 +71,7 @@ def _run_from(bare: Sequence[str], position: int) -> tuple[int, str]:
     digits, sure = "", False
     while position < len(bare):
         word = bare[position]
-        repeat = _REPEAT_OF_WORD.get(word)
+        repeat = REPEAT_OF_WORD.get(word)
         if repeat is not None:
             following = bare[position + 1] if position + 1 < len(bare) else ""
             digit = _digit(following)
@@ -79,26 +79,26 @@ def _run_from(bare: Sequence[str], position: int) -> tuple[int, str]:
                 break
             digits, sure, position = digits + digit * repeat, True, position + 2
             continue
-        digit = _digit(word) or _glyphs(word)
+        digit = _digit(word) or glyph_digits(word)
         if digit is None:
             break
-        sure = sure or word not in _ZERO_IN_COMPANY
+        sure = sure or word not in ZERO_IN_COMPANY
         digits, position = digits + digit, position + 1
     return position, digits if sure else ""
 
 
 def _digit(word: str) -> str | None:
-    if word in _ZERO_IN_COMPANY:
+    if word in ZERO_IN_COMPANY:
         return "0"
     digit = _DIGIT_OF_WORD.get(word)
-    return digit if digit is not None else _glyphs(word) if len(word) == 1 else None
+    return digit if digit is not None else glyph_digits(word) if len(word) == 1 else None
 
 
-def _glyphs(word: str) -> str | None:
+def glyph_digits(word: str) -> str | None:
     """Return the ASCII digits of a word made of digit glyphs (of any script) and grouping marks alone, else None."""
     digits = "".join(str(unicodedata.decimal(glyph)) for glyph in word if glyph.isdecimal())
     return digits if digits and all(glyph.isdecimal() or glyph in "-,." for glyph in word) else None
 
 
-def _bare(word: str) -> str:
+def bare_word(word: str) -> str:
     return unicodedata.normalize("NFC", word).lower().strip(" \t\n.,;:!?\"'()[]-\u2013\u2014\u2026\u00ab\u00bb\u201c\u201d\u2018\u2019")

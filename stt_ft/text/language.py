@@ -1,9 +1,9 @@
-"""What a language brings to reading numbers aloud: its words for digits and signs, and its rules for quantities."""
+"""The words and rules by which a language reads numbers aloud: digits, signs, quantities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from stt_ft.text.lattice import Arc, Lattice
 
@@ -11,7 +11,7 @@ Ways = list[tuple[str, ...]]
 """Ways of saying one thing, likeliest first."""
 
 _VARIANT_PRIOR, _REPEAT_PRIOR = 1e-2, 1e-20
-"""How likely "oh" is against "zero", and "double" against saying a digit twice, before the sound is heard (by 80 synthetic takes)."""
+"""How likely "oh" is against "zero", and "double" against saying a digit twice, before the sound counts (by 80 synthetic takes)."""
 
 _GROUP_PRIOR = 1e-10
 """The same for two or three digits of a code said as one amount: "ninety six", "eight hundred three"."""
@@ -25,7 +25,7 @@ class Language:
         code: ISO 639-1.
         digits: the words for 0 to 9.
         zero_variants: other words for 0 in a dictated number.
-        repeats: count -> word said before a digit that is repeated so often ("double").
+        repeats: count -> word said before a digit that comes that many times in a row ("double").
         plus, point, percent, minus, star, ampersand: the words for these signs.
         decimal_mark, group_marks: the characters that part whole from fraction, and thousands.
         ordinal_suffixes: lower-case endings that make digits an ordinal.
@@ -37,12 +37,11 @@ class Language:
         units: abbreviation -> (singular, plural).
         months: lower-case names and abbreviations, after or before which a number is a day or a year.
         month_names: the twelve names, where a date in digits may be said with one.
-        range_word: what is said for the dash between two quantities.
-        code_contexts: lower-case words that announce a code: what follows is read digit by digit.
+        range_word: the word for the dash between two quantities.
+        code_contexts: lower-case words that announce a code, which is read digit by digit.
         year_contexts: lower-case words after which four digits are a year.
         fractions: (numerator, denominator) -> ways of saying it.
-        pairs: whether codes are often read by two digits ("zéro six douze trente quatre").
-        hundred: what is said for two zeros after any two digits ("twenty three hundred"); nothing where a language does not count so.
+        hundred: the word for two zeros after any two digits ("twenty three hundred"); empty in a language without this habit.
     """
 
     code: str
@@ -63,14 +62,13 @@ class Language:
     years: Callable[[int], Ways]
     times: Callable[[int, int, str], Ways]
     fractions: Callable[[int, int], Ways]
-    currencies: Mapping[str, tuple[str, str, str, str]] = field(default_factory=dict)
-    units: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    months: frozenset[str] = frozenset()
-    month_names: tuple[str, ...] = ()
-    range_word: str = ""
-    code_contexts: frozenset[str] = frozenset()
-    year_contexts: frozenset[str] = frozenset()
-    pairs: bool = False
+    currencies: Mapping[str, tuple[str, str, str, str]]
+    units: Mapping[str, tuple[str, str]]
+    months: frozenset[str]
+    month_names: tuple[str, ...]
+    range_word: str
+    code_contexts: frozenset[str]
+    year_contexts: frozenset[str]
     hundred: str = ""
 
     def digit_lattice(self, digits: str) -> Lattice:

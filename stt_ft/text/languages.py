@@ -32,28 +32,20 @@ _FRENCH_CURRENCIES = {
 }
 
 _SHARED_UNITS = {
-    "km": ("kilometer", "kilometers", "kilomètre", "kilomètres"),
-    "m": ("meter", "meters", "mètre", "mètres"),
+    "km": ("kilometer", "kilometers", "kilomètre", "kilomètres"), "m": ("meter", "meters", "mètre", "mètres"),
     "cm": ("centimeter", "centimeters", "centimètre", "centimètres"),
     "mm": ("millimeter", "millimeters", "millimètre", "millimètres"),
-    "kg": ("kilogram", "kilograms", "kilogramme", "kilogrammes"),
-    "g": ("gram", "grams", "gramme", "grammes"),
+    "kg": ("kilogram", "kilograms", "kilogramme", "kilogrammes"), "g": ("gram", "grams", "gramme", "grammes"),
     "mg": ("milligram", "milligrams", "milligramme", "milligrammes"),
     "km/h": ("kilometer per hour", "kilometers per hour", "kilomètre heure", "kilomètres heure"),
-    "l": ("liter", "liters", "litre", "litres"),
-    "ml": ("milliliter", "milliliters", "millilitre", "millilitres"),
-    "h": ("hour", "hours", "heure", "heures"),
-    "min": ("minute", "minutes", "minute", "minutes"),
-    "s": ("second", "seconds", "seconde", "secondes"),
-    "hz": ("hertz", "hertz", "hertz", "hertz"),
-    "w": ("watt", "watts", "watt", "watts"),
-    "kw": ("kilowatt", "kilowatts", "kilowatt", "kilowatts"),
-    "v": ("volt", "volts", "volt", "volts"),
-    "°": ("degree", "degrees", "degré", "degrés"),
+    "l": ("liter", "liters", "litre", "litres"), "ml": ("milliliter", "milliliters", "millilitre", "millilitres"),
+    "h": ("hour", "hours", "heure", "heures"), "min": ("minute", "minutes", "minute", "minutes"),
+    "s": ("second", "seconds", "seconde", "secondes"), "hz": ("hertz", "hertz", "hertz", "hertz"),
+    "w": ("watt", "watts", "watt", "watts"), "kw": ("kilowatt", "kilowatts", "kilowatt", "kilowatts"),
+    "v": ("volt", "volts", "volt", "volts"), "°": ("degree", "degrees", "degré", "degrés"),
     "°c": ("degree celsius", "degrees celsius", "degré celsius", "degrés celsius"),
-    "k": ("thousand", "thousand", "mille", "mille"),
-    "x": ("times", "times", "fois", "fois"),
-}
+    "k": ("thousand", "thousand", "mille", "mille"), "x": ("times", "times", "fois", "fois"),
+}  # fmt: skip
 """Unit -> one and many of it, in English and in French."""
 
 _UNITS = {unit: names[:2] for unit, names in _SHARED_UNITS.items()} | {
@@ -165,8 +157,7 @@ def english_times(hour: int, minute: int, half: str) -> Ways:
     hour_words = _words(num2words(hour))
     tail = tuple(half)  # "am" -> "a", "m"
     if minute == 0:
-        whole = [(*hour_words, *tail)] if half else [(*hour_words, "o'clock"), hour_words]
-        return [*whole, (*hour_words, "hundred", "hours")] if not half else whole
+        return [(*hour_words, *tail)] if half else [(*hour_words, "o'clock"), hour_words, (*hour_words, "hundred", "hours")]
     minute_words = (("oh",) if minute < 10 else ()) + _words(num2words(minute))
     ways = [(*hour_words, *minute_words, *tail)]
     next_hour = _words(num2words(hour % 12 + 1))
@@ -225,7 +216,6 @@ def french(dialect: str = "fr") -> Language:
         range_word="à",
         code_contexts=_FRENCH_CODE_CONTEXTS,
         year_contexts=_FRENCH_YEAR_CONTEXTS,
-        pairs=True,
     )
 
 

@@ -28,7 +28,7 @@ class Lattice:
     """Ways of saying one thing.
 
     Attributes:
-        words: what is said unless the sound tells otherwise.
+        words: the way that is taken without sound.
         arcs: all the ways; the first path that can be built from them is `words`.
         last: the final node.
     """
@@ -44,28 +44,33 @@ class Lattice:
 
     def accepts(self, words: Sequence[str]) -> bool:
         """Return whether `words` is one of the ways."""
-        reached = {(0, 0)}
+        return self.path_of(words) is not None
+
+    def path_of(self, words: Sequence[str]) -> list[Arc] | None:
+        """Return the arcs, in order, of a path that says `words`; None where no path does."""
+        leaving: dict[int, list[Arc]] = {}
+        for arc in self.arcs:
+            leaving.setdefault(arc.start, []).append(arc)
+        came_by: dict[tuple[int, int], Arc | None] = {(0, 0): None}  # node, number of words said up to it
         frontier = [(0, 0)]
         while frontier:
             node, taken = frontier.pop()
-            for arc in self.arcs:
+            for arc in leaving.get(node, []):
                 step = (arc.stop, taken + len(arc.words))
-                if arc.start == node and step not in reached and tuple(words[taken : step[1]]) == arc.words:
-                    reached.add(step)
+                if step not in came_by and tuple(words[taken : step[1]]) == arc.words:
+                    came_by[step] = arc
                     frontier.append(step)
-        return (self.last, len(words)) in reached
+        state, path = (self.last, len(words)), []
+        if state not in came_by:
+            return None
+        while (arc := came_by[state]) is not None:
+            path.append(arc)
+            state = (arc.start, state[1] - len(arc.words))
+        return path[::-1]
 
-    def paths(self, limit: int) -> list[tuple[str, ...]]:
-        """Return up to `limit` different ways of saying it, `words` first."""
-        found: dict[tuple[str, ...], None] = {self.words: None}
-        for path in self._walk(0, ()):
-            if len(found) >= limit:
-                break
-            found[path] = None
-        return list(found)
-
-    def _walk(self, node: int, said: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        stack = [(node, said)]
+    def paths(self) -> Iterator[tuple[str, ...]]:
+        """Yield the ways of saying it, the plainest first; a way that can be built twice comes twice."""
+        stack: list[tuple[int, tuple[str, ...]]] = [(0, ())]
         while stack:
             node, said = stack.pop()
             if node == self.last:
@@ -147,4 +152,4 @@ def without(lattice: Lattice, words: Sequence[str]) -> Lattice | None:
     number = {state: index for index, state in enumerate(inner)} | {state: len(inner) for state in useful if state[0] == lattice.last}
     arcs = tuple(Arc(number[start], number[stop], arc.words, arc.prior) for start, stop, arc in links if start in number and stop in number)
     left = Lattice(words=(), arcs=arcs, last=len(inner))
-    return Lattice(words=next(left._walk(0, ())), arcs=arcs, last=len(inner))
+    return Lattice(words=next(left.paths()), arcs=arcs, last=len(inner))

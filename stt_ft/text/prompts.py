@@ -9,7 +9,7 @@ import enum
 import hashlib
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from stt_ft.text.digit_words import ENGLISH_DIGITS
@@ -30,7 +30,7 @@ _NUMBER_KINDS = (
         (3, 4, 5, 6, 8, 9),
     ),
 )  # fmt: skip
-"""For each kind of number, how it is announced and how many digits it has."""
+"""For each kind of number: the phrases that announce it, and its lengths in digits."""
 
 _AFTER_NUMBER = ("please", "thank you", "for the delivery", "and it is late", "can you check it", "from last week")
 
@@ -88,7 +88,7 @@ _SUBJECTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What a speaker is to say.
+    """A text for a speaker to say.
 
     Attributes:
         words: spoken words, lower case.
@@ -126,9 +126,22 @@ class Prompt:
         return any(start < index < end for start, end in (*first, *self.other_numbers))
 
 
-def belongs_to(digits: str, share: int) -> bool:
-    """Return whether a digit string falls into `share`, 0 to 4, of five equal, disjoint parts of all of them, so that splits never meet."""
-    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % 5 == share
+@dataclass(frozen=True, kw_only=True)
+class PromptLine:
+    """A line of a prompt script: the name under which its take is kept, the text to say, `number` or `ordinary`, and how to say it."""
+
+    prompt_id: str
+    say: str
+    kind: str = "number"
+    direction: str = ""
+
+
+def belongs_to(digits: str, shares: Collection[int]) -> bool:
+    """Return whether a digit string falls into one of `shares`, each 0 to 4, of five equal, disjoint parts of all digit strings.
+
+    Splits with different shares never meet.
+    """
+    return int(hashlib.sha256(digits.encode()).hexdigest(), 16) % 5 in shares
 
 
 def number_prompt(
@@ -141,10 +154,7 @@ def number_prompt(
     """Make a prompt that dictates a number digit by digit.
 
     Args:
-        rng: source of all choices.
         allowed: accepts or refuses a digit string (to keep splits apart); drawn again until accepted.
-        min_digits: shortest number.
-        max_digits: longest number.
     """
     while True:
         carriers, lengths = rng.choice(_NUMBER_KINDS)
@@ -178,8 +188,6 @@ def dictation(
     """Return the words by which a speaker dictates `digits`, and the indices of those that begin a group after the first.
 
     Args:
-        rng: source of all choices.
-        digits: what is dictated.
         names: the words for 0 to 9.
         spoken_zero_and_double: whether "oh" for zero and "double five" may occur (English).
     """
@@ -259,7 +267,7 @@ class Manner(str, enum.Enum):
 _HALTING_PROB, _HALTING_FACTOR = 0.13, 6.8
 _NATURAL_PAUSE_PROB = {True: 0.6, False: 0.15}
 _NATURAL_MEDIAN_S, _NATURAL_SIGMA = 0.085, 0.5
-"""Natural pauses are log-normal, at breaks of the melody (True) and elsewhere; a halting speaker's are so many times as long.
+"""Natural pauses are log-normal, at breaks of the melody (True) and elsewhere; a halting speaker's are longer by the factor.
 
 Fitted to 200 numbers that a person read out: 7 % of the gaps inside numbers above 0.3 s, 2.4 % above 0.5 s, 0.5 % above 1 s; 29, 10 and
 3 % of the numbers hold one (tests/unit/simulation/test_takes.py measures ours).
@@ -274,8 +282,6 @@ def pauses(
     """Draw silences to insert before words, index -> seconds, at most 1.5 s; outside of numbers the manner makes no difference.
 
     Args:
-        rng: source of all choices.
-        prompt: what is said.
         manner: how its number is dictated.
         sentence_pause_prob: how often a break outside a number gets a silence, 0 to 1.
         max_sentence_pause_s: the longest of those, in seconds.

@@ -122,7 +122,7 @@ class Reader:
         return either(self.language.times(hour, minute, half))
 
     def fraction(self, text: str) -> Lattice | None:
-        """Read "3/4", "3 1/2"; what is no share of one ("24/7") is likelier two numbers."""
+        """Read "3/4", "3 1/2"; a fraction above one ("24/7") is likelier two numbers."""
         match = _FRACTION.match(text)
         if not match or int(match.group(3)) == 0:
             return None

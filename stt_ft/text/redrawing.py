@@ -25,7 +25,7 @@ class Redrawn:
     """A prompt with new numbers.
 
     Attributes:
-        prompt: what is said; its words bear no marks.
+        prompt: the text to say; its words bear no marks.
         labels: the same words as a transcript of the prompt writes them, capitals and marks as in the script.
         numbers: the digit strings that are dictated, in order.
         asks_for_silence: whether the script holds a "…", at which the speaker is to wait.
@@ -42,7 +42,6 @@ def redraw(text: str, rng: random.Random, *, language: str, is_new: Callable[[st
 
     Args:
         text: a prompt, with its numbers in digits ("310 555 1720") or in words ("four one five … five").
-        rng: source of all choices.
         language: of the words: `en`, `fr`, `fr-be` or `fr-ch`.
         is_new: whether a digit string may be said; drawn again until it may, longer where none of that length is left.
 

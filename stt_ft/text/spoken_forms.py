@@ -142,7 +142,7 @@ def _read_group(tokens: Sequence[str], start: int, stop: int, language: Language
 
 @dataclass(frozen=True, kw_only=True)
 class _Context:
-    """What the neighbours of a number say about it."""
+    """Kind of a number, as far as the words around it tell."""
 
     is_code: bool
     is_year: bool

@@ -12,7 +12,7 @@ import pytest
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
-from stt_ft.corpus.inspection import inspect
+from stt_ft.corpus.problems import inspect
 from stt_ft.pages.dataset_page import write_dataset_page
 
 pytestmark = pytest.mark.browser

@@ -25,7 +25,7 @@ from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.transcriber import Transcriber
 from stt_ft.model.words import words_from_tokens
-from stt_ft.targets.interleave import build_text_stream
+from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
 
 LEAST_ROOM_S = 0.2
 LUMP_S = 0.35
@@ -203,7 +203,9 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
     offsets_s = []
     for case in cases:
         words = [Word(text="", tokens=tuple(tokens), start_s=start_s, end_s=end_s) for tokens, start_s, end_s in case["words"]]
-        stream = build_text_stream(words, num_frames=case["num_frames"], text_lag_s=case["text_lag_s"])
+        stream = build_text_stream(
+            words, num_frames=case["num_frames"], text_lag_s=case["text_lag_s"], padding_id=PADDING_ID, end_padding_id=END_PADDING_ID
+        )
         theirs = [frame for frame, token in enumerate(case["tokens"]) if token > 3]
         ours = [frame for frame, token in enumerate(stream.tokens) if token > 3]
         offsets_s += [(our - their) * FRAME_S for our, their in zip(ours[-len(theirs) :], theirs, strict=True)]
@@ -218,7 +220,7 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
         words = [
             Word(text="", tokens=tuple(tokenizer.encode("one")), start_s=2 * i + rng.uniform(0, 1), end_s=2 * i + 1.5) for i in range(500)
         ]
-        stream = build_text_stream(words, num_frames=13_000, text_lag_s=lag)
+        stream = build_text_stream(words, num_frames=13_000, text_lag_s=lag, padding_id=PADDING_ID, end_padding_id=END_PADDING_ID)
         back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag, **ids)
         told_s = [heard.start_s - word.start_s for heard, word in zip(back, words, strict=True)]
         yield Offsets.of(
@@ -229,7 +231,13 @@ def text_stream(sounds: Sounds) -> Iterator[Offsets]:
         for take in sounds.simulated:
             if take.kind == kind:
                 words = [Word(text="", tokens=tuple(tokenizer.encode(w.text)), start_s=w.start_s, end_s=w.end_s) for w in take.words]
-                stream = build_text_stream(words, num_frames=len(take.samples) // SAMPLES_PER_FRAME + 60, text_lag_s=lag_s)
+                stream = build_text_stream(
+                    words,
+                    num_frames=len(take.samples) // SAMPLES_PER_FRAME + 60,
+                    text_lag_s=lag_s,
+                    padding_id=PADDING_ID,
+                    end_padding_id=END_PADDING_ID,
+                )
                 back = words_from_tokens(stream.tokens, tokenizer, text_lag_s=lag_s, **ids)
                 starts_s += [heard.start_s - word.start_s for heard, word in zip(back, take.words, strict=True)]
                 ends_s += [heard.end_s - word.end_s for heard, word in zip(back, take.words, strict=True)]

@@ -66,7 +66,6 @@ def augment(
 
 
 def _vary(clip: TrainingClip, recipe: AugmentRecipe, max_frames: int, rng: np.random.Generator) -> TrainingClip:
-    rng.random()  # a draw that nothing uses any more; without it every seed would make other takes
     if recipe.renumber_prob > 0 and rng.random() < recipe.renumber_prob:
         renumbered = renumber(clip, rng)
         clip = renumbered if renumbered.num_frames <= max_frames else clip

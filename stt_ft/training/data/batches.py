@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +27,19 @@ NOTHING = -1
 IGNORE = -100
 """Pause target of a frame that is not there."""
 
+Draw = Literal["takes", "order", "noise", "rounds"]
+"""What random numbers are drawn for; each has streams of its own."""
+
 LENGTH_JITTER = 0.1
 """Lengths are shuffled by this share before clips are put together, so that batches differ from epoch to epoch."""
+
+
+def random_stream(draw: Draw, seed: int, *place: int) -> np.random.Generator:
+    """Return the random numbers drawn for `draw` at a place of the run: an epoch, and a clip or batch in it.
+
+    Streams are told apart by `spawn_key`: of entropy alone, NumPy's SeedSequence takes [seed, epoch] and [seed, epoch, 0] for the same.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(typing.get_args(Draw).index(draw), *place)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +75,13 @@ class Batch:
         clip_ids = tuple(self.clip_ids[row] for row in chosen.tolist())
         num_frames = int((self.codes[chosen, 0] != NOTHING).sum())
         return dataclasses.replace(self, clip_ids=clip_ids, num_frames=num_frames, **{name: getattr(self, name)[chosen] for name in names})
+
+    def with_text_noise(self, share: float, padding_id: int, rng: np.random.Generator) -> Batch:
+        """Return the batch with this share of its input text tokens replaced by padding; its targets stay as they are."""
+        inputs = self.inputs.clone()
+        is_noise = torch.from_numpy(rng.random(inputs[:, 0].shape) < share)
+        inputs[:, 0] = inputs[:, 0].masked_fill(is_noise & (inputs[:, 0] >= 0), padding_id)
+        return dataclasses.replace(self, inputs=inputs)
 
     def weighing_nothing(self) -> Batch:
         """Return a batch of the same shape of which nothing is learned."""
@@ -106,23 +126,18 @@ def known_ahead(onset_frames: np.ndarray, num_frames: int) -> np.ndarray:
     return reach <= onset_frames[-1]
 
 
-def collate(streams: Sequence[Stream], *, text_noise: float = 0.0, padding_id: int = 3, rng: np.random.Generator | None = None) -> Batch:
-    """Put streams side by side; `text_noise` is the share of input text tokens that become padding."""
+def collate(streams: Sequence[Stream]) -> Batch:
+    """Put streams side by side."""
     num_frames = [stream.codes.shape[1] for stream in streams]
     codes = np.full((len(streams), streams[0].codes.shape[0], max(num_frames)), NOTHING, dtype=np.int64)
     targets = np.full((len(streams), max(num_frames), streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
     for row, stream in enumerate(streams):
         codes[row, :, : num_frames[row]] = stream.codes
         targets[row, : num_frames[row]] = stream.pause_targets
-    inputs = codes
-    if text_noise > 0:
-        assert rng is not None
-        inputs = codes.copy()
-        inputs[:, 0][(rng.random(inputs[:, 0].shape) < text_noise) & (inputs[:, 0] >= 0)] = padding_id
     return Batch(
         clip_ids=tuple(stream.clip_id for stream in streams),
         codes=torch.from_numpy(codes),
-        inputs=torch.from_numpy(inputs),
+        inputs=torch.from_numpy(codes),
         text_targets=torch.from_numpy(codes[:, 0].copy()),
         pause_targets=torch.from_numpy(targets),
         is_replay=torch.tensor([stream.is_replay for stream in streams]),
@@ -174,21 +189,21 @@ class TrainingBatches:
         return [self._take(epoch, position, self._clips[index]) for position, index in enumerate(self._chosen(epoch))]
 
     def _take(self, epoch: int, position: int, clip: TrainingClip) -> TrainingClip:
-        rng = np.random.default_rng([self._recipe.seed, epoch, position, 0])
+        rng = random_stream("takes", self._recipe.seed, epoch, position)
         others = self._alike[clip.pool]  # a clip is joined with its like, so that shares hold
         return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng, write=self._write)
 
     def _groups(self, epoch: int, takes: Sequence[TrainingClip]) -> list[np.ndarray]:
         recipe = self._recipe
-        rng = np.random.default_rng([recipe.seed, epoch])
+        rng = random_stream("order", recipe.seed, epoch)
         lengths = [take.num_frames for take in takes]
         return group_by_length(lengths, batch_size=recipe.batch.batch_size, max_frames=recipe.batch.max_frames_per_batch, rng=rng)
 
     def _batch(self, epoch: int, number: int, takes: Sequence[TrainingClip]) -> Batch:
         recipe = self._recipe
         streams = [make_stream(take, self._model, recipe) for take in takes]
-        noise_rng = np.random.default_rng([recipe.seed, epoch, number, 1])
-        return collate(streams, text_noise=recipe.loss.text_noise, padding_id=self._model.padding_id, rng=noise_rng)
+        noise_rng = random_stream("noise", recipe.seed, epoch, number)
+        return collate(streams).with_text_noise(recipe.loss.text_noise, self._model.padding_id, noise_rng)
 
 
 def epoch_clips(clips: Sequence[TrainingClip], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> list[int]:
@@ -211,7 +226,7 @@ def _by_turns(indices: Sequence[int], count: int, epoch: int, seed: int) -> list
         return []
     first = epoch * count
     rounds = range(first // len(indices), -(-(first + count) // len(indices)))
-    shuffled = [indices[at] for number in rounds for at in np.random.default_rng([seed, number, 3]).permutation(len(indices))]
+    shuffled = [indices[at] for number in rounds for at in random_stream("rounds", seed, number).permutation(len(indices))]
     skipped = first - rounds.start * len(indices)
     return shuffled[skipped : skipped + count]
 

@@ -25,7 +25,7 @@ from stt_ft.corpus.problems import numbers_in
 from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore, sounds_of
-from stt_ft.targets.interleave import TextStream, build_text_stream
+from stt_ft.targets.interleave import TextStream
 from stt_ft.text.written_style import WrittenStyle
 
 MAX_FAULTS_SHOWN = 5
@@ -74,13 +74,7 @@ class TrainingClip:
 
     def text_stream(self, model: ModelDir) -> TextStream:
         """Place the words on the text stream; raises `AlignmentError` when one has no room."""
-        return build_text_stream(
-            self.words,
-            num_frames=self.num_frames,
-            text_lag_s=model.text_lag_s,
-            padding_id=model.padding_id,
-            end_padding_id=model.end_padding_id,
-        )
+        return model.text_stream(self.words, self.num_frames)
 
 
 def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[TrainingClip]:

@@ -14,7 +14,6 @@ from stt_ft.align import whisper_heads, whisper_hearing
 from stt_ft.align.aligner import AlignmentJob
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.align.whisper_heads import MEASURED
-from stt_ft.align.whisper_hearing import Choice
 from stt_ft.align.whisper_model import WhisperModel
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckpointError, ConfigError, MissingExtra
@@ -74,8 +73,8 @@ def test_without_a_script_whisper_writes_one_or_says_why_not(small_whisper: Path
         assert result.mismatch is None
 
 
-def plain_readings(model: WhisperModel, features: torch.Tensor, tokens: list[SpokenToken]) -> Choice:
-    return Choice(said=[token.lattice.words for token in tokens], rivals=[None] * len(tokens))
+def plain_readings(model: WhisperModel, features: torch.Tensor, tokens: list[SpokenToken]) -> tuple[list[tuple[str, ...]], list[None]]:
+    return [token.lattice.words for token in tokens], [None] * len(tokens)
 
 
 def test_a_misread_digit_is_flagged_with_both_texts(small_whisper: Path, jobs: list[AlignmentJob], monkeypatch: pytest.MonkeyPatch) -> None:

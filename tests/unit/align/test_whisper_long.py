@@ -46,8 +46,8 @@ class KnowingModel:
         self.attention = AttentionWeights(heads=((0, 0),), weights=np.array([[float(lag == 0)] for lag in LAGS], dtype=np.float32))
         self.misread = misread or {}
 
-    def tokens_of(self, word: str) -> list[int]:
-        return [self.ids[word]]
+    def tokens_of(self, *words: str) -> list[int]:
+        return [self.ids[word] for word in words]
 
     def encode(self, sounds: list[np.ndarray], window_s: float = WINDOW_S) -> torch.Tensor:
         step = SAMPLE_RATE_HZ // FRAMES_PER_S

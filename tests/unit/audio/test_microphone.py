@@ -71,7 +71,8 @@ from pathlib import Path
 from stt_ft.audio.microphone import Recording
 from stt_ft.core.errors import AudioError
 from stt_ft.core.manifest import Dataset
-from stt_ft.corpus.prompt_script import PromptLine, PromptScript
+from stt_ft.corpus.prompt_script import PromptScript
+from stt_ft.text.prompts import PromptLine
 from stt_ft.corpus.recording import Session
 
 prompt = PromptLine(prompt_id="chirp", say="a chirp")
@@ -88,11 +89,11 @@ except AudioError as error:
 """
 
 
-@pytest.mark.parametrize("hand_on", [None, lambda chunk: None])
-def test_sound_that_the_device_threw_away_is_counted(hand_on) -> None:
-    from stt_ft.audio.microphone import Recording
+@pytest.mark.parametrize("live", [False, True])
+def test_sound_that_the_device_threw_away_is_counted(live: bool) -> None:
+    from stt_ft.audio.microphone import LiveMicrophone, Recording
 
-    take = Recording(sample_rate_hz=RATE_HZ, hand_on=hand_on)
+    take = LiveMicrophone(sample_rate_hz=RATE_HZ, frame_samples=1920) if live else Recording(sample_rate_hz=RATE_HZ)
     for lost in (False, True, False, True):
         take._take(np.zeros((256, 1), np.float32), 256, None, SimpleNamespace(input_overflow=lost))
     assert take.num_gaps == 2
@@ -103,11 +104,11 @@ def test_sound_from_a_device_of_another_rate_is_no_sample_late() -> None:
     from stt_ft.audio.microphone import LiveMicrophone
 
     microphone = LiveMicrophone(sample_rate_hz=RATE_HZ, frame_samples=1920)
-    microphone._recording.device_rate_hz = 44_100
+    microphone.device_rate_hz = 44_100
     sound, rng, begin = resample(np.concatenate([chirp(), np.zeros(RATE_HZ, np.float32)]), RATE_HZ, 44_100), np.random.default_rng(0), 0
     while begin < len(sound):
         end = begin + int(rng.integers(100, 2000))
-        microphone._take(sound[begin:end])
+        microphone._keep(sound[begin:end])
         begin = end
     frames = microphone.frames(timeout_s=0.1)
     heard = np.concatenate([next(frames) for _ in range(2 * 12)])

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Dataset
-from stt_ft.corpus.prompt_script import PromptLine, PromptScript
+from stt_ft.corpus.prompt_script import PromptScript
 from stt_ft.corpus.recording import Desk, Session, known_sessions, speaker_id
+from stt_ft.text.prompts import PromptLine
 
 RATE_HZ = 24_000
 SCRIPT = PromptScript(language="en", prompts=tuple(PromptLine(prompt_id=f"p{number}", say=f"order {number}") for number in (1, 2, 3)))

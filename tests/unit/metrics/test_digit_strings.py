@@ -96,3 +96,31 @@ def test_marks_change_no_form_that_a_number_is_written_in():
 
 def test_a_run_ends_with_its_last_word_not_with_the_mark_behind_it():
     assert number_runs(["code", ",", "one", ",", "two", ",", "three", ",", "please"]) == [(2, 7)]
+
+
+@pytest.mark.parametrize(
+    ("said", "transcripts"),
+    [
+        ("code seven eighty eight", ["code 788", "Code seven, eighty-eight.", "code seven eight eight"]),
+        ("numéro zéro six douze trente quatre", ["numéro 061234", "numéro zéro six un deux trois quatre"]),
+        ("code A one B two C three", ["code A1B2C3", "code A one B two C three"]),
+        ("at half past ten", ["at 10:30", "at ten thirty"]),
+        ("two million", ["2,000,000", "2 million"]),
+    ],
+)
+def test_a_number_is_right_when_it_reads_back_to_what_was_said(said, transcripts):
+    assert all(score_digits(said.split(), transcript.split()).is_exact for transcript in transcripts)
+    assert not score_digits(said.split(), [*said.split(), "seven"]).is_exact
+
+
+def test_pairs_and_codes_are_numbers_but_amounts_and_times_are_none():
+    for words in ("code seven eighty eight", "code zéro six douze", "code a one b two c three"):
+        assert number_runs(words.split()) == [(1, len(words.split()))]
+    for words in ("we have two hundred pens", "at half past ten", "it is ten thirty a m", "two thousand people", "three point one four"):
+        assert number_runs(words.split()) == []
+
+
+def test_form_of_pairs():
+    assert written_form(["code", "seven", "eighty-eight"]) == "words"
+    assert written_form(["code", "7", "eighty", "eight"]) == "mixed"
+    assert written_form(["5", "dollars"]) == "digits"

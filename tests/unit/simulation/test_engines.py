@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import real
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("pocketsphinx")
 
-from stt_ft.align.aligner import KnownWords
+from stt_ft.align.aligner import known_word_times
 from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, AudioError, ConfigError
@@ -98,27 +99,27 @@ def test_a_program_that_does_not_work_is_one_line(command: str, error: type[Exce
 
 
 def test_words_that_were_not_said_are_not_timed() -> None:
-    timer = KnownWords(SphinxWork(), language="en")
+    timer = partial(known_word_times, work=SphinxWork(), language="en")
     noise = np.random.default_rng(0).normal(0, 0.1, 12_000).astype(np.float32)
     with pytest.raises(AlignmentError):
-        timer.times_of(noise, ["my", "order", "number", "is", "four", "one", "five", "five", "five", "nine"])
+        timer(noise, ["my", "order", "number", "is", "four", "one", "five", "five", "five", "nine"])
 
 
 def test_a_digit_that_was_not_said_is_noticed() -> None:
     utterance, _ = EspeakEngine(SYNTHETIC_CAST).perform(PROMPT, {}, random.Random(3), pace=0.86)
     with pytest.raises(AlignmentError, match="'eight' was not heard"):
-        KnownWords(SphinxWork(), language="en").times_of(utterance.samples, ["order", "number", "five", "eight", "nine", "six"])
+        known_word_times(utterance.samples, ["order", "number", "five", "eight", "nine", "six"], work=SphinxWork(), language="en")
 
 
 def test_sphinx_finds_the_words_that_espeak_timed() -> None:
     utterance, _ = EspeakEngine(SYNTHETIC_CAST).perform(PROMPT, {}, random.Random(3), pace=0.86)
-    spans = KnownWords(SphinxWork(), language="en").times_of(utterance.samples, PROMPT.words)
+    spans = known_word_times(utterance.samples, PROMPT.words, work=SphinxWork(), language="en")
     for word, (start_s, _) in zip(utterance.words, spans, strict=True):
         assert start_s == pytest.approx(word.start_s, abs=0.08)
 
 
 def test_piper_says_the_same_for_the_same_seed_and_other_words_for_another() -> None:
-    engine = AlignedEngine(PiperSpeaker([real.piper_voice()]), SYNTHETIC_CAST, KnownWords(SphinxWork(), language="en").times_of)
+    engine = AlignedEngine(PiperSpeaker([real.piper_voice()]), SYNTHETIC_CAST, partial(known_word_times, work=SphinxWork(), language="en"))
     one, again, other = (engine.perform(PROMPT, {4: 0.5}, random.Random(seed), pace=0.9) for seed in (1, 1, 2))
     assert one[0].samples.tobytes() == again[0].samples.tobytes()
     assert one[0].words == again[0].words != other[0].words

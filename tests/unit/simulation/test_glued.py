@@ -101,7 +101,7 @@ def test_glued_takes_say_whose_they_are_and_no_string_twice(folder: Path, tmp_pa
     scripts = [clip.extra["script"] for clip in clips]
     assert len(set(scripts)) == 6
     assert used == {"123456", *scripts}
-    assert all(belongs_to(script, 4) and 6 <= len(script) <= 10 for script in scripts)
+    assert all(belongs_to(script, (4,)) and 6 <= len(script) <= 10 for script in scripts)
     assert [len(dataset.read_sidecar(clip).alignments) for clip in clips] == [len(script) for script in scripts]
 
 

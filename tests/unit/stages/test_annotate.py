@@ -10,9 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, ScriptWord, shard_of
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, ScriptWord, own_device, shard_of
 from stt_ft.align.sphinx_aligner import SphinxWork
-from stt_ft.align.aligner import own_device
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset

@@ -14,7 +14,7 @@ from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
-from stt_ft.corpus.inspection import inspect
+from stt_ft.corpus.problems import inspect
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.stages.dataset import check
 from stt_ft.stages.words import annotate, convert

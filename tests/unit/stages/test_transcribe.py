@@ -5,7 +5,9 @@ import pytest
 from random_models import make_random_base
 
 from stt_ft.audio.files import write_wav
-from stt_ft.core.errors import AudioError, CheckpointError, ConfigError
+from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, TextError
+from stt_ft.model.transcriber import Transcriber, Transcript
+from stt_ft.model.words import HeardWord
 from stt_ft.stages.transcribe import transcribe
 
 
@@ -48,7 +50,25 @@ def test_subtitles_are_printed_for_one_file_and_written_beside_several(model, ta
     assert (takes / "b.srt").exists()
 
 
-@pytest.mark.parametrize("flags", [{}, {"mic": True, "srt": True}])
+def test_numbers_are_written_in_digits_with_the_times_of_their_words(model, takes, capsys, monkeypatch):
+    said = [
+        HeardWord(text=text, start_s=at, end_s=at + 0.5, appeared_s=at + 1) for at, text in enumerate(["Code", "one,", "two,", "nine."])
+    ]
+    monkeypatch.setattr(
+        Transcriber, "transcribe", lambda self, sounds: [Transcript(words=tuple(said), pause_probs=np.zeros((1, 4), np.float32))]
+    )
+    transcribe(model, str(takes / "a.wav"), json=True, written=True, device="cpu")
+    heard = json.loads(capsys.readouterr().out)
+    assert heard["text"] == "Code 129."
+    assert heard["words"] == [["Code", 0, 0.5, 1], ["129.", 1, 3.5, 4]]
+
+
+def test_a_language_without_numbers_is_refused_before_the_model_is_loaded(takes):
+    with pytest.raises(TextError, match="languages are"):
+        transcribe("no/such/model", str(takes / "a.wav"), written=True, language="de")
+
+
+@pytest.mark.parametrize("flags", [{}, {"mic": True, "srt": True}, {"mic": True, "written": True}])
 def test_neither_files_nor_a_microphone_is_refused(model, flags):
     with pytest.raises(ConfigError, match="give sound files"):
         transcribe(model, **flags)

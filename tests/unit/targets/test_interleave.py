@@ -24,7 +24,9 @@ def test_equals_upstream_frame_by_frame_after_the_lag() -> None:
     assert sum(len(case["words"]) for case in cases) > 300
     for case in cases:
         words = [Word(text="", tokens=tuple(tokens), start_s=start_s, end_s=end_s) for tokens, start_s, end_s in case["words"]]
-        stream = build_text_stream(words, num_frames=case["num_frames"], text_lag_s=case["text_lag_s"])
+        stream = build_text_stream(
+            words, num_frames=case["num_frames"], text_lag_s=case["text_lag_s"], padding_id=PADDING_ID, end_padding_id=END_PADDING_ID
+        )
         lag_frames = timing.frame_at(case["text_lag_s"])
         upstream = np.array(case["tokens"])
         assert (upstream[:lag_frames] == -1).all()
@@ -51,7 +53,7 @@ def crowded_words(draw: st.DrawFn) -> list[Word]:
 @settings(deadline=None, max_examples=100)
 @given(words=crowded_words(), text_lag_s=st.sampled_from([0.0, 0.5, 2.5]))
 def test_no_token_is_lost_or_early(words: list[Word], text_lag_s: float) -> None:
-    stream = build_text_stream(words, num_frames=200, text_lag_s=text_lag_s)
+    stream = build_text_stream(words, num_frames=200, text_lag_s=text_lag_s, padding_id=PADDING_ID, end_padding_id=END_PADDING_ID)
     in_time = sorted(words, key=lambda word: word.start_s)
     said = [token for token in stream.tokens.tolist() if token not in (PADDING_ID, END_PADDING_ID)]
     assert said == [token for word in in_time for token in word.tokens]
@@ -61,7 +63,13 @@ def test_no_token_is_lost_or_early(words: list[Word], text_lag_s: float) -> None
 
 
 def test_a_free_word_stands_exactly_at_onset_plus_lag() -> None:
-    stream = build_text_stream([Word(text="", tokens=(7, 8), start_s=1.0, end_s=1.4)], num_frames=40, text_lag_s=0.5)
+    stream = build_text_stream(
+        [Word(text="", tokens=(7, 8), start_s=1.0, end_s=1.4)],
+        num_frames=40,
+        text_lag_s=0.5,
+        padding_id=PADDING_ID,
+        end_padding_id=END_PADDING_ID,
+    )
     assert stream.onset_frames.tolist() == [18]  # 1.5 s * 12.5 = 18.75
     assert stream.tokens[16:21].tolist() == [PADDING_ID, END_PADDING_ID, 7, 8, PADDING_ID]
 
@@ -76,4 +84,4 @@ def test_a_free_word_stands_exactly_at_onset_plus_lag() -> None:
 )
 def test_a_word_without_room_is_an_error(word: Word, reason: str) -> None:
     with pytest.raises(AlignmentError, match=reason):
-        build_text_stream([word], num_frames=40, text_lag_s=0.5)
+        build_text_stream([word], num_frames=40, text_lag_s=0.5, padding_id=PADDING_ID, end_padding_id=END_PADDING_ID)

@@ -15,10 +15,18 @@ def test_chain_joins_ways_in_order() -> None:
     assert not lattice.accepts(["order", "five"])
 
 
-def test_paths_list_the_plain_way_first_and_stop_at_the_limit() -> None:
+def test_the_path_of_a_way_holds_its_arcs_in_order() -> None:
+    lattice = chain([fixed(["order"]), either([("five", "five"), ("double", "five")]), either([(), ("please",)])])
+    path = lattice.path_of(["order", "double", "five"])
+    assert path is not None
+    assert [(arc.start, arc.stop, arc.words) for arc in path] == [(0, 1, ("order",)), (1, 2, ("double", "five")), (2, 3, ())]
+    assert lattice.path_of(["order", "double"]) is None
+
+
+def test_paths_come_the_plain_way_first_and_each_once() -> None:
     lattice = chain([either([("zero",), ("oh",)])] * 3)
-    assert lattice.paths(1) == [("zero", "zero", "zero")]
-    assert len(lattice.paths(100)) == 8
+    assert next(lattice.paths()) == ("zero", "zero", "zero")
+    assert len(list(lattice.paths())) == len(set(lattice.paths())) == 8
 
 
 def test_also_adds_only_what_is_new_and_makes_it_less_likely() -> None:
@@ -32,7 +40,7 @@ def test_also_adds_only_what_is_new_and_makes_it_less_likely() -> None:
 def test_or_else_takes_the_ways_of_both_and_makes_the_second_less_likely() -> None:
     lattice = or_else(chain([either([("five",), ("a", "five")]), fixed(["k"])]), chain([fixed(["fifty"]), either([("k",), ("kilo",)])]))
     assert lattice.words == ("five", "k")
-    assert set(lattice.paths(9)) == {("five", "k"), ("a", "five", "k"), ("fifty", "k"), ("fifty", "kilo")}
+    assert set(lattice.paths()) == {("five", "k"), ("a", "five", "k"), ("fifty", "k"), ("fifty", "kilo")}
     assert sorted({arc.prior for arc in lattice.arcs}) == [1e-10, 1.0]
 
 
@@ -43,7 +51,7 @@ def test_without_leaves_every_way_but_one_even_where_it_can_be_built_twice(said:
     lattice = Lattice(words=lattice.words, arcs=(*lattice.arcs, Arc(0, 2, ("zero", "oh"))), last=2)
     left = without(lattice, said)
     assert left is not None
-    assert set(left.paths(20)) == set(lattice.paths(20)) - {said}
+    assert set(left.paths()) == set(lattice.paths()) - {said}
     assert not left.accepts(said)
     assert left.accepts(left.words)
 

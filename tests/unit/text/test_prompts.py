@@ -37,7 +37,7 @@ def test_number_words_say_the_digits() -> None:
 def test_shares_of_digit_strings_are_disjoint_and_about_equal() -> None:
     counts = [0] * 5
     for value in range(3000):
-        shares = [share for share in range(5) if belongs_to(f"{value:06d}", share)]
+        shares = [share for share in range(5) if belongs_to(f"{value:06d}", (share,))]
         assert len(shares) == 1
         counts[shares[0]] += 1
     assert min(counts) > 500
@@ -45,7 +45,7 @@ def test_shares_of_digit_strings_are_disjoint_and_about_equal() -> None:
 
 def test_refused_digit_strings_are_not_dictated() -> None:
     rng = random.Random(1)
-    assert all(belongs_to(number_prompt(rng, allowed=lambda digits: belongs_to(digits, 4)).digits, 4) for _ in range(50))
+    assert all(belongs_to(number_prompt(rng, allowed=lambda digits: belongs_to(digits, (4,))).digits, (4,)) for _ in range(50))
 
 
 def test_ordinary_sentences_hold_no_long_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -99,7 +100,7 @@ def test_any_grouping_round_trips(digits: str, data: st.DataObject) -> None:
 @given(DIGITS)
 def test_every_way_of_saying_digits_says_the_same_digits(digits: str) -> None:
     (token,) = spoken_tokens([digits])
-    assert {digits_of_words(["zero", *way])[1:] for way in token.lattice.paths(40)} == {digits}
+    assert {digits_of_words(["zero", *way])[1:] for way in itertools.islice(token.lattice.paths(), 40)} == {digits}
 
 
 @settings(deadline=None, max_examples=150)
@@ -202,7 +203,9 @@ def test_a_full_ten_is_not_said_before_what_would_be_added_to_it(script: str, ne
 @settings(max_examples=50, deadline=None)
 def test_style_digits_keeps_to_digits(digits: str) -> None:
     (token,) = spoken_tokens([digits], style="digits")
-    assert not any(word in {"hundred", "eleven", "twenty", "ninety"} for way in token.lattice.paths(200) for word in way)
+    assert not any(
+        word in {"hundred", "eleven", "twenty", "ninety"} for way in itertools.islice(token.lattice.paths(), 200) for word in way
+    )
 
 
 @pytest.mark.parametrize(

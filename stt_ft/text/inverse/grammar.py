@@ -1,0 +1,432 @@
+"""Spoken numbers read back, the first floor: cardinals, ordinals and strings of digits and letters, at a place in a list of words.
+
+The words come from `Language`, which says numbers aloud, so what `convert` writes is read here in every dialect. What a number is followed
+by (percent, dollars, o'clock) is `written_numbers`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stt_ft.text.digit_words import REPEAT_OF_WORD, ZERO_IN_COMPANY, bare_word, glyph_digits, is_digit_word
+from stt_ft.text.language import Language
+from stt_ft.text.spoken_forms import LANGUAGES, language_named
+
+SENTENCE_MARK, COMMA = ".", ","
+HALF_WORDS = frozenset(["am", "pm", "a.m", "p.m"])
+
+_SENTENCE_ENDS = ".?!"
+_HESITATIONS = ("\u2026", "...")
+"""Marks of a speaker who goes on: they part a number no more than a comma does."""
+
+_JOINTS = re.compile("([-\u2010\u2011\u2013/])")
+_OUTER_MARKS = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
+_UNIT_SIGNS = {
+    **{sign: sign for sign in ("km", "cm", "mm", "kg", "mg", "ml", "mph", "km/h")},
+    **{sign.lower(): sign for sign in ("KB", "MB", "GB", "TB", "Ko", "Mo", "Go", "Hz", "kHz", "MHz", "GHz", "kW", "°C", "°F")},
+}
+"""Units whose names mean nothing else; "pounds", "feet", "seconds" stay words."""
+_MAGNITUDES = {
+    "en": ["thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion"],
+    "fr": ["mille", "million", "milliard", "billion", "billiard", "trillion"],
+}
+_MOST_LETTERS = 12  # before the first digit of a code
+_FRENCH_HUNDREDS = (*range(2, 10), *range(11, 20))
+_UNSURE_LETTERS = {"en": frozenset("ai"), "fr": frozenset("aày")}
+"""Letters that are words too: they belong to a code only in its middle, or beside a surer letter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A word, or a part of a word with hyphens or slashes of whose parts one says a number.
+
+    Attributes:
+        text: without the marks around it; `bare` is the same in lower case.
+        word: its place in the list of words.
+        joint: the hyphen or slash before it, "" at the beginning of a word.
+        mark: what stands behind it: `SENTENCE_MARK` (or a slash, which parts numbers as well), `COMMA` or "".
+    """
+
+    text: str
+    bare: str
+    word: int
+    joint: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberWords:
+    """The words of a language, turned round: from what is said to what it means.
+
+    Attributes:
+        below_hundred: words -> number from 0 to 99.
+        hundreds: the words for a hundred.
+        magnitudes: word -> thousand, million …
+        ordinals: last word of an ordinal -> that of its cardinal.
+        shares: (word, whether it is a plural) -> denominator of a fraction.
+        unsure_letters: letters that are words too.
+    """
+
+    speech: Language
+    below_hundred: Mapping[tuple[str, ...], int]
+    hundreds: frozenset[str]
+    magnitudes: Mapping[str, int]
+    ordinals: Mapping[str, str]
+    shares: Mapping[tuple[str, bool], int]
+    unsure_letters: frozenset[str]
+
+    @property
+    def is_french(self) -> bool:
+        return self.speech.code == "fr"
+
+    @functools.cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """Every word that may be part of a cardinal or an ordinal."""
+        cardinal = {word for phrase in self.below_hundred for word in phrase} - {"et"}
+        return frozenset({*cardinal, *self.hundreds, *self.magnitudes, *self.ordinals})
+
+    @functools.cached_property
+    def units(self) -> Mapping[tuple[str, ...], str]:
+        """The signs of percent and of units by their names."""
+        speech = self.speech
+        names = {tuple(name.split()): _UNIT_SIGNS[unit] for unit, names in speech.units.items() if unit in _UNIT_SIGNS for name in names}
+        return names | {speech.percent: "%"} | ({} if self.is_french else {("per", "cent"): "%"})
+
+    @functools.cached_property
+    def starters(self) -> frozenset[str]:
+        """Every word with which a number may begin; so may any letter, and written digits."""
+        linking = {"half", "quarter"} if not self.is_french else set()
+        signs = {self.speech.minus, self.speech.plus} | ({self.speech.point} if not self.is_french else set())
+        return frozenset({*self.vocabulary, *REPEAT_OF_WORD, *ZERO_IN_COMPANY, *linking, *signs})
+
+    @functools.cached_property
+    def followers(self) -> frozenset[str]:
+        """Every word that may stand within a number, or right behind it and say how it is written."""
+        speech = self.speech
+        money = {name for names in speech.currencies.values() for name in names}
+        units = {word for phrase in self.units for word in phrase}
+        linking = "et de sur virgule demi demie heure heures minute minutes moins le"
+        if not self.is_french:
+            linking = "and of past to over point dot half quarter minute minutes o'clock"
+        decades = {f"{word[:-1]}ies" if word.endswith("y") else f"{word}s" for word in self.vocabulary if not self.is_french}
+        shares = {word for word, _ in self.shares}
+        return frozenset({*self.starters, *money, *units, *shares, *decades, *speech.months, *HALF_WORDS, *linking.split()})
+
+    def may_start(self, bare: str) -> bool:
+        """Whether a number may begin with this word."""
+        return bare in self.starters or len(bare) == 1 or (bool(bare) and glyph_digits(bare) is not None)
+
+    def may_follow(self, bare: str) -> bool:
+        """Whether this word may belong to a number that has begun."""
+        return bare in self.followers or self.may_start(bare)
+
+    def parts(self, word: str) -> list[tuple[str, str]]:
+        """Part a word at hyphens and slashes where one of its parts says a number; return the parts, each with the joint before it."""
+        text = marks_around(word)[1]
+        cut = _JOINTS.split(text)
+        texts, joints = cut[::2], ["", *cut[1::2]]
+        if len(texts) == 1 or not all(texts) or not any(bare_word(part) in self.vocabulary for part in texts):
+            return [(text, "")]
+        return list(zip(texts, joints, strict=True))
+
+    def pieces(self, words: Sequence[str]) -> list[Piece]:
+        """Return the pieces of `words`; a mark that stands alone belongs to the word before it."""
+        pieces: list[Piece] = []
+        for index, word in enumerate(words):
+            if is_mark(word):
+                pieces[-1:] = [replace(piece, mark=max(mark_behind(word), piece.mark)) for piece in pieces[-1:]]
+                continue
+            parts = self.parts(word)
+            marks = [SENTENCE_MARK if joint == "/" else "" for _, joint in parts[1:]] + [mark_behind(word)]
+            for (text, joint), mark in zip(parts, marks, strict=True):
+                pieces.append(Piece(text=text, bare=bare_word(text).replace("\u2019", "'"), word=index, joint=joint, mark=mark))
+        return pieces
+
+
+@functools.cache
+def number_words(language: str) -> NumberWords:
+    """Return the number words of `en`, `fr`, `fr-be` or `fr-ch`; raises `TextError` for any other.
+
+    The three dialects of French read each other's words: "septante" means 70 wherever it is said.
+    """
+    speech = language_named(language)
+    dialects = [language_named(name) for name in LANGUAGES if name.partition("-")[0] == speech.code]
+    below = {way: number for dialect in dialects for number in range(100) for way in dialect.cardinals(number)}
+    names = [*range(speech.code == "fr", 20), *range(20, 100, 10), 21, 100, 1000, 10**6, 10**9]
+    ordinals = {
+        bare_word(way[-1]): dialect.cardinals(number)[0][-1] for dialect in dialects for number in names for way in dialect.ordinals(number)
+    }
+    magnitudes = {word: 1000 ** (step + 1) for step, word in enumerate(_MAGNITUDES[speech.code])}
+    if speech.code == "en":
+        below[("niner",)] = 9
+        shares = {("half", False): 2, ("halves", True): 2, ("quarter", False): 4, ("quarters", True): 4}
+    else:
+        below |= {("zero",): 0, ("quatre", "vingt"): 80, ("quatre", "vingts"): 80, **{("vingt", *way): 21 for way in [("un",), ("une",)]}}
+        ordinals = {word: cardinal for word, cardinal in ordinals.items() if word not in ("second", "seconde")}
+        magnitudes |= {f"{word}s": value for word, value in magnitudes.items() if word != "mille"}
+        shares = {("demi", False): 2, ("demis", True): 2, ("tiers", False): 3, ("tiers", True): 3, ("quart", False): 4, ("quarts", True): 4}
+    for number in (3, 4, *range(5, 21), *range(30, 100, 10), 100, 1000):
+        for way in speech.ordinals(number):
+            if len(way) == 1 and (way[0], False) not in shares:
+                shares |= {(way[0], False): number, (f"{way[0]}s", True): number}
+    return NumberWords(
+        speech=speech,
+        below_hundred=below,
+        hundreds=frozenset(["cent", "cents"] if speech.code == "fr" else ["hundred"]),
+        magnitudes=magnitudes,
+        ordinals=ordinals,
+        shares=shares,
+        unsure_letters=_UNSURE_LETTERS[speech.code],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A cardinal that ends before piece `stop`; `in_thousands` says that a thousand, a million … was named."""
+
+    value: int
+    stop: int
+    in_thousands: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """Part of a code: the digits or letters that pieces up to `stop` say; `is_digit` for one digit alone, `is_oh` for a
+    zero that only its neighbours make one, `is_glyphs` for written digits."""
+
+    text: str
+    stop: int
+    is_letter: bool = False
+    is_digit: bool = False
+    is_oh: bool = False
+    is_glyphs: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberGrammar:
+    """Reads what begins at a piece; every method returns None where nothing of its kind does."""
+
+    pieces: Sequence[Piece]
+    words: NumberWords
+
+    def bare(self, index: int) -> str:
+        """The bare word at `index`, "" beyond the ends."""
+        return self.pieces[index].bare if 0 <= index < len(self.pieces) else ""
+
+    def says(self, start: int, phrase: Sequence[str]) -> bool:
+        """Whether the pieces from `start` on are `phrase`, with no mark between them."""
+        return tuple(piece.bare for piece in self.pieces[start : start + len(phrase)]) == tuple(phrase) and self.together(
+            start, start + len(phrase)
+        )
+
+    def together(self, start: int, stop: int) -> bool:
+        """Whether no mark stands between the pieces from `start` to `stop` (exclusive)."""
+        return not any(piece.mark for piece in self.pieces[start : stop - 1])
+
+    def below_hundred(self, start: int, *, longest: int = 5) -> Whole | None:
+        """Read the longest name of 0 to 99, of up to so many words: "quatre vingt dix sept" is 97."""
+        for length in range(min(longest, len(self.pieces) - start), 0, -1):
+            value = self.words.below_hundred.get(tuple(piece.bare for piece in self.pieces[start : start + length]))
+            if value is not None and self.together(start, start + length):
+                return Whole(value=value, stop=start + length)
+        return None
+
+    def in_hundreds(self, start: int) -> Whole | None:
+        """Read a cardinal without thousands: "five", "two hundred and six", "twelve hundred"; in French "cent", "dix neuf cent trois"."""
+        if self.words.is_french:
+            counts, head = _FRENCH_HUNDREDS, Whole(value=1, stop=start) if self.bare(start) in self.words.hundreds else None
+        else:
+            counts = tuple(count for count in range(1, 100) if count % 10)
+            is_one = self.bare(start) == "a" and self.bare(start + 1) in ("hundred", "thousand") and self.together(start, start + 2)
+            head = Whole(value=1, stop=start + 1) if is_one else None
+        head = head or self.below_hundred(start)
+        if head is None or self.bare(head.stop) not in self.words.hundreds or not self.together(start, head.stop + 1):
+            return head
+        if head.stop > start and head.value not in counts and self.bare(start) != "a":
+            return head
+        hundreds = Whole(value=head.value * 100, stop=head.stop + 1)
+        tail = self._tail(hundreds.stop)
+        return hundreds if tail is None else Whole(value=hundreds.value + tail.value, stop=tail.stop)
+
+    def whole(self, start: int) -> Whole | None:
+        """Read the longest cardinal: "one million two hundred and three thousand and five"."""
+        read: Whole | None = None
+        limit, position = 0, start
+        while True:
+            part = self.in_hundreds(position)
+            if self.bare(position) == "mille":
+                part = Whole(value=1, stop=position)
+            if part is None:
+                return read
+            magnitude = self.words.magnitudes.get(self.bare(part.stop), 0)
+            if magnitude and (not limit or magnitude < limit) and self.together(start, part.stop + 1):
+                sofar = read.value if read else 0
+                read = Whole(value=sofar + part.value * magnitude, stop=part.stop + 1, in_thousands=True)
+                limit, position = magnitude, part.stop + 1
+                if self.says(position - 1, (self.bare(position - 1), "and")) and self.in_hundreds(position + 1):
+                    position += 1
+                if not self.together(start, position + 1):
+                    return read
+                continue
+            if read is None:
+                return part
+            is_tail = 0 < part.value < 1000 and not magnitude and self.together(start, part.stop)
+            if is_tail and not (position == read.stop and self._begins_digits(position, part)):
+                return Whole(value=read.value + part.value, stop=part.stop, in_thousands=True)
+            return read
+
+    def ordinal(self, start: int, *, is_plural: bool = False) -> Whole | None:
+        """Read "twenty first", "one hundred and third", "deux millième" (or "twenty firsts") as the cardinal it makes."""
+        for last in range(start, min(start + 14, len(self.pieces))):
+            bare = self.bare(last)
+            cardinal = self.words.ordinals.get(bare.removesuffix("s") if is_plural else bare)
+            if cardinal is not None and is_plural and not bare.endswith("s"):
+                return None
+            if cardinal is not None:
+                return self._as_cardinal(start, last, cardinal)
+            if self.bare(last) not in self.words.vocabulary and self.bare(last) not in ("and", "et", "a"):
+                return None
+        return None
+
+    def decade(self, start: int) -> tuple[str, int] | None:
+        """Read "nineteen nineties", "two thousands" (English); return its first year and where it ends."""
+        for last in range(start + 1, min(start + 4, len(self.pieces))):
+            plural = self.bare(last)
+            single = f"{plural[:-3]}y" if plural.endswith("ties") else plural.removesuffix("s")
+            if plural == single or self.words.is_french or single not in self.words.vocabulary:
+                continue
+            changed = self._with(last, single)
+            items = changed.digit_items(start)
+            whole = changed.whole(start)
+            year = str(whole.value) if whole and whole.in_thousands else "".join(item.text for item in items)
+            stop = whole.stop if whole and whole.in_thousands else items[-1].stop if items else start
+            if stop == last + 1 and len(year) == 4 and year.endswith("0"):
+                return year, stop
+        return None
+
+    def item(self, position: int, *, letters: bool = False, is_share: bool = False) -> Item | None:
+        """Read a part of a code: a digit, "double seven", "oh", an amount up to a thousand, written digits, or a letter.
+
+        A thousand or a million ends a code, but for digits behind a point (`is_share`): "three point two million".
+        """
+        bare = self.bare(position)
+        count = REPEAT_OF_WORD.get(bare)
+        if count is not None:
+            after = self._single(position + 1, letters=letters) if self.together(position, position + 2) else None
+            if letters and bare == "double" and self.bare(position + 1) in (("v",) if self.words.is_french else ("u",)):
+                return Item(text="w", stop=position + 2, is_letter=True)
+            return replace(after, text=after.text * count) if after else None
+        if bare in ZERO_IN_COMPANY:
+            return self._single(position)
+        whole = self.in_hundreds(position) if is_share else self.whole(position)
+        if whole is not None:
+            return None if whole.in_thousands else Item(text=str(whole.value), stop=whole.stop, is_digit=whole.value < 10)
+        glyphs = glyph_digits(bare) if bare else None
+        if glyphs is not None:
+            return Item(text=glyphs, stop=position + 1, is_digit=len(glyphs) == 1, is_glyphs=True)
+        return self._single(position, letters=letters)
+
+    def _single(self, position: int, *, letters: bool = False) -> Item | None:
+        """Read one piece that says one digit or one letter."""
+        bare = self.bare(position)
+        digit = 0 if bare in ZERO_IN_COMPANY else self.words.below_hundred.get((bare,), int(bare) if bare.isdecimal() else 10)
+        if digit < 10:
+            return Item(text=str(digit), stop=position + 1, is_digit=True, is_oh=bare in ZERO_IN_COMPANY)
+        is_letter = letters and len(bare) == 1 and bare.isalpha() and unicodedata.name(bare, "").startswith("LATIN")
+        return Item(text=self.pieces[position].text, stop=position + 1, is_letter=True) if is_letter else None
+
+    def digit_items(self, start: int, *, letters: bool = False, is_share: bool = False) -> list[Item]:
+        """Read a code, part by part, up to what says none of it or to the end of a sentence.
+
+        A comma parts amounts ("twenty, thirty") and two digits ("four, five or six"), but not three and more, nor what follows two of them.
+        Written numbers stay apart, single glyphs do not.
+        """
+        items: list[Item] = []
+        position = start
+        only_letters = True
+        while position < len(self.pieces) and not (only_letters and len(items) > _MOST_LETTERS):
+            item = self.item(position, letters=letters, is_share=is_share)
+            if item is None and items and only_letters:
+                whole = self.whole(position)  # "t two thousand"
+                item = Item(text=str(whole.value), stop=whole.stop) if whole else None
+            if item is None or (items and not self._goes_on(items, item, position)):
+                break
+            items.append(item)
+            only_letters = only_letters and item.is_letter
+            position = item.stop
+        return items[:1] if len(items) == 2 and self.pieces[items[0].stop - 1].mark else items
+
+    def _goes_on(self, items: Sequence[Item], item: Item, position: int) -> bool:
+        mark = self.pieces[position - 1].mark
+        if mark == SENTENCE_MARK or (items[-1].is_glyphs and item.is_glyphs and not (items[-1].is_digit and item.is_digit)):
+            return False
+        if not mark:
+            return True
+        spelled = [one.is_digit or one.is_letter for one in items]
+        return (spelled[-1] and (item.is_digit or item.is_letter)) or sum(spelled[:_MOST_LETTERS]) > 1
+
+    def _tail(self, position: int) -> Whole | None:
+        """Read what follows a hundred: "and five", "twenty three", but nothing of "one hundred and two hundred"."""
+        has_and = self.bare(position) == "and" and not self.words.is_french
+        tail = self.below_hundred(position + has_and)
+        if tail is not None and self.bare(tail.stop) in self.words.hundreds:  # "four hundred thirty eight hundred five" is 430 805
+            last = self.below_hundred(tail.stop - 1)
+            if not self.words.is_french or (last is not None and last.value in _FRENCH_HUNDREDS):
+                tail = self.below_hundred(position + has_and, longest=tail.stop - position - has_and - 1)
+        if tail is None or not tail.value or not self.together(position - 1, tail.stop):
+            return None
+        is_counted = self.bare(position - 1) == "cent" and self.below_hundred(position - 2) is not None  # "cents" where nothing follows
+        return None if not has_and and not is_counted and self._begins_digits(position, tail) else tail
+
+    def _begins_digits(self, position: int, part: Whole) -> bool:
+        """Whether `part` is the first of several digits: "eight hundred five five five" is 800 555."""
+        after = self.below_hundred(part.stop)
+        is_digit = (after is not None and after.value < 10) or self.bare(part.stop) in ZERO_IN_COMPANY
+        return part.value < 10 and part.stop == position + 1 and is_digit
+
+    def _as_cardinal(self, start: int, last: int, cardinal: str) -> Whole | None:
+        whole = self._with(last, cardinal).whole(start)
+        return whole if whole and whole.stop == last + 1 and self.together(start, last + 1) else None
+
+    def _with(self, index: int, bare: str) -> NumberGrammar:
+        changed = [*self.pieces[:index], replace(self.pieces[index], bare=bare), *self.pieces[index + 1 :]]
+        return NumberGrammar(pieces=changed, words=self.words)
+
+
+def language_of(words: Sequence[str]) -> str:
+    """Return `en` or `fr`, whichever has more of the number words in `words`; English where neither has."""
+    bares = [bare_word(part) for word in words for part in _JOINTS.split(word)]
+    english, french = number_words("en").vocabulary, number_words("fr").vocabulary
+    lead = sum((bare in french) - (bare in english) for bare in bares)
+    return "fr" if lead > 0 else "en"
+
+
+def says_number(word: str) -> bool:
+    """Whether `word` may say a number by itself, in English or French, or is written in digits."""
+    vocabulary = number_words("en").vocabulary | number_words("fr").vocabulary
+    return is_digit_word(word) or any(bare_word(part) in vocabulary or any(map(str.isdecimal, part)) for part in _JOINTS.split(word))
+
+
+def marks_around(word: str) -> tuple[str, str, str]:
+    """Return the marks before a word, the word, and the marks behind it."""
+    match = _OUTER_MARKS.match(word)
+    return (match.group(1), match.group(2), match.group(3)) if match else ("", word, "")
+
+
+def mark_behind(word: str) -> str:
+    """Return what stands behind a word: `SENTENCE_MARK`, `COMMA` or ""."""
+    behind = word if is_mark(word) else marks_around(word)[2]
+    if any(mark in behind for mark in _HESITATIONS):
+        return COMMA
+    if any(mark in behind for mark in _SENTENCE_ENDS):
+        return SENTENCE_MARK
+    return COMMA if any(mark in behind for mark in ",;:") else ""
+
+
+def is_mark(word: str) -> bool:
+    """Whether a word is nothing but marks of a sentence."""
+    return bool(word.strip()) and all(glyph in ",;:\u2026" + _SENTENCE_ENDS for glyph in word.strip())
