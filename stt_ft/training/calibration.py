@@ -161,7 +161,7 @@ def _listen(model: ModelDir, recipe: Recipe, source: Path, train: Sequence[Train
             hidden=hear(lm, dev),
             weights=[head.weight.detach().float().cpu() for head in lm.extra_heads],  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
             direction=constant_direction(hidden_of(lm, clip.text_stream(model).tokens, clip.codes) for clip in chosen),
-            listener=Listener(model=model, tokenizer=model.tokenizer),
+            listener=Listener(model=model),
         )
 
 

@@ -50,7 +50,10 @@ class LabelWriter:
     """Writes the words of clips in a style, as text tokens."""
 
     model: ModelDir
-    tokenizer: SentencePieceProcessor
+
+    @property
+    def tokenizer(self) -> SentencePieceProcessor:
+        return self.model.tokenizer
 
     def texts(self, clip: TrainingClip) -> list[str]:
         """Return the words of `clip` as they are written now."""

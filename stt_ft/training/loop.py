@@ -41,7 +41,7 @@ from stt_ft.training.labels import LabelWriter, StyleChooser, labelled
 from stt_ft.training.losses import BaseMemory, Objective
 from stt_ft.training.parallel import World, check_shardable, data_parallel, joined_world, local_device, shard, whole
 from stt_ft.training.validation import validate
-from stt_ft.training.watching import Dashboard, Trackers, draw_curves
+from stt_ft.training.watching import Dashboard, Trackers, draw_curves, out_of_memory_advice
 
 BETAS = (0.9, 0.95)
 """AdamW's averaging of gradient and squared gradient; moshi-finetune's."""
@@ -144,7 +144,7 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
     recipe, model = inputs.recipe, inputs.model
     max_steps, every_steps = recipe.schedule.max_steps, recipe.validation.every_steps
     learner = load_learner(recipe, model, inputs.device, world, progress)
-    writer = LabelWriter(model=model, tokenizer=model.tokenizer)
+    writer = LabelWriter(model=model)
     train_clips, dev_clips = inputs.train_clips, inputs.dev_clips
     if recipe.labels.style == "base":  # before what was learned is loaded: the base chooses
         chooser = StyleChooser(writer=writer, recipe=recipe, lm=learner.lm, autocast=learner.autocast)
@@ -391,19 +391,3 @@ def _gave_up(run: RunDir, recipe: Recipe, step: int, batches: Sequence[Batch]) -
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
-
-
-def out_of_memory_advice(recipe: Recipe, batches: Sequence[Batch], step: int) -> str:
-    """Return which knob to turn, and by how much, when the batches of a step do not fit into memory."""
-    rows, _, longest = max((batch.codes.shape for batch in batches), key=lambda shape: shape[0] * shape[2])
-    batch = recipe.batch
-    knobs = []
-    if not batch.gradient_checkpointing:
-        knobs.append("--batch.gradient_checkpointing true (a third slower, a few times less memory)")
-    if rows > 1:
-        knobs.append(f"--batch.batch_size {max(1, rows // 2)} --batch.grad_accumulation {batch.grad_accumulation * 2} (the same gradient)")
-        knobs.append(f"--batch.max_frames_per_batch {rows * longest * 2 // 3}")
-    else:
-        knobs.append(f"--batch.long_clips cut --batch.max_clip_s {longest * 0.08 / 2:.0f}")
-    what = f"out of memory at step {step}, with {rows} clips of up to {longest} frames in a pass"
-    return f"{what}; give {', or '.join(knobs)}, and another --run_dir"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,9 +27,6 @@ from stt_ft.training.data.batches import collate, make_stream
 from stt_ft.training.data.clips import TrainingClip
 from stt_ft.training.losses import loss_totals, stream_losses
 
-if TYPE_CHECKING:
-    from sentencepiece import SentencePieceProcessor
-
 PROMPT_S = 0.5
 """Median end-of-turn latency up to which nothing is held against a model, in seconds."""
 
@@ -46,7 +42,7 @@ def validate(lm: LMModel, clips: Sequence[TrainingClip], model: ModelDir, recipe
             # Weights that all learn are float32 throughout, and so is their cache: nothing to cast.
             with autocast if recipe.lora.enable else contextlib.nullcontext(), folded(lm):
                 streams = stream_codes(lm, [clip.codes for clip in clips])
-            figures |= Listener(model=model, tokenizer=model.tokenizer).figures(clips, streams)
+            figures |= Listener(model=model).figures(clips, streams)
     lm.train(was_training)
     return figures
 
@@ -69,7 +65,6 @@ class Listener:
     """What is needed to judge what a model heard."""
 
     model: ModelDir
-    tokenizer: SentencePieceProcessor
 
     def figures(self, clips: Sequence[TrainingClip], streams: Sequence[ClipStream]) -> dict[str, float]:
         """Return figure -> value over `clips`: those of numbers plain, those of all other speech under names with `ordinary_`.
@@ -119,7 +114,7 @@ class Listener:
         return sum(count.num_errors for count in counts) / max(sum(count.num_reference for count in counts), 1)
 
     def _said(self, clip: TrainingClip) -> list[str]:
-        return scoring_form([self.tokenizer.decode(list(word.tokens)) for word in clip.words])
+        return scoring_form([self.model.tokenizer.decode(list(word.tokens)) for word in clip.words])
 
     def _wrote(self, stream: ClipStream) -> list[str]:
         return scoring_form([word.text for word in self.model.words_of(stream.text_tokens)])

@@ -1,4 +1,5 @@
-"""What a person sees of a run: a live line on a terminal or plain lines in a log, `loss.png`, TensorBoard, Weights & Biases.
+"""What a person sees of a run: a live line on a terminal or plain lines in a log, `loss.png`, TensorBoard, Weights & Biases, and advice
+where it does not fit into memory.
 
 All of it is beside metrics.train.jsonl and metrics.eval.jsonl, which are always there.
 """
@@ -20,6 +21,7 @@ from stt_ft.core.config import to_dict
 from stt_ft.core.errors import MissingExtra
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
+from stt_ft.training.data.batches import Batch
 
 _STEP = "optimizer_step"
 
@@ -172,3 +174,19 @@ def draw_curves(path: Path, train_rows: Sequence[dict[str, Any]], eval_rows: Seq
     axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def out_of_memory_advice(recipe: Recipe, batches: Sequence[Batch], step: int) -> str:
+    """Return which knob to turn, and by how much, when the batches of a step do not fit into memory."""
+    rows, _, longest = max((batch.codes.shape for batch in batches), key=lambda shape: shape[0] * shape[2])
+    batch = recipe.batch
+    knobs = []
+    if not batch.gradient_checkpointing:
+        knobs.append("--batch.gradient_checkpointing true (a third slower, a few times less memory)")
+    if rows > 1:
+        knobs.append(f"--batch.batch_size {max(1, rows // 2)} --batch.grad_accumulation {batch.grad_accumulation * 2} (the same gradient)")
+        knobs.append(f"--batch.max_frames_per_batch {rows * longest * 2 // 3}")
+    else:
+        knobs.append(f"--batch.long_clips cut --batch.max_clip_s {longest * 0.08 / 2:.0f}")
+    what = f"out of memory at step {step}, with {rows} clips of up to {longest} frames in a pass"
+    return f"{what}; give {', or '.join(knobs)}, and another --run_dir"

@@ -135,7 +135,7 @@ def test_the_silence_prefix_is_no_part_of_a_calibrated_turn(random_base):
         hidden=[hidden],
         weights=[torch.randn(6, 8) for _ in range(4)],
         direction=torch.full((8,), 1 / 8, dtype=torch.float64),
-        listener=Listener(model=prefixed, tokenizer=random_base.tokenizer),
+        listener=Listener(model=prefixed),
     )
     turn = heard.turns(heard.weights)[0]
     assert turn.pause_probs.shape == (55, 4)

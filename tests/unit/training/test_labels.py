@@ -25,7 +25,7 @@ RECIPE = Recipe(dataset="d", run_dir="r", batch=BatchRecipe(batch_size=3), label
 
 @pytest.fixture(scope="module")
 def writer(random_base) -> LabelWriter:
-    return LabelWriter(model=random_base, tokenizer=random_base.tokenizer)
+    return LabelWriter(model=random_base)
 
 
 @pytest.fixture(scope="module")
