@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import time
@@ -108,7 +109,7 @@ def test_every_way_of_saying_digits_is_read_back(language: str) -> None:
         for _ in range(6):
             digits = "".join(rng.choice("0123456789") for _ in range(length))
             digits = digits if rng.random() < 0.7 else digits[0] * 3 + digits[3:]
-            for way in speech.digit_lattice(digits).paths(40):
+            for way in itertools.islice(speech.digit_lattice(digits).paths(), 40):
                 assert write_numbers(way, language) == digits, way
 
 
@@ -121,7 +122,7 @@ def test_codes_in_pairs_and_triples_are_read_back_as_what_the_words_may_say(lang
     for length in range(3, 8):
         for _ in range(6):
             digits = "".join(rng.choice("0123456789") for _ in range(length))
-            for way in speech.code_lattice(digits).paths(40):
+            for way in itertools.islice(speech.code_lattice(digits).paths(), 40):
                 read = write_numbers(way, language)
                 may_be = read.isdigit() and speech.code_lattice(read).accepts(way)
                 counts["same" if read == digits else "as well" if may_be else "other"] += 1
