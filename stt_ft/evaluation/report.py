@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -51,7 +51,7 @@ Finite = Annotated[float | None, BeforeValidator(_finite)]
 class Part(BaseModel):
     """A part of report.json, made from keywords, from JSON, or from an object with the same attributes."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True, use_attribute_docstrings=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, from_attributes=True, use_attribute_docstrings=True)
 
 
 class Measurement(Part):
