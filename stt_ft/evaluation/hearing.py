@@ -124,7 +124,7 @@ class Evaluation:
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
         for name, model in self.models.items():
             codec = codec_hash(model)
-            codes[codec] = codes.get(codec) or [one for version in versions for one in codes_of(model, self.data, clips, version, **how)]
+            codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
             frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
         if with_silence and silero_vad.is_installed():
             frames += silero_frames(self.data, [one for one in frames if one.model == self.judged and one.channel is None])

@@ -28,19 +28,13 @@ def number_runs(words: Sequence[str]) -> list[tuple[int, int]]:
     return [(run.start, run.stop) for run in _read(words) if run.is_dictated and len(run.digits) >= MIN_NUMBER_DIGITS]
 
 
-def digit_string(words: Sequence[str]) -> str:
-    """Return all the digits that `words` say, in order."""
-    return "".join(run.digits for run in _read(words))
-
-
 def written_form(words: Sequence[str]) -> str:
     """Return how `words` write their digits: "words", "digits" (glyphs), "mixed", or "none" when they say no digit."""
-    in_glyphs = [
-        any(glyph.isdecimal() for glyph in word)
-        for run in _read(words)
-        for word in words[run.start : run.stop]
-        if run.digits and says_number(word)
-    ]
+    return _form(words, _read(words))
+
+
+def _form(words: Sequence[str], runs: Sequence[WrittenToken]) -> str:
+    in_glyphs = [any(glyph.isdecimal() for glyph in word) for run in runs for word in words[run.start : run.stop] if says_number(word)]
     if not in_glyphs:
         return "none"
     return "digits" if all(in_glyphs) else "mixed" if any(in_glyphs) else "words"
@@ -102,8 +96,9 @@ class DigitScore:
 
 def score_digits(reference: Sequence[str], transcript: Sequence[str]) -> DigitScore:
     """Compare the digits that two lists of words say."""
-    said, heard = digit_string(reference), digit_string(transcript)
-    return DigitScore(reference=said, transcript=heard, form=written_form(transcript), edits=digit_edits(said, heard))
+    runs = _read(transcript)
+    said, heard = ("".join(run.digits for run in read) for read in (_read(reference), runs))
+    return DigitScore(reference=said, transcript=heard, form=_form(transcript, runs), edits=digit_edits(said, heard))
 
 
 def digit_edits(reference: str, transcript: str) -> DigitEdits:

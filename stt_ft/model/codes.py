@@ -210,13 +210,19 @@ def encoded(
 
 
 def codes_of(
-    model: ModelDir, data: Dataset, clips: Sequence[Clip], version: Version | None = None, *, batch_size: int, device: torch.device | str
+    model: ModelDir,
+    data: Dataset,
+    clips: Sequence[Clip],
+    versions: Sequence[Version] = (Version(),),
+    *,
+    batch_size: int,
+    device: torch.device | str,
 ) -> list[npt.NDArray[np.int16]]:
-    """Return the codes [n_q, T] of a version of every clip, by default of the recording.
+    """Return the codes [n_q, T] of each of `versions` of every clip, version by version; by default of the recordings.
 
     Codes that are stored beside the dataset are read; missing ones are made, and stored where the dataset is writable.
     """
-    store, sounds = TokenStore.of(data, model), sounds_of(data, clips, (version or Version(),))
+    store, sounds = TokenStore.of(data, model), sounds_of(data, clips, versions)
     made: dict[str, npt.NDArray[np.int16]] = {}
     for codes in encoded(model, data, store.missing(sounds), batch_size=batch_size, device=device):
         made |= codes

@@ -50,8 +50,11 @@ def encode(
     data = Dataset.open(dataset)
     model = open_model(base, require_extra_heads=False)
     store = TokenStore.of(data, model)
-    sounds = [*sounds_of(data, data.clips()), *sounds_of(data, data.clips("train") if versions else (), versions)]
-    sounds = shard_of(sounds, os.environ)
+    splits = data.splits()
+    if versions and "train" not in splits:
+        splits = ["train", *splits]  # reading its clips says that there are none
+    versions_of = {split: (Version(), *(versions if split == "train" else ())) for split in splits}
+    sounds = shard_of([one for split in splits for one in sounds_of(data, data.clips(split), versions_of[split])], os.environ)
     missing = store.missing(sounds)
     num_encoded = 0
     target = pick_device(own_device(device, os.environ, torch.cuda.device_count()))

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from moshi.models.lm import LMModel
@@ -38,9 +38,6 @@ from stt_ft.training.data.batches import Batch, collate, filled_groups, make_str
 from stt_ft.training.data.clips import TrainingClip, fingerprint
 from stt_ft.training.parallel import World
 
-if TYPE_CHECKING:
-    from sentencepiece import SentencePieceProcessor
-
 Styles = Mapping[str, WrittenStyle | None]
 """Clip id -> the style its words are to be written in; None leaves them as they are."""
 
@@ -51,23 +48,14 @@ class LabelWriter:
 
     model: ModelDir
 
-    @property
-    def tokenizer(self) -> SentencePieceProcessor:
-        return self.model.tokenizer
-
-    def texts(self, clip: TrainingClip) -> list[str]:
-        """Return the words of `clip` as they are written now."""
-        return [self.tokenizer.decode(list(word.tokens)) for word in clip.words]
-
     def written(self, clip: TrainingClip, style: WrittenStyle | None) -> TrainingClip | None:
         """Return `clip` written in `style`, or None where the tokenizer lacks a letter or the stream has no room for that."""
         if style is None:
             return dataclasses.replace(clip, style=None)
-        before = self.texts(clip)
-        words = []
+        tokenizer, before, words = self.model.tokenizer, clip.texts(self.model), []
         for word, old, new in zip(clip.words, before, style.write(before, clip.in_number, is_whole=not clip.goes_on), strict=True):
-            tokens = word.tokens if new == old else tuple(self.tokenizer.encode(new))
-            if new != old and (self.tokenizer.unk_id() in tokens or self.tokenizer.decode(list(tokens)) != new):
+            tokens = word.tokens if new == old else tuple(tokenizer.encode(new))
+            if new != old and (tokenizer.unk_id() in tokens or tokenizer.decode(list(tokens)) != new):
                 return None
             words.append(dataclasses.replace(word, tokens=tokens))
         written = dataclasses.replace(clip, words=tuple(words), style=None)
@@ -129,7 +117,7 @@ class StyleChooser:
         return [reading for clip in first.values() for reading in self._forms(clip)]
 
     def _forms(self, clip: TrainingClip) -> Iterator[_Reading]:
-        for style in styles(self.writer.texts(clip), clip.in_number, is_whole=not clip.goes_on):
+        for style in styles(clip.texts(self.writer.model), clip.in_number, is_whole=not clip.goes_on):
             if any(clip.in_number) and (style is None or style.commas or style.stop or (style.capital and clip.in_number[0])):
                 continue
             written = self.writer.written(clip, style)

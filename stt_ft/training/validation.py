@@ -114,7 +114,7 @@ class Listener:
         return sum(count.num_errors for count in counts) / max(sum(count.num_reference for count in counts), 1)
 
     def _said(self, clip: TrainingClip) -> list[str]:
-        return scoring_form([self.model.tokenizer.decode(list(word.tokens)) for word in clip.words])
+        return scoring_form(clip.texts(self.model))
 
     def _wrote(self, stream: ClipStream) -> list[str]:
         return scoring_form([word.text for word in self.model.words_of(stream.text_tokens)])

@@ -72,6 +72,10 @@ class TrainingClip:
         """Why the clip is there; a synthetic one whose kind is replayed counts as synthetic."""
         return "synthetic" if self.is_synthetic else "replayed" if self.is_replay else "recorded"
 
+    def texts(self, model: ModelDir) -> list[str]:
+        """Return the words as their tokens write them."""
+        return [model.tokenizer.decode(list(word.tokens)) for word in self.words]
+
     def text_stream(self, model: ModelDir) -> TextStream:
         """Place the words on the text stream; raises `AlignmentError` when one has no room."""
         return model.text_stream(self.words, self.num_frames)

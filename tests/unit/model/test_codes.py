@@ -193,8 +193,8 @@ def test_codes_through_a_channel_and_at_a_speed_are_those_of_encode(random_base,
     clips, codec = data.clips(), MimiCodec.load(random_base)
     sounds = [read_audio(data.audio_path(clip)) for clip in clips]
     carried = [channels_named(["phone"])[0].carry(sound, clip.path) for sound, clip in zip(sounds, clips, strict=True)]
-    phone = codes_of(random_base, data, clips, Version(channel="phone"), batch_size=2, device="cpu")
-    fast = codes_of(random_base, data, clips, Version(speed=1.1), batch_size=2, device="cpu")
+    phone = codes_of(random_base, data, clips, [Version(channel="phone")], batch_size=2, device="cpu")
+    fast = codes_of(random_base, data, clips, [Version(speed=1.1)], batch_size=2, device="cpu")
     assert all(map(np.array_equal, phone, codec.encode(carried)))
     assert all(map(np.array_equal, fast, codec.encode([change_speed(sound, 1.1) for sound in sounds])))
     encode(str(data.directory), base=str(random_base.directory), channels=["phone"], speeds=[1.1], device="cpu")

@@ -42,7 +42,7 @@ def sentences(clips) -> list[TrainingClip]:
 def make_clip(writer: LabelWriter, text: str, *, num_tail: int = 60, **changes) -> TrainingClip:
     """Words every 0.48 s; all digit words are the number."""
     words = tuple(
-        Word(text="", tokens=tuple(writer.tokenizer.encode(word)), start_s=0.48 * (1 + index), end_s=0.48 * (1 + index) + 0.3)
+        Word(text="", tokens=tuple(writer.model.tokenizer.encode(word)), start_s=0.48 * (1 + index), end_s=0.48 * (1 + index) + 0.3)
         for index, word in enumerate(text.split())
     )
     num_recorded = 6 * (2 + len(words))
@@ -55,7 +55,7 @@ def make_clip(writer: LabelWriter, text: str, *, num_tail: int = 60, **changes) 
 def test_words_are_written_with_their_marks_at_their_times(writer):
     clip = make_clip(writer, "code one two nine")
     written = writer.write(dataclasses.replace(clip, style=BOTH))
-    assert writer.texts(written) == ["code", "one,", "two,", "nine."]
+    assert written.texts(writer.model) == ["code", "one,", "two,", "nine."]
     assert written.style is None
     assert [word.start_s for word in written.words] == [word.start_s for word in clip.words]
     assert writer.write(clip) is clip
@@ -82,7 +82,7 @@ def test_marks_follow_their_place_when_numbers_are_said_anew_and_joined(writer, 
     clip = make_clip(writer, "code one, two, three zero nine. please", style=BOTH)
     other = make_clip(writer, "order code", style=WrittenStyle())
     take = augment(clip, [other], recipe, max_frames=10_000, rng=np.random.default_rng(seed), write=writer.write)
-    texts = writer.texts(take)
+    texts = take.texts(writer.model)
     if "+" in take.clip_id:
         assert texts[-2:] == ["order", "code"]
         texts = texts[:-2]
@@ -94,7 +94,7 @@ def test_marks_follow_their_place_when_numbers_are_said_anew_and_joined(writer, 
 
 
 def test_a_cut_piece_keeps_its_end_open(writer):
-    assert writer.texts(writer.write(make_clip(writer, "one two nine", style=BOTH, goes_on=True))) == ["one,", "two,", "nine"]
+    assert writer.write(make_clip(writer, "one two nine", style=BOTH, goes_on=True)).texts(writer.model) == ["one,", "two,", "nine"]
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def test_the_base_chooses_the_form_of_the_highest_log_likelihood(sentences, writ
     assert len(set(chosen.values())) > 1
     for clip in sentences:
         scores = {}
-        for style in styles(writer.texts(clip), clip.in_number):
+        for style in styles(clip.texts(writer.model), clip.in_number):
             form = writer.written(clip, style)
             if form is None:
                 continue
@@ -128,7 +128,7 @@ def test_a_base_that_writes_stops_gets_sentences_with_stops_and_numbers_without(
         logits = torch.zeros(codes.shape[0], codes.shape[2], 96)
         logits[..., 3] = 2.0  # padding is likelier than any word, as in every model
         for mark in loved:
-            logits[..., writer.tokenizer.piece_to_id(mark)] = 6.0
+            logits[..., writer.model.tokenizer.piece_to_id(mark)] = 6.0
         return SttOutput(hidden=logits, text_logits=logits, head_logits=logits)
 
     monkeypatch.setattr(labels, "forward", reading)
@@ -152,7 +152,7 @@ def test_takes_of_one_recording_are_written_alike(clips, writer, random_base):
 
 def test_what_is_learned_is_written_in_the_style(clips, writer, random_base):
     batches = TrainingBatches([dataclasses.replace(clip, style=BOTH) for clip in clips], random_base, RECIPE, write=writer.write)
-    comma, stop = (writer.tokenizer.piece_to_id(mark) for mark in ",.")
+    comma, stop = (writer.model.tokenizer.piece_to_id(mark) for mark in ",.")
     for batch in itertools.islice(batches.starting_at(0), 4):
         for row in batch.text_targets:
             assert (row == stop).sum() == 1
