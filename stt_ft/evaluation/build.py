@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stt_ft.evaluation.detectors import SILERO
 from stt_ft.evaluation.figures import (
     FIGURES,
     NUMBER_SLICES,
@@ -23,6 +24,7 @@ from stt_ft.evaluation.figures import (
 from stt_ft.evaluation.report import (
     Calibration,
     DigitErrors,
+    EotBench,
     LabelFit,
     LabelHypotheses,
     MeasuredSplit,
@@ -35,6 +37,7 @@ from stt_ft.evaluation.report import (
 )
 from stt_ft.evaluation.scores import ClipScore, Scores
 from stt_ft.evaluation.systems import TURN_FIGURES, curves_by_slice, heads_by_slice
+from stt_ft.metrics.eot_bench import eot_figures, timer_figures
 from stt_ft.metrics.intervals import Resampling, estimate, paired_difference, ratio
 from stt_ft.metrics.pause_heads import best_hypothesis, calibration_error, drift_nats, fit_hypotheses, reliability
 
@@ -67,6 +70,11 @@ def build_report(
     ours, theirs = clips[model], None if baseline is None else clips[baseline]
     drawn = {slice_name: resampling_of(members) for slice_name, members in sliced(ours).items()}
     system_scores = {name: [replace(score, rule=system.rule) for score in clips[system.model]] for name, system in systems.items()}
+    detectors = {
+        system.model: [replace(score, rule=system.rule) for score in clips[system.model]]
+        for system in systems.values()
+        if system.model not in (*models, SILERO)
+    }
     return Report(
         model=model,
         baseline=baseline,
@@ -82,8 +90,9 @@ def build_report(
         },
         systems=dict(systems),
         differences={} if theirs is None else _differences_by_slice(ours, theirs, drawn),
-        curves={name: curves_by_slice(members, rule) for name, members in models.items()},
+        curves={name: curves_by_slice(members, members[0].rule) for name, members in {**models, **detectors}.items()},
         heads={name: heads_by_slice(members, rule) for name, members in models.items()},
+        eot_bench=_eot_bench({**models, **detectors}, ours),
         groups=[*build_groups(models), *build_channels(models, {one: scores.by_model(names, one) for one in scores.channels})],
         calibration={name: _calibration_by_slice(members, drawn) for name, members in models.items()},
         drift_nats={} if theirs is None else _drift_by_slice(ours, theirs, drawn),
@@ -97,6 +106,16 @@ def build_report(
         provenance=provenance,
         training=training,
     )
+
+
+def _eot_bench(detectors: Mapping[str, Sequence[ClipScore]], ours: Sequence[ClipScore]) -> dict[str, dict[str, EotBench]]:
+    """Return detector -> slice -> eot-bench's measures of it, and those of a timer alone."""
+    by_name = {}
+    measures = [(name, members, eot_figures) for name, members in detectors.items()] + [("timer", ours, timer_figures)]
+    for name, members, measure in measures:
+        found = {slice_name: measure([look for score in part for look in score.looks]) for slice_name, part in sliced(members).items()}
+        by_name[name] = {slice_name: EotBench.model_validate(one) for slice_name, one in found.items() if one is not None}
+    return by_name
 
 
 def _differences_by_slice(

@@ -1,5 +1,5 @@
-"""The runs of an evaluation: every model on every clip and through every channel, a detector of silence, and the dev split, on which
-settings are chosen. Their outputs go to frames.jsonl, from which anyone can recompute the figures.
+"""The runs of an evaluation: every model on every clip and through every channel, other detectors, and the dev split, on which settings are
+chosen. Their outputs go to frames.jsonl, from which anyone can recompute the figures.
 
 A model runs frame by frame, as on the server, on codes from the token store; missing ones are made by the codec.
 """
@@ -16,18 +16,18 @@ import torch
 
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
-from stt_ft.audio.files import read_audio
+from stt_ft.audio.smart_turn import SmartTurn, shipped_weights
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
-from stt_ft.core.timing import frame_start_s, num_samples
+from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
-from stt_ft.evaluation.systems import SILERO, silence_systems, tuned_systems
+from stt_ft.evaluation.systems import tuned_systems
 from stt_ft.metrics.digit_strings import number_runs
-from stt_ft.metrics.endpointing import EndpointRule, silent_for_s, turn_rows
+from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import codec_hash, codes_of
 from stt_ft.model.device import inference_dtype, pick_device
@@ -36,9 +36,6 @@ from stt_ft.model.stt_lm import load_lm
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
 """Names in a report: of the baseline, of the model that is judged beside it, and of a model that is judged alone (perhaps a base)."""
-
-_CLIPS_AT_A_TIME = 32
-"""Clips in one batch of Silero VAD."""
 
 
 def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
@@ -49,6 +46,13 @@ def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
         raise ConfigError("; ".join(f"--{mistake}" for mistake in error.args)) from None
 
 
+def _smart_turn(name: str) -> SmartTurn | None:
+    """Return Smart Turn as `--smart_turn` names it: auto (where its weights are installed), none, or a file of weights."""
+    if name == "none" or (name == "auto" and shipped_weights() is None):
+        return None
+    return SmartTurn.load(None if name == "auto" else Path(name))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The models and the clips of an evaluation, and how to run the ones on the others.
@@ -57,6 +61,9 @@ class Evaluation:
         models: `base` and `tuned`, in this order, or `model` alone.
         channels: channels beside the recordings themselves.
         all_classes: keep the probabilities of all classes of the heads, not of class 0 alone.
+        silero: compare with Silero VAD, where it is installed.
+        smart_turn: compare with this too.
+        turn_probs: files of other detectors to compare with (`detectors.read_turn_probs`).
         batch_size: clips in one batch.
     """
 
@@ -64,6 +71,9 @@ class Evaluation:
     data: Dataset
     channels: Sequence[Channel]
     all_classes: bool
+    silero: bool
+    smart_turn: SmartTurn | None
+    turn_probs: Sequence[Path]
     batch_size: int
     device: torch.device
 
@@ -76,6 +86,9 @@ class Evaluation:
         baseline: str | None = None,
         channels: Sequence[str] = (),
         all_classes: bool = False,
+        silero: bool = True,
+        smart_turn: str = "auto",
+        turn_probs: Sequence[str] = (),
         batch_size: int = 32,
         device: str = "auto",
     ) -> Evaluation:
@@ -91,6 +104,9 @@ class Evaluation:
             data=Dataset.open(dataset),
             channels=through,
             all_classes=all_classes,
+            silero=silero,
+            smart_turn=_smart_turn(smart_turn),
+            turn_probs=[Path(one) for one in turn_probs],
             batch_size=batch_size,
             device=pick_device(device),
         )
@@ -105,8 +121,8 @@ class Evaluation:
         """The name of the baseline in the report, None without one."""
         return BASE if BASE in self.models else None
 
-    def listen(self, split: str, rule: EndpointRule, path: Path, *, with_silence: bool) -> list[ClipFrames]:
-        """Run every model, and Silero VAD where asked for, on `split`; write the frames to `path` and return them as read back.
+    def listen(self, split: str, rule: EndpointRule, path: Path, *, with_detectors: bool = True) -> list[ClipFrames]:
+        """Run every model, and the other detectors, on `split`; write the frames to `path` and return them as read back.
 
         Raises:
             ConfigError: a model lacks the rule's head.
@@ -126,28 +142,33 @@ class Evaluation:
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
             frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
-        if with_silence and silero_vad.is_installed():
-            frames += silero_frames(self.data, [one for one in frames if one.model == self.judged and one.channel is None])
-        elif with_silence:
+        recordings = [one for one in frames if one.model == self.judged and one.channel is None]
+        if with_detectors:
+            frames += [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
+        if with_detectors and self.silero and silero_vad.is_installed():
+            frames += sound_frames(self.data, recordings, self.smart_turn)
+        elif with_detectors and self.silero:
             say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
         write_frames(path, frames)
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
     def systems(self, frames: Sequence[ClipFrames], rule: EndpointRule, *, set_on: str | None, split: str, out: Path) -> dict[str, System]:
-        """Return the ways to end the turn beside `rule`: each model at its best setting on the split `set_on`, and silence alone.
+        """Return the ways to end the turn beside `rule`: each model at its best setting on the split `set_on`, and the other detectors.
 
         Where `set_on` is the measured split or has no clips, no setting is chosen, and a line says why.
         """
-        silence = silence_systems() if any(one.model == SILERO for one in frames) else {}
+        detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in self.models]
+        others = other_systems([name for name in detectors if name != SILERO])
+        others |= silence_systems() if SILERO in detectors else {}
         if set_on is None:
-            return silence
+            return others
         if set_on == split or set_on not in self.data.splits() or not self.data.clips(set_on):
             reason = "is what is measured" if set_on == split else "has no clips"
             say(f"{self.data.directory}: the split {set_on} {reason}, so no thresholds are chosen on it (--set_on)")
-            return silence
+            return others
         recordings = replace(self, channels=(), all_classes=False)
-        heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_silence=False)
-        return {**tuned_systems(heard, rule, set_on), **silence}
+        heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_detectors=False)
+        return {**tuned_systems(heard, rule, set_on), **others}
 
     def provenance(self, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return how the evaluation is made: versions, options, and the SHA-256 of manifest and weights."""
@@ -229,23 +250,3 @@ def model_frames(
         )
         for (channel, clip, reference), stream in zip(heard, streams, strict=True)
     ]
-
-
-def silero_frames(data: Dataset, heard: Sequence[ClipFrames]) -> list[ClipFrames]:
-    """Return the outputs of Silero VAD for clips that a model has run on, over as many rows, silence after the clip included.
-
-    Raises:
-        MissingExtra: it is not installed.
-        AudioError: a clip's sound is missing or unreadable.
-    """
-    vad, frames = silero_vad.SileroVad.load(), []
-    batches = [heard[first : first + _CLIPS_AT_A_TIME] for first in range(0, len(heard), _CLIPS_AT_A_TIME)]
-    for batch in track(batches, "Silero VAD listens"):
-        sounds = []
-        for one in batch:
-            sound = read_audio(data.directory / one.clip)
-            sounds.append(np.pad(sound, (0, max(num_samples(frame_start_s(len(one.pause))) - len(sound), 0))))
-        for one, probs in zip(batch, vad.speech_probs(sounds), strict=True):
-            rows = turn_rows(silent_for_s(probs, silero_vad.CHUNK_S), silero_vad.CHUNK_S, len(one.pause))
-            frames.append(replace(one, model=SILERO, text_tokens=(), words=(), pause=rows, text_lag_s=None, classes=None))
-    return frames

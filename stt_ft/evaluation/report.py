@@ -129,6 +129,18 @@ class System(Part):
     """Where the rule comes from; null for one that is fixed."""
 
 
+class EotBench(Part):
+    """eot-bench's operating points of a detector in a slice (`eot_bench.EotFigures`): rates of cut-off holds, mean latencies in seconds."""
+
+    num_holds: int
+    num_ends: int
+    cut_offs_within_s: dict[str, float | None]
+    """Mean latency -> the lowest rate of cut-offs within it."""
+    latency_within_s: dict[str, float | None]
+    """Rate of cut-offs -> the least mean latency within it."""
+    area_s: float | None
+
+
 class Group(Part):
     """A part of a slice: the division ("length", "speaker" …), the part, and model -> figures."""
 
@@ -242,9 +254,11 @@ class Report(Part):
     differences: dict[str, Measurements]
     """Slice -> the model's figures less the baseline's."""
     curves: dict[str, dict[str, Curve]]
-    """Model -> slice -> latency against cut-offs."""
+    """Model, or other detector of one probability -> slice -> latency against cut-offs."""
     heads: dict[str, dict[str, list[HeadLine]]]
     """Model -> slice -> a line a head."""
+    eot_bench: dict[str, dict[str, EotBench]] = {}
+    """Model, other detector, or "timer" (silence alone, as the words' times tell it) -> slice -> eot-bench's measures."""
     groups: list[Group]
     """Parts of slices, and the clips through each channel."""
     calibration: dict[str, dict[str, Calibration]]

@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from stt_ft.core.timing import frame_at
+from stt_ft.core.timing import frame_at, frame_heard_s
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.metrics.digit_strings import DigitScore, score_digits
 from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
+from stt_ft.metrics.eot_bench import Look, looks, silences
 from stt_ft.metrics.pause_heads import HeadEvidence, pause_is_coming, squared_errors
 from stt_ft.metrics.transcripts import EditCounts, character_errors, is_written_as_sentence, num_early_stops, scoring_form, word_errors
 from stt_ft.targets.pause_targets import HORIZONS_S
@@ -73,6 +74,12 @@ class ClipScore:
     def probs(self) -> np.ndarray:
         """The pause probabilities of the rule's head [T], the ignored first rows left out."""
         return self.frames.pause[self.rule.ignore_frames :, self.rule.head]
+
+    @cached_property
+    def looks(self) -> list[Look]:
+        """The looks of eot-bench at the rule's head, in every silence of the clip."""
+        frames, until_s = self.frames, frame_heard_s(len(self.frames.pause) - 1)
+        return looks(frames.clip, silences(frames.reference, until_s), frames.pause[:, self.rule.head])
 
     @cached_property
     def truth(self) -> np.ndarray:

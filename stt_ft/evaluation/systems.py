@@ -1,7 +1,7 @@
-"""Ways to end the turn: a model at every threshold and hold, with every head, at the setting that is best for it; and silence alone.
+"""Ways to end the turn by a model's heads: at every threshold and hold, with every head, and at the setting that is best for it.
 
-A model's best threshold and hold are chosen on the dev split and only measured on the clips of the report: chosen on those, they would
-flatter it. Silero VAD is taken with the timers that agents ship.
+The best threshold and hold are chosen on the dev split and only measured on the clips of the report: chosen on those, they would flatter
+the model. Agents that do not ask the model are in `detectors`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Choice, Curve, HeadLine, Point, System
 from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import (
-    SILENCE_RULES_S,
     EndpointRule,
     OperatingPoint,
     Turn,
@@ -31,9 +30,6 @@ CUT_OFF_BUDGETS = (0.01, 0.05, 0.10)
 
 CUT_OFF_BUDGET = 0.05
 """The rate of cut-offs within which the fastest setting is chosen."""
-
-SILERO = "silero"
-"""What frames.jsonl calls Silero VAD."""
 
 TURN_FIGURES = ("false_cut_offs", "cut_offs_inside_last_word", "missed_ends", "latency_p50_s", "latency_p90_s", "latency_p95_s")
 """The figures of a system: they need no transcript."""
@@ -56,18 +52,6 @@ def tuned_systems(dev_frames: Sequence[ClipFrames], rule: EndpointRule, split: s
             chosen_on=Choice(split=split, num_clips=len(turns), **asdict(point)),
         )
     return systems
-
-
-def silence_systems() -> dict[str, System]:
-    """Return Silero VAD with each of its timers, by name; head k of its frames is timer k."""
-    return {
-        f"silero_{rule_s:g}s": System(
-            label=f"Silero VAD, {rule_s:g} s of silence",
-            model=SILERO,
-            rule=EndpointRule(head=head, threshold=0.5, hold_frames=1, ignore_frames=0),
-        )
-        for head, rule_s in enumerate(SILENCE_RULES_S)
-    }
 
 
 def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Curve]:

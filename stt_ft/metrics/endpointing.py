@@ -328,9 +328,6 @@ def best_point(points: Sequence[OperatingPoint], max_cut_off_rate: float) -> Ope
     return within or min(ending, key=lambda p: (p.cut_off_rate, p.latency_p50_s))
 
 
-SILENCE_RULES_S = (0.5, 1.0, 2.0)
-"""Seconds of silence after which an agent ends the turn: the default of frameworks, and twice and four times that."""
-
 SPEECH_THRESHOLD = 0.5
 _TICK_S = 1e-6
 
@@ -348,7 +345,7 @@ def silent_for_s(speech_probs: Sequence[float] | np.ndarray, step_s: float) -> n
     return silent_s
 
 
-def turn_rows(silent_s: np.ndarray, step_s: float, num_rows: int, rules_s: Sequence[float] = SILENCE_RULES_S) -> np.ndarray:
+def turn_rows(silent_s: np.ndarray, step_s: float, num_rows: int, rules_s: Sequence[float]) -> np.ndarray:
     """Return [num_rows, rules] as pause heads would say it: 1 where a row of 80 ms ends with a rule's silence fulfilled, else 0."""
     last_steps = [int(frame_heard_s(row) / step_s + _TICK_S) - 1 for row in range(num_rows)]
     heard_s = np.array([silent_s[min(step, len(silent_s) - 1)] if step >= 0 and len(silent_s) else 0.0 for step in last_steps])

@@ -76,9 +76,9 @@ class _Axes:
 def latency_curve(
     curves: Mapping[str, Curve], *, figures: Mapping[str, Measurements], roles: Mapping[str, str], timers: Mapping[str, Measurements]
 ) -> Markup:
-    """Draw for each model the best median latency at each rate of cut-offs, and a ring where the rule in use puts it.
+    """Draw for each detector the best median latency at each rate of cut-offs, and a ring where the rule in use puts it.
 
-    `curves` and `figures` are those of one slice by model, `roles` the classes of the models' marks, and `timers` label -> the figures of a
+    `curves` and `figures` are those of one slice by detector, `roles` the classes of their marks, and `timers` label -> the figures of a
     system that only waits for silence, drawn as a diamond.
     """
     frontiers = {

@@ -32,6 +32,7 @@ from stt_ft.evaluation.verdict import (
     verdict_of,
 )
 from stt_ft.metrics.endpointing import level_of
+from stt_ft.metrics.eot_bench import CUT_OFF_BUDGETS, LATENCY_BUDGETS_S
 from stt_ft.metrics.transcripts import scoring_form
 from stt_ft.pages.charts import interval_bars, latency_curve, reliability_diagram, training_diagram
 from stt_ft.pages.offline_page import PageSounds, outline, render_page
@@ -77,6 +78,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
         min_clips=MIN_CLIPS,
         rule=rule_text(report.rule),
         turn=_turn_table(report, roles),
+        eot=_eot_table(report, roles),
         heads={name: list(zip(*(report.heads[model][name] for model in report.models), strict=False)) for name in curve_slices},
         reliability=reliability_diagram(bins, roles=roles) if bins else None,
         training=_training(report),
@@ -122,13 +124,15 @@ def _headline_groups(report: Report, roles: Roles) -> list[dict[str, Any]]:
 def _curve(report: Report, slice_name: str, roles: Roles) -> dict[str, Any]:
     """Return latency against cut-offs in a slice: the drawing, and the best latency within each budget as text."""
     curves = {model: slices[slice_name] for model, slices in report.curves.items()}
+    labels = {system.model: (name, system.label) for name, system in report.systems.items()}
+    others = {name: labels[name][0] for name in curves if name not in report.models}
     drawing = latency_curve(
         curves,
-        figures={model: report.figures[model][slice_name] for model in report.models},
-        roles=roles,
+        figures={model: report.figures[others.get(model, model)][slice_name] for model in curves},
+        roles={**dict.fromkeys(others, "other"), **roles},
         timers=_timer_figures(report, slice_name),
     )
-    within = [curve.latency_within for curve in curves.values()]
+    within = [curves[model].latency_within for model in report.models]
     budgets = [
         {
             "budget": f"{100 * float(budget):g} %",
@@ -144,7 +148,7 @@ def _timer_figures(report: Report, slice_name: str) -> dict[str, Measurements]:
     return {
         system.label.replace(" of silence", ""): report.figures[name][slice_name]
         for name, system in report.systems.items()
-        if system.model not in report.models and slice_name in report.figures[name]
+        if system.model not in report.curves and slice_name in report.figures[name]
     }
 
 
@@ -161,6 +165,29 @@ def _turn_table(report: Report, roles: Roles) -> dict[str, Any]:
         cells = [None if one is None else (f"{name}.{slice_name}.{figure}", *_cell(figure, one)) for slice_name, figure, one in found]
         rows.append({"label": label, "role": roles.get(name, ""), "cells": cells})
     return {"groups": groups, "labels": [column[2] for column in columns], "rows": rows}
+
+
+def _eot_table(report: Report, roles: Roles) -> dict[str, Any]:
+    """Return eot-bench's measures, a row a detector and a group of columns a slice; texts as they are drawn."""
+    slices = [name for name in (*NUMBER_SLICES, "ordinary") if any(name in found for found in report.eot_bench.values())]
+    labels = {name: name for name in roles} | {
+        system.model: system.label for system in report.systems.values() if system.model not in roles
+    }
+    rows = []
+    for detector, found in report.eot_bench.items():
+        points = [
+            (value, unit)
+            for one in (found[name] for name in slices)
+            for values, unit in ((one.cut_offs_within_s, "share"), (one.latency_within_s, "s"))
+            for value in values.values()
+        ]
+        cells = ["–" if value is None else show_value(value, unit) for value, unit in points]
+        rows.append({"label": labels.get(detector, "a timer alone"), "role": roles.get(detector, ""), "cells": cells})
+    columns = [f"cut-offs at {budget_s:g} s" for budget_s in LATENCY_BUDGETS_S] + [
+        f"latency at {100 * rate:g} %" for rate in CUT_OFF_BUDGETS
+    ]
+    groups = [(SLICE_TITLES[name], report.eot_bench[report.model][name].num_holds) for name in slices]
+    return {"groups": groups, "columns": columns, "rows": rows}
 
 
 def _training(report: Report) -> list[Markup]:

@@ -26,6 +26,8 @@ def evaluate(
     ignore_frames: int | None = None,
     set_on: str | None = "dev",
     silero: bool = True,
+    smart_turn: str = "auto",
+    turn_probs: list[str] | None = None,
     channels: list[str] | None = None,
     all_classes: bool = False,
     run_dir: str | Path | None = None,
@@ -47,6 +49,8 @@ def evaluate(
         ignore_frames: first frames of a clip that do not count, in the place of the rule's (12).
         set_on: split on which each model's best threshold and hold are chosen, for one more line each; none leaves them out.
         silero: compare with agents that wait for silence, as Silero VAD detects it (pip install 'stt-ft[vad]').
+        smart_turn: compare with Smart Turn: auto where it is installed (pip install 'stt-ft[smart_turn]'), none, or its ONNX file.
+        turn_probs: compare with other detectors: files of {"id": CLIP, "timestamp": SECONDS, "p_eot": PROBABILITY} a line, as eot-bench's.
         channels: also run on every clip through a telephone line (phone) or with noise, by its level below the speech (20dB).
         all_classes: keep all classes of the heads in frames.jsonl, and report whether they count words.
         run_dir: the run that the model came from; its losses are drawn in the report.
@@ -63,12 +67,13 @@ def evaluate(
     directory = Path(out)
     agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
+    how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or []}
     evaluation = Evaluation.open(model_dir, dataset, **how)
-    options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how}
+    options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, **how}
     provenance = evaluation.provenance(split, options)
     training = None if run_dir is None else _training_course(run_dir)
 
-    frames = evaluation.listen(split, agent, directory / FRAMES_NAME, with_silence=silero)
+    frames = evaluation.listen(split, agent, directory / FRAMES_NAME)
     systems = evaluation.systems(frames, agent, set_on=set_on, split=split, out=directory)
     scores = Scores.of(frames, agent)
     report = build_report(

@@ -9,7 +9,8 @@ from stt_ft.audio.files import resample
 from stt_ft.audio.silero_vad import CHUNK_S, CHUNK_SAMPLES, SileroVad
 from stt_ft.audio.synthesis import Synthesizer
 from stt_ft.core.errors import MissingExtra
-from stt_ft.metrics.endpointing import SILENCE_RULES_S, silent_for_s, turn_rows
+from stt_ft.evaluation.detectors import TIMERS_S
+from stt_ft.metrics.endpointing import silent_for_s, turn_rows
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_clips_side_by_side_are_what_each_is_alone(vad, clips):
     assert vad.speech_probs([]) == []
 
 
-@pytest.mark.parametrize("rule_s", SILENCE_RULES_S)
+@pytest.mark.parametrize("rule_s", TIMERS_S)
 def test_turns_end_where_the_packages_own_iterator_ends_them(vad, clips, rule_s):
     threads = torch.get_num_threads()
     from silero_vad import VADIterator, load_silero_vad
@@ -55,7 +56,7 @@ def test_turns_end_where_the_packages_own_iterator_ends_them(vad, clips, rule_s)
         ours = [index for index in range(len(fulfilled)) if fulfilled[index] and (index == 0 or not fulfilled[index - 1])]
         assert ours == ends
         assert ends
-        rows = turn_rows(silent_s, CHUNK_S, round(len(clip) / 1920))[:, SILENCE_RULES_S.index(rule_s)]
+        rows = turn_rows(silent_s, CHUNK_S, round(len(clip) / 1920), TIMERS_S)[:, TIMERS_S.index(rule_s)]
         first_s = (int(rows.argmax()) + 1) * 0.08
         known_s = (ends[0] + 1) * CHUNK_S
         assert known_s <= first_s + 1e-9 < known_s + 0.08 + 1e-9

@@ -13,6 +13,7 @@ from stt_ft.audio import silero_vad
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.evaluation.detectors import TIMERS_S
 from stt_ft.evaluation.frames import read_frames
 from stt_ft.evaluation.hearing import endpoint_rule
 from stt_ft.evaluation.report import read_report
@@ -106,7 +107,7 @@ def test_silence_alone_is_judged_on_the_same_clips_from_the_same_file(out, data)
     lines = [one for one in frames if one.model == "silero"]
     rows = {one.clip: len(one.pause) for one in frames if one.model == "tuned" and one.channel is None}
     assert {one.clip: len(one.pause) for one in lines} == rows
-    for head, name in enumerate(("silero_0.5s", "silero_1s", "silero_2s")):
+    for head, name in enumerate(f"silero_{timer_s:g}s" for timer_s in TIMERS_S):
         rows = {one.clip: (np.arange(len(one.pause)) + 1) * 0.08 for one in lines}
         cut_offs = [
             bool((one.pause[(rows[one.clip] >= one.reference[0].start_s) & (rows[one.clip] < one.speech_end_s - 0.1), head] > 0).any())

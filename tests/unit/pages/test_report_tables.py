@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from sample_frames import report_on, told_otherwise
 
+from stt_ft.evaluation.detectors import TIMERS_S, silence_systems
 from stt_ft.evaluation.figures import FIGURES
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.scores import Scores
-from stt_ft.evaluation.systems import silence_systems, tuned_systems
+from stt_ft.evaluation.systems import tuned_systems
 from stt_ft.evaluation.verdict import resampled, show_value
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.pages.report_page import write_report_page
@@ -20,7 +21,7 @@ def with_silence(frames):
     silence = []
     for one in (one for one in frames if one.model == "tuned"):
         known_s = (np.arange(len(one.pause)) + 1) * 0.08
-        rows = np.stack([known_s >= one.speech_end_s + rule_s for rule_s in (0.5, 1.0, 2.0)], axis=1).astype(float)
+        rows = np.stack([known_s >= one.speech_end_s + rule_s for rule_s in TIMERS_S], axis=1).astype(float)
         silence.append(ClipFrames.from_json({**one.to_json(), "model": "silero", "words": [], "text_tokens": [], "pause": rows.tolist()}))
     return [*frames, *silence]
 
@@ -40,7 +41,7 @@ def test_ways_to_end_the_turn_are_drawn_as_the_report_has_them(tmp_path, frames,
     for name, text in drawn.items():
         system, slice_name, figure = name.rsplit(".", 2)
         assert text == show_value(report.figures[system][slice_name][figure].value, FIGURES[figure].unit)
-    assert html.count('class="diamond"') == 3
+    assert html.count('class="diamond"') == len(TIMERS_S)
 
 
 def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
@@ -49,7 +50,7 @@ def test_silence_of_half_a_second_ends_the_turn_half_a_second_late(report):
 
 
 def test_a_rule_for_the_last_head_leaves_the_timers_of_silence_as_they_are(frames, report):
-    """They are three, and the models' heads four: timers are judged by rules of their own."""
+    """They are seven, and the models' heads four: timers are judged by rules of their own."""
     last = report_on(with_silence(frames), rule=EndpointRule(head=3), systems=silence_systems())
     assert {name: last.figures[name] for name in silence_systems()} == {name: report.figures[name] for name in silence_systems()}
     assert last.figures["base"] != report.figures["base"]
