@@ -99,7 +99,7 @@ def latency_curve(
         parts.append(axes.words("tick", point, name, aside=10, up=-4))
     for model, point in rings.items():
         parts.append(axes.dot(f"ring {roles[model]}", point, 6))
-        parts.append(axes.words(f"name {roles[model]}", point, model, aside=12, up=9))
+        parts.append(axes.words(f"name {roles[model]}", point, model.replace("_", " "), aside=12, up=9))
     return _svg(WIDTH, CURVE_HEIGHT, parts, label="Median end-of-turn latency against the rate of false cut-offs")
 
 

@@ -144,9 +144,9 @@ def _curve(report: Report, slice_name: str, roles: Roles) -> dict[str, Any]:
 
 
 def _timer_figures(report: Report, slice_name: str) -> dict[str, Measurements]:
-    """Return the figures of the systems that only wait for silence, under the words that stand beside their marks."""
+    """Return the figures of the systems that only wait for silence, under the timer that stands beside their marks."""
     return {
-        system.label.replace(" of silence", ""): report.figures[name][slice_name]
+        system.label.removeprefix("Silero VAD, ").removesuffix(" of silence"): report.figures[name][slice_name]
         for name, system in report.systems.items()
         if system.model not in report.curves and slice_name in report.figures[name]
     }
