@@ -47,6 +47,10 @@ class LoraRecipe:
     heads: Literal["full", "lora", "frozen"] = "full"
     """The pause heads: trained in full (49 thousand weights in 1b), through an adapter like all other layers, or left alone."""
 
+    start_from: Name | None = None
+    """Adapter to begin with: a run (its best checkpoint), a checkpoint, or a directory with lora.safetensors, by stt-ft or moshi-finetune,
+    of the same base and rank. It is read when the run begins; steps, schedule and optimizer begin anew. None begins as the base is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossRecipe:
@@ -89,7 +93,8 @@ class ScheduleRecipe:
     """The learning rate: up over the first twentieth of the steps, then down a cosine to nothing."""
 
     max_steps: Count = 500
-    """Optimizer steps in all."""
+    """Optimizer steps in all. A run that has ended, or was interrupted, goes on to more with a higher number: the learning rate rises
+    anew, over a twentieth of the steps left, to the cosine of the new length."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,8 +106,8 @@ def test_a_finished_run_is_left_alone(recipe, capsys):
 
 def test_another_recipe_or_other_clips_are_refused_on_resuming(recipe, encoded_dataset):
     run_train(recipe)
-    with pytest.raises(ConfigError, match=r"schedule\.max_steps was 12, is 20"):
-        run_train(dataclasses.replace(recipe, schedule=ScheduleRecipe(max_steps=20)))
+    with pytest.raises(ConfigError, match=r"optim\.lr was 0\.003, is 0\.001"):
+        run_train(dataclasses.replace(recipe, optim=OptimRecipe(lr=1e-3)))
     clips = encoded_dataset.clips("train")
     encoded_dataset.write_clips("train", clips[:-1])
     try:
