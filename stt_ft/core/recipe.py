@@ -93,8 +93,8 @@ class ScheduleRecipe:
     """The learning rate: up over the first twentieth of the steps, then down a cosine to nothing."""
 
     max_steps: Count = 500
-    """Optimizer steps in all. A run that has ended, or was interrupted, goes on to more with a higher number: the learning rate rises
-    anew, over a twentieth of the steps left, to the cosine of the new length."""
+    """Optimizer steps in all. A run that has ended, or was interrupted, goes on to more with a higher number, its learning rate by the
+    cosine of the new length."""
 
 
 @dataclass(frozen=True, kw_only=True)

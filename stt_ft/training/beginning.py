@@ -2,7 +2,7 @@
 
 A run goes on only as what it is: the clips, the base and whatever decides what is learned must be those it began with (`MAY_CHANGE` has
 all that may differ). With another `schedule.max_steps` it is lengthened: weights, optimizer and the order of clips go on, and the learning
-rate rises anew to the curve of the new length (`loop.learning_rate`).
+rate is that of the new length (`loop.learning_rate`).
 """
 
 from __future__ import annotations
@@ -100,14 +100,15 @@ def where_it_stands(
         CheckpointError: no checkpoint is whole, or the adapter to begin with cannot be used.
     """
     args, max_steps = run.directory / "args.yaml", recipe.schedule.max_steps
-    if args.exists() and (differences := recipe_differences(load_config(Recipe, args), recipe)):
+    old = load_config(Recipe, args) if args.exists() else recipe
+    if differences := recipe_differences(old, recipe):
         raise ConfigError(
             f"{run.directory}: holds a run with another recipe: {'; '.join(differences)}; give another --run_dir, or the old recipe "
             "(--lora.start_from begins a new run with the adapter of an old one)"
         )
     base_sha256 = file_sha256(model.lm_weights)
-    now = Progress(step=0, data=fingerprint(train), dev_data=fingerprint(dev), base_sha256=base_sha256, max_steps=max_steps)
-    newest = run.newest(tell)
+    now = Progress(step=0, data=fingerprint(train), dev_data=fingerprint(dev), base_sha256=base_sha256)
+    newest = run.newest(to_go_on=True, tell=tell)
     if newest is None:
         if recipe.lora.start_from is None:
             return now
@@ -125,14 +126,9 @@ def where_it_stands(
             raise ConfigError(f"{run.directory}: {what} changed since this run began; give another --run_dir to train on them anew")
     if max_steps < then.step:
         raise ConfigError(f"{run.directory}: {then.step} steps are done, and schedule.max_steps is {max_steps}; give {then.step} or more")
-    if then.max_steps in (None, max_steps):
-        return dataclasses.replace(then, max_steps=max_steps)
-    if max_steps > then.step:
-        tell(
-            f"{run.directory}: was {then.max_steps} steps, goes on to {max_steps} after step {then.step}; the learning rate rises anew to "
-            f"the curve of {max_steps} steps"
-        )
-    return dataclasses.replace(then, max_steps=max_steps, rises_from=then.step)
+    if max_steps > then.step and max_steps != old.schedule.max_steps:
+        tell(f"{run.directory}: was {old.schedule.max_steps} steps, goes on to {max_steps} after step {then.step}")
+    return then
 
 
 def adapter_to_start_from(recipe: Recipe, model: ModelDir, base_sha256: str) -> Adapter:

@@ -12,6 +12,7 @@ A checkpoint directory appears whole or not at all. Batches and noise follow fro
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -35,7 +36,7 @@ from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.lora import SCALING, adapter_state_dict
-from stt_ft.model.output_dir import check_sums, seal
+from stt_ft.model.output_dir import SUMS_NAME, check_sums, seal
 from stt_ft.model.safetensors_file import read_header
 from stt_ft.training.parallel import like, whole
 
@@ -62,8 +63,6 @@ class Progress:
         data: fingerprint of the clips trained on.
         dev_data: fingerprint of the clips of validation; empty in runs of earlier versions.
         base_sha256: hash of the base's language model.
-        max_steps: steps that the run was to have; None in runs of earlier versions.
-        rises_from: after which step the learning rate last began to rise: 0, or where the run was lengthened.
         started_from: path and sha256 of the adapter that the run began with, empty where it began as the base.
     """
 
@@ -76,8 +75,6 @@ class Progress:
     guard: tuple[float, float, float] = (0.0, 0.0, 0.0)
     loss_scale: dict[str, Any] = field(default_factory=dict)
     dev_data: str = ""
-    max_steps: int | None = None
-    rises_from: int = 0
     started_from: dict[str, str] = field(default_factory=dict)
 
 
@@ -102,39 +99,42 @@ class RunDir:
         found = (self.directory / "checkpoints").glob("checkpoint_*")
         return sorted(int(match.group(1)) for path in found if (match := _CHECKPOINT.fullmatch(path.name)) and path.is_dir())
 
-    def whole_steps(self, tell: Callable[[str], None] = say) -> Iterator[int]:
-        """Yield the steps whose checkpoints are whole, the newest first; of a damaged one `tell` gets a line that names the fault."""
+    def whole_steps(self, *, to_go_on: bool = False, tell: Callable[[str], None] = say) -> Iterator[int]:
+        """Yield the steps whose checkpoints are whole, the newest first; of a damaged one `tell` gets a line that names the fault.
+
+        What was trained has to be whole, and, for a run `to_go_on` from there, training_state too.
+        """
         for step in reversed(self.checkpoint_steps()):
-            if (fault := self.fault(step)) is None:
+            if (fault := self.fault(step, to_go_on=to_go_on)) is None:
                 yield step
             else:
                 tell(f"{self.checkpoint(step)}: damaged, so the checkpoint before it counts ({fault})")
 
-    def newest(self, tell: Callable[[str], None] = say) -> int | None:
-        """Return the step of the newest whole checkpoint, None where there are no checkpoints.
+    def newest(self, *, to_go_on: bool = False, tell: Callable[[str], None] = say) -> int | None:
+        """Return the first of `whole_steps`, None where there are no checkpoints.
 
         Raises:
             CheckpointError: there are some, and none is whole.
         """
-        steps, newest = self.checkpoint_steps(), next(self.whole_steps(tell), None)
+        steps, newest = self.checkpoint_steps(), next(self.whole_steps(to_go_on=to_go_on, tell=tell), None)
         if steps and newest is None:
             raise CheckpointError(
-                f"{self.directory}: none of its {len(steps)} checkpoints is whole; train into another --run_dir, or, to use the weights of "
-                f"one as they are, give its own directory: {self.checkpoint(steps[-1])}"
+                f"{self.directory}: none of its {len(steps)} checkpoints is whole; train into another --run_dir, with "
+                "--lora.start_from and the directory of a checkpoint whose adapter is"
             )
         return newest
 
-    def fault(self, step: int) -> str | None:
+    def fault(self, step: int, *, to_go_on: bool = False) -> str | None:
         """Return what is wrong with the checkpoint of `step`: a file that is missing, cut short, or not the bytes that were written."""
         path = self.checkpoint(step)
-        consolidated, state_dir = path / "consolidated", path / "training_state"
         try:
-            self.read_progress(step)
-            for weights in (weights_in(consolidated), state_dir / "state.safetensors"):
-                check_whole(weights)
+            check_whole(weights_in(path / "consolidated"))
+            if to_go_on:
+                check_whole(path / "training_state" / "state.safetensors")
+                self.read_progress(step)
         except CheckpointError as error:
             return str(error)
-        return None if (consolidated / "config.json").is_file() else f"{consolidated / 'config.json'}: no such file"
+        return None
 
     def read_progress(self, step: int) -> Progress:
         """Read how far the run was at the checkpoint of `step`; raises `CheckpointError` when it cannot be read."""
@@ -294,13 +294,21 @@ def find_checkpoint(run: RunDir) -> int:
     newest = run.newest()
     if newest is None:
         raise CheckpointError(f"{run.directory}: no checkpoint here yet")
-    best = run.read_progress(newest).best_step
+    best = _best_step(run)
     if best is None or best == newest or not run.checkpoint(best).is_dir():
         return newest
     if fault := run.fault(best):
         say(f"{run.checkpoint(best)}: best on dev, but damaged, so the newest counts, of step {newest} ({fault})")
         return newest
     return best
+
+
+def _best_step(run: RunDir) -> int | None:
+    """Return the best step as the newest readable state.json tells it."""
+    for step in reversed(run.checkpoint_steps()):
+        with contextlib.suppress(CheckpointError):
+            return run.read_progress(step).best_step
+    return None
 
 
 def newest_consolidated(path: Path, count: int) -> list[Path]:
@@ -351,9 +359,13 @@ def weights_in(directory: Path) -> Path:
 
 
 def check_whole(weights: Path) -> None:
-    """Raise `CheckpointError` where a file of weights is missing, cut short, or not the bytes that were written."""
+    """Raise `CheckpointError` where a file of weights, or one beside it, is missing, cut short, or not the bytes that were written."""
     read_header(weights)
     check_sums(weights.parent)
+    sums = weights.with_name(SUMS_NAME)
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
+        if not (path := weights.with_name(line.partition("  ")[2])).is_file():
+            raise CheckpointError(f"{path}: no such file")
 
 
 def calibrated_step(run: RunDir) -> int | None:

@@ -198,7 +198,7 @@ def do_step(learner: Learner, step: int, batches: Sequence[Batch]) -> dict[str, 
         ConfigError: the batches do not fit into memory; says which knob to turn and by how much.
     """
     recipe, optimizer = learner.recipe, learner.optimizer
-    lr = learning_rate(step - 1, recipe.optim.lr, recipe.schedule.max_steps, rises_from=learner.rises_from)
+    lr = learning_rate(step - 1, recipe.optim.lr, recipe.schedule.max_steps)
     for group in optimizer.param_groups:
         group["lr"] = lr
     try:
@@ -279,7 +279,6 @@ class Learner:
         trainable: the weights that learn, by name.
         scaler: factor on the loss in float16, where small gradients vanish; does nothing in other types.
         is_sharded: whether the weights are spread over the processes of `world`.
-        rises_from: `Progress.rises_from`.
     """
 
     recipe: Recipe
@@ -291,7 +290,6 @@ class Learner:
     guard: StepGuard
     world: World
     is_sharded: bool
-    rises_from: int = 0
 
     @property
     def lm(self) -> LMModel:
@@ -337,7 +335,6 @@ def load_learner(recipe: Recipe, model: ModelDir, device: torch.device, world: W
         guard=StepGuard(skip_above=recipe.optim.skip_above, state=progress.guard),
         world=world,
         is_sharded=is_sharded,
-        rises_from=progress.rises_from,
     )
 
 
@@ -357,17 +354,16 @@ def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> t
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, betas=BETAS, fused=True)
 
 
-def learning_rate(step: int, highest: float, max_steps: int, *, rises_from: int = 0) -> float:
+def learning_rate(step: int, highest: float, max_steps: int) -> float:
     """Return the learning rate of optimizer step `step`, counted from 0: up in a line to `highest`, then down to 0 along a cosine.
 
-    A run that was lengthened after step `rises_from` follows the curve of its new length from there, as if it had always had it. But it
-    comes from a rate of 0, so it rises to that curve over a twentieth of the steps left.
+    A run that was lengthened follows the curve of its new length from the step that it has reached.
     """
     warmup_steps = max_steps // WARMUP_STEPS_IN
-    done = max(0, step - warmup_steps) / max(1, max_steps - warmup_steps)
-    on_curve = highest * (0.5 * (1 + math.cos(math.pi * done)))
-    rise_steps = (max_steps - rises_from) // WARMUP_STEPS_IN
-    return on_curve * (step - rises_from + 1) / rise_steps if step - rises_from < rise_steps else on_curve
+    if step < warmup_steps:
+        return highest * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, max_steps - warmup_steps)
+    return highest * (0.5 * (1 + math.cos(math.pi * done)))
 
 
 def _plan(inputs: TrainingInputs, learner: Learner, progress: Progress) -> str:

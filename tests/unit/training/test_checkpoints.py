@@ -40,7 +40,7 @@ def _weights() -> tuple[dict[str, torch.nn.Parameter], torch.optim.AdamW]:
 
 def _save(run: RunDir, step: int, **progress):
     trainable, optimizer = _weights()
-    sum(parameter.sum() for parameter in trainable.values()).backward()
+    torch.stack([parameter.sum() for parameter in trainable.values()]).sum().backward()
     optimizer.step()
     snapshot = Snapshot(
         weights_name="lora.safetensors", weights={"x": torch.zeros(1)}, metadata={}, model_config={"lora": True},
@@ -145,22 +145,35 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_and_a_line_says_so(recipe, name, capsys):
+    """For a run to go on all of it has to be whole; to merge, what was trained alone."""
+    run = RunDir.open(recipe)
+    for step in (10, 20, 30):
+        _save(run, step)
+    where, damage = DAMAGE[name]
+    damage(run.checkpoint(30) / where)
+    assert run.newest(to_go_on=True) == 20
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{run.checkpoint(30)}: damaged, so the checkpoint before it counts (")
+    is_adapter = not where.startswith("training_state")
+    steps = (10, 20) if is_adapter else (20, 30)
+    assert newest_consolidated(run.directory, 2) == [run.checkpoint(step) / "consolidated" for step in steps]
+    assert find_consolidated(run.directory) == run.checkpoint(steps[-1]) / "consolidated"
+    for step in (10, 20):
+        damage(run.checkpoint(step) / where)
+    with pytest.raises(CheckpointError, match="none of its 3 checkpoints is whole"):
+        run.newest(to_go_on=True)
+    if is_adapter:
+        with pytest.raises(CheckpointError, match="none of its 3 checkpoints is whole"):
+            find_consolidated(run.directory)
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_newest_and_a_line_says_so(recipe, capsys):
     run = RunDir.open(recipe)
     for step in (10, 20, 30):
         _save(run, step, best_step=10, best_value=1.0)
-    where, damage = DAMAGE[name]
-    damage(run.checkpoint(30) / where)
-    assert run.newest() == 20
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{run.checkpoint(30)}: damaged, so the checkpoint before it counts (")
-    assert newest_consolidated(run.directory, 2) == [run.checkpoint(step) / "consolidated" for step in (10, 20)]
-    assert find_consolidated(run.directory) == run.checkpoint(10) / "consolidated"
-    damage(run.checkpoint(10) / where)
-    assert find_consolidated(run.directory) == run.checkpoint(20) / "consolidated"
-    assert "best on dev, but damaged, so the newest counts, of step 20" in capsys.readouterr().err
-    damage(run.checkpoint(20) / where)
-    with pytest.raises(CheckpointError, match="none of its 3 checkpoints is whole"):
-        find_consolidated(run.directory)
+    _flipped(run.checkpoint(10) / "consolidated" / "lora.safetensors")
+    assert find_consolidated(run.directory) == run.checkpoint(30) / "consolidated"
+    assert "best on dev, but damaged, so the newest counts, of step 30" in capsys.readouterr().err
 
 
 def test_a_damaged_adapter_is_refused_by_its_own_name_too(recipe):
@@ -178,9 +191,9 @@ def test_a_checkpoint_of_an_earlier_version_has_no_sums_and_counts(recipe):
     for path in run.checkpoint(10).rglob("SHA256SUMS"):
         path.unlink()
     state = run.checkpoint(10) / "training_state" / "state.json"
-    newer = ("dev_data", "max_steps", "rises_from", "started_from")
+    newer = ("dev_data", "started_from")
     state.write_text(json.dumps({key: value for key, value in json.loads(state.read_bytes()).items() if key not in newer}))
-    assert run.newest() == 10
+    assert run.newest(to_go_on=True) == 10
 
 
 def test_damaged_checkpoints_are_set_aside_where_their_steps_are_done_again_and_no_pruning_counts_them(recipe):
