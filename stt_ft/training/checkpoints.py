@@ -162,11 +162,10 @@ class RunDir:
 
     def forget_after(self, step: int) -> None:
         """Drop the rows of steps that a resumed run will do again, and set their checkpoints, which are damaged, aside."""
-        for path in map(self.checkpoint, self.checkpoint_steps()):
-            if path > self.checkpoint(step):
-                aside = path.with_name(f"damaged_{path.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
+        for path in [self.checkpoint(later) for later in self.checkpoint_steps() if later > step]:
+            aside = path.with_name(f"damaged_{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
         for name in (TRAIN_METRICS, DEV_METRICS):
             kept = [row for row in self.read_rows(name) if row["step"] <= step]
             write_text(self.directory / name, "".join(json.dumps(row) + "\n" for row in kept))
@@ -294,7 +293,7 @@ def find_checkpoint(run: RunDir) -> int:
     newest = run.newest()
     if newest is None:
         raise CheckpointError(f"{run.directory}: no checkpoint here yet")
-    best = _best_step(run)
+    best = _best_step(run, newest)
     if best is None or best == newest or not run.checkpoint(best).is_dir():
         return newest
     if fault := run.fault(best):
@@ -303,9 +302,9 @@ def find_checkpoint(run: RunDir) -> int:
     return best
 
 
-def _best_step(run: RunDir) -> int | None:
-    """Return the best step as the newest readable state.json tells it."""
-    for step in reversed(run.checkpoint_steps()):
+def _best_step(run: RunDir, newest: int) -> int | None:
+    """Return the best step as the newest readable state.json tells it, that of step `newest` or one before."""
+    for step in [step for step in reversed(run.checkpoint_steps()) if step <= newest]:
         with contextlib.suppress(CheckpointError):
             return run.read_progress(step).best_step
     return None
@@ -364,7 +363,7 @@ def check_whole(weights: Path) -> None:
     check_sums(weights.parent)
     sums = weights.with_name(SUMS_NAME)
     for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
-        if not (path := weights.with_name(line.partition("  ")[2])).is_file():
+        if not (path := weights.parent / line.partition("  ")[2]).is_file():
             raise CheckpointError(f"{path}: no such file")
 
 

@@ -176,6 +176,15 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_newest_and_a_line_says_so(re
     assert "best on dev, but damaged, so the newest counts, of step 30" in capsys.readouterr().err
 
 
+def test_what_a_damaged_checkpoint_says_of_itself_does_not_count(recipe, capsys):
+    run = RunDir.open(recipe)
+    for step, best in ((10, 10), (20, 10), (30, 30)):
+        _save(run, step, best_step=best, best_value=1.0 / best)
+    _flipped(run.checkpoint(30) / "consolidated" / "lora.safetensors")
+    assert find_consolidated(run.directory) == run.checkpoint(10) / "consolidated"
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_damaged_adapter_is_refused_by_its_own_name_too(recipe):
     run = RunDir.open(recipe)
     _save(run, 10)
