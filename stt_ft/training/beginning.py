@@ -50,7 +50,6 @@ MAY_CHANGE = {
 
 MUST_STAY = {
     "lora.start_from": "a run begins once",
-    "lora.enable": "says which weights learn",
     "lora.rank": "says which weights learn",
     "lora.heads": "says which weights learn",
     "validation.best_metric": "the best checkpoint so far was chosen by it",
@@ -141,7 +140,7 @@ def adapter_to_start_from(recipe: Recipe, model: ModelDir, base_sha256: str) -> 
     lora = recipe.lora
     if not lora.enable:
         raise ConfigError(
-            "lora.start_from needs lora.enable; to train every weight from there, merge the adapter and give the model as --base"
+            "lora.start_from needs lora.rank; to train every weight from there, merge the adapter and give the model as --base"
         )
     adapter = Adapter.open(find_consolidated(Path(str(lora.start_from))))
     path, merged = adapter.header.path, "merge it, and train on the merged model (--base)"

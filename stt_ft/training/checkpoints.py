@@ -200,7 +200,7 @@ class Snapshot:
         """Gather a checkpoint; every process must ask where weights are sharded."""
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
         lora = recipe.lora
-        if lora.enable:
+        if lora.rank is not None:
             weights = adapter_state_dict(lm, rank=lora.rank, dtype=dtype, gather=whole)
         else:
             weights = {name: whole(tensor.detach()).to("cpu", dtype).contiguous() for name, tensor in lm.state_dict().items()}

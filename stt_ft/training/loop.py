@@ -117,7 +117,7 @@ def prepare(recipe: Recipe) -> TrainingInputs:
     if recipe.batch.tail_s > TAIL_S:
         raise ConfigError(f"batch.tail_s must be at most {TAIL_S}, got {recipe.batch.tail_s}: `encode` keeps no more silence after a clip")
     if recipe.replay.holds and not recipe.lora.enable:
-        raise ConfigError("replay.text_weight needs lora.enable: without adapters to switch off, the base is gone")
+        raise ConfigError("replay.text_weight needs lora.rank: without adapters to switch off, the base is gone")
     data = Dataset.open(recipe.dataset)
     return TrainingInputs(
         recipe=recipe,

@@ -16,7 +16,7 @@ SHARED = {  # how the clips of a step fall to the processes
     "whole batches": {"batch": {"batch_size": 3, "grad_accumulation": 2}},
 }
 
-WHOLE_WEIGHTS = {"lora": {"enable": False, "heads": "full"}, "optim": {"lr": 3e-4}, "batch": {"batch_size": 5}}
+WHOLE_WEIGHTS = {"lora": {"rank": None, "heads": "full"}, "optim": {"lr": 3e-4}, "batch": {"batch_size": 5}}
 
 
 @pytest.fixture

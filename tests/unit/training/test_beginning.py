@@ -287,7 +287,7 @@ def test_a_run_begins_with_an_adapter_by_moshi_finetune_of_another_scaling(recip
 def test_an_adapter_that_would_lose_something_or_does_not_fit_is_refused_before_anything_is_written(recipe, make, tmp_path):
     old = make(recipe)
     start = str(old.directory)
-    whole = make(_elsewhere(recipe, "whole", lora=LoraRecipe(enable=False), optim=OptimRecipe(lr=1e-4)))
+    whole = make(_elsewhere(recipe, "whole", lora=LoraRecipe(rank=None), optim=OptimRecipe(lr=1e-4)))
     by_heads = make(_elsewhere(recipe, "heads", lora=LoraRecipe(rank=4, heads="lora")))
     other = make_random_base(tmp_path / "other", seed=5)
     refused = {
@@ -295,7 +295,7 @@ def test_an_adapter_that_would_lose_something_or_does_not_fit_is_refused_before_
         r"lora\.heads frozen leaves to the base; give --lora\.heads full": {"lora": LoraRecipe(rank=4, heads="frozen", start_from=start)},
         "give --lora.heads lora": {"lora": LoraRecipe(rank=4, heads="frozen", start_from=str(by_heads.directory))},
         r"holds a whole model, no adapter; merge it": {"lora": LoraRecipe(rank=4, start_from=str(whole.directory))},
-        r"lora\.start_from needs lora\.enable": {"lora": LoraRecipe(enable=False, start_from=start)},
+        r"lora\.start_from needs lora\.rank": {"lora": LoraRecipe(rank=None, start_from=start)},
         "no checkpoint here": {"lora": LoraRecipe(rank=4, start_from=str(tmp_path / "nothing"))},
         "trained on another base": {"lora": LoraRecipe(rank=4, start_from=start), "base": str(other.directory)},
     }
