@@ -86,14 +86,20 @@ class Evaluation:
             through = channels_named(channels)
         except ValueError as error:
             raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
+        names = {ALONE: model_dir} if baseline is None else {BASE: baseline, TUNED: model_dir}
         return cls(
-            models={ALONE: open_model(model_dir)} if baseline is None else {BASE: open_model(baseline), TUNED: open_model(model_dir)},
+            models={name: open_model(one, require_extra_heads=False) for name, one in names.items()},
             data=Dataset.open(dataset),
             channels=through,
             all_classes=all_classes,
             batch_size=batch_size,
             device=pick_device(device),
         )
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether any model has pause heads, so that there are turns to judge."""
+        return any(model.num_heads for model in self.models.values())
 
     @property
     def judged(self) -> str:
@@ -109,11 +115,11 @@ class Evaluation:
         """Run every model, and Silero VAD where asked for, on `split`; write the frames to `path` and return them as read back.
 
         Raises:
-            ConfigError: a model lacks the rule's head.
+            ConfigError: a model that has heads lacks the rule's.
             DatasetError: no clips, or one that cannot be measured, by name.
         """
         for model in self.models.values():
-            if rule.head >= model.num_heads:
+            if rule.head >= model.num_heads > 0:
                 raise ConfigError(f"--head {rule.head}: {model.name} has {model.num_heads} pause heads, counted from 0")
         clips = self.data.measured_clips(split)
         if not clips:
@@ -126,6 +132,7 @@ class Evaluation:
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
             frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
+        with_silence = with_silence and self.has_heads
         if with_silence and silero_vad.is_installed():
             frames += silero_frames(self.data, [one for one in frames if one.model == self.judged and one.channel is None])
         elif with_silence:
@@ -139,7 +146,7 @@ class Evaluation:
         Where `set_on` is the measured split or has no clips, no setting is chosen, and a line says why.
         """
         silence = silence_systems() if any(one.model == SILERO for one in frames) else {}
-        if set_on is None:
+        if set_on is None or not self.has_heads:
             return silence
         if set_on == split or set_on not in self.data.splits() or not self.data.clips(set_on):
             reason = "is what is measured" if set_on == split else "has no clips"

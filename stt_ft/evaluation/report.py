@@ -242,7 +242,7 @@ class Report(Part):
     differences: dict[str, Measurements]
     """Slice -> the model's figures less the baseline's."""
     curves: dict[str, dict[str, Curve]]
-    """Model -> slice -> latency against cut-offs."""
+    """Model -> slice -> latency against cut-offs; no slice of a model without pause heads."""
     heads: dict[str, dict[str, list[HeadLine]]]
     """Model -> slice -> a line a head."""
     groups: list[Group]
@@ -270,6 +270,10 @@ class Report(Part):
     def figure(self, name: str, slice_name: str, figure: str) -> Measurement | None:
         """Return a figure of a model or system, None where it has none."""
         return self.figures[name].get(slice_name, {}).get(figure)
+
+    def has_heads(self, model: str) -> bool:
+        """Return whether `model` has pause heads, and figures of turns."""
+        return bool(self.curves[model])
 
     def difference(self, slice_name: str, figure: str) -> Measurement | None:
         """Return how the model's figure differs from the baseline's, None where nothing was compared."""

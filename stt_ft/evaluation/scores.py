@@ -11,7 +11,7 @@ import numpy as np
 from stt_ft.core.timing import frame_at
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.metrics.digit_strings import DigitScore, score_digits
-from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
+from stt_ft.metrics.endpointing import NEVER_ENDED, EndpointRule, TurnVerdict, judge_turn
 from stt_ft.metrics.pause_heads import HeadEvidence, pause_is_coming, squared_errors
 from stt_ft.metrics.transcripts import EditCounts, character_errors, is_written_as_sentence, num_early_stops, scoring_form, word_errors
 from stt_ft.targets.pause_targets import HORIZONS_S
@@ -25,10 +25,15 @@ class ClipScore:
     frames: ClipFrames
     rule: EndpointRule
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether the model has pause heads; without, it ends no turn, and has no figures of that."""
+        return self.frames.pause.shape[1] > 0
+
     @cached_property
     def turn(self) -> TurnVerdict:
-        """The verdict on the turn; raises `ValueError` when the model lacks the rule's head."""
-        return judge_turn(self.frames.turn, self.rule)
+        """The verdict on the turn; raises `ValueError` when the model has heads and lacks the rule's."""
+        return judge_turn(self.frames.turn, self.rule) if self.has_heads else NEVER_ENDED
 
     @cached_property
     def words(self) -> EditCounts:

@@ -172,8 +172,8 @@ def open_model(base: str | Path, *, require_extra_heads: bool = True) -> ModelDi
     config = _read_config(file("config.json"))
     if require_extra_heads and not config.get("extra_heads_num_heads"):
         raise CheckpointError(
-            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
-            "or a recipe with loss.pause_targets: off"
+            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there are no pause heads to train or to show; use "
+            f"{DEFAULT_BASE}, or its words alone: `train` with loss.pause_targets: off, `transcribe` without --pauses"
         )
     mimi_config_name = config.get("mimi_config_name")
     model = ModelDir(

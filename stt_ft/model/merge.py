@@ -111,7 +111,7 @@ def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfl
     header = base.lm_header()
     base_sha256 = file_sha256(base.lm_weights)
     for adapter in adapters:
-        _check_adapter(adapter, base, base_sha256, header)
+        check_adapter(adapter, base, base_sha256)
     specs = {
         name: TensorSpec(dtype=number_type if spec.dtype in TORCH_TYPES else spec.dtype, shape=spec.shape)
         for name, spec in header.tensors.items()
@@ -132,7 +132,8 @@ def _module_of(name: str) -> str:
     return pytorch_name(name).removesuffix(".weight")
 
 
-def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, header: SafetensorsHeader) -> None:
+def check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str) -> None:
+    """Raise `CheckpointError` for an adapter of another base, or one with names or shapes that the base does not have."""
     path = adapter.header.path
     trained_on = adapter.header.metadata.get("base_sha256")
     if trained_on is not None and trained_on != base_sha256:
@@ -141,7 +142,7 @@ def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, header: S
             f"{path}: trained on another base ({trained_name}, {trained_on[:12]}…) than {base.name} ({base_sha256[:12]}…); give --base"
         )
     used: set[str] = set()
-    for name, spec in header.tensors.items():
+    for name, spec in base.lm_header().tensors.items():
         used |= set(adapter.names_of(_module_of(name)))
         _check_shapes(adapter, _module_of(name), spec.shape)
     unknown = sorted(set(adapter.header.tensors) - used)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stt_ft.core.atomic import atomic_directory, recover, write_text
@@ -48,11 +48,16 @@ def whole_directory(out: Path) -> Iterator[Path]:
     recover(out)
     with atomic_directory(out, replace=True) as directory:
         yield directory
-        sums = (f"{file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in CHECKED_SUFFIXES)
-        write_text(directory / SUMS_NAME, "".join(sums))
-        for path in directory.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        seal(directory)
+
+
+def seal(directory: Path, suffixes: Sequence[str] = CHECKED_SUFFIXES) -> None:
+    """Write the checksums of the files in `directory` that have one of `suffixes`, and bring all of its files to the disk."""
+    sums = (f"{file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in suffixes)
+    write_text(directory / SUMS_NAME, "".join(sums))
+    for path in directory.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def check_sums(directory: Path) -> None:

@@ -59,7 +59,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
     clips = page_clips(by_model, model=report.model, baseline=report.baseline, dataset=dataset, page_dir=path.parent)
     roles = {model: "theirs" if model == report.baseline else "ours" for model in report.models}
     number_slices = [name for name in NUMBER_SLICES if report.num_clips[name]]
-    curve_slices = number_slices or ["all"]
+    curve_slices = (number_slices or ["all"]) if all(map(report.has_heads, report.models)) else []
     rule = asdict(report.rule)
     bins = {model: slices["all"].bins for model, slices in report.calibration.items() if "all" in slices}
     made = {"rule": rule, **({} if report.provenance is None else {"provenance": report.provenance})}
@@ -276,4 +276,6 @@ def _change(after: ClipScore, before: ClipScore | None) -> str:
 def _highest_while_speaking(score: ClipScore) -> float:
     """Return the level that the rule's head kept while the turn was not over: how near a cut-off was."""
     turn = score.frames.turn
+    if not score.has_heads:
+        return 0.0
     return float(level_of(turn, score.rule)[turn.speaking_rows].max(initial=0.0))

@@ -34,6 +34,8 @@ def evaluate(
 ) -> Report:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
+    Of a model without pause heads (kyutai/stt-2.6b-en-candle), words, digits and delays are measured, and no ends of turns.
+
     Args:
         model_dir: the model to judge: a model directory, a hub repo id, or tiny.
         dataset: dataset directory, annotated and converted.
@@ -67,6 +69,9 @@ def evaluate(
     options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "silero": silero, **how}
     provenance = evaluation.provenance(split, options)
     training = None if run_dir is None else _training_course(run_dir)
+    for name, model in evaluation.models.items():
+        if not model.num_heads:
+            say(f"{name}, {model.name}: has no pause heads, so words, digits and delays are measured, and no ends of turns")
 
     frames = evaluation.listen(split, agent, directory / FRAMES_NAME, with_silence=silero)
     systems = evaluation.systems(frames, agent, set_on=set_on, split=split, out=directory)

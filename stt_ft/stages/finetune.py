@@ -82,9 +82,14 @@ def _versions(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Version
 def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
 
-    The dataset must have been through `encode` with the same base. Checkpoints, metrics and loss.png go to `run_dir`; a run that was
-    interrupted there goes on from its newest checkpoint and ends as if nothing had happened. On several GPUs:
-    torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG.
+    The dataset must have been through `encode` with the same base. Checkpoints, metrics, loss.png and a README.md that says what to do next
+    go to `run_dir`. On several GPUs: torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG.
+
+        the same command again                 an interrupted run goes on, and ends as if nothing had happened
+        --schedule.max_steps 1000              a run of fewer steps, ended or not, goes on to so many
+        --run_dir NEW --lora.start_from OLD    a new run begins with the adapter of an old one
+
+    Which other keys may change when a run goes on: docs/training.md.
 
     Args:
         config: recipe file, such as configs/stt_1b_digits.yaml.
@@ -112,7 +117,8 @@ def merge(
     """Fold what was trained into the base and write a whole model directory.
 
     Args:
-        run_or_checkpoint: a run (its best checkpoint on the dev split, else its newest), a checkpoint, or what holds lora.safetensors.
+        run_or_checkpoint: a run (its best checkpoint on the dev split, else its newest), a checkpoint, or what holds lora.safetensors. Of a
+            run, damaged checkpoints are passed over, and a line says so.
         out: model directory to write.
         base: the base it was trained on; by default the one that the adapter names.
         dtype: number type of the weights: bfloat16 (what the production engine reads), float16 or float32.
