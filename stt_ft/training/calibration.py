@@ -37,7 +37,7 @@ from stt_ft.metrics.intervals import wilson
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import pick_device, pick_dtype
 from stt_ft.model.lora import folded
-from stt_ft.model.safetensors_file import read_header
+from stt_ft.model.safetensors_file import read_header, write_tensors
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.targets.pause_targets import pause_targets
@@ -141,7 +141,7 @@ def calibrate(
     }
     with atomic_directory(out, replace=True) as directory:
         (directory / "consolidated").mkdir()
-        safetensors.torch.save_file(tensors, directory / "consolidated" / source.name, metadata=dict(read_header(source).metadata))
+        write_tensors(directory / "consolidated" / source.name, tensors, read_header(source).metadata)
         shutil.copyfile(consolidated / "config.json", directory / "consolidated" / "config.json")
         write_json(directory / "calibration.json", record)
     before, after = (_in_words(record[when], len(dev)) for when in ("before", "after"))

@@ -26,7 +26,6 @@ from torch.amp.grad_scaler import GradScaler
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
-from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import OptimRecipe, Recipe
 from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir, open_model
 from stt_ft.model.device import pick_device, pick_dtype, training_kernels
@@ -106,6 +105,8 @@ def prepare(recipe: Recipe) -> TrainingInputs:
         torch.set_num_threads(recipe.threads)
     device = pick_device(recipe.device)
     model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
+    if recipe.lora.enable and recipe.lora.rank > model.config["dim"]:
+        raise ConfigError(f"lora.rank must be at most {model.config['dim']}, the width of {model.name}, got {recipe.lora.rank}")
     if recipe.loss.pause_targets != "off" and model.num_heads != 4:
         raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
     if recipe.batch.tail_s > TAIL_S:
@@ -124,7 +125,7 @@ def prepare(recipe: Recipe) -> TrainingInputs:
 
 def where_it_stands(run: RunDir, inputs: TrainingInputs) -> Progress:
     """Return how far the run has come, step 0 for a new one; raises `ConfigError` where clips or base are not those it began with."""
-    now = Progress(step=0, data=fingerprint(inputs.train_clips), base_sha256=file_sha256(inputs.model.lm_weights))
+    now = Progress(step=0, data=fingerprint(inputs.train_clips), base_sha256=inputs.model.sha256(inputs.model.lm_weights))
     steps = run.checkpoint_steps()
     if not steps:
         return now

@@ -77,6 +77,14 @@ def test_a_linked_folder_of_sound_is_encoded_and_never_written_into(recorded, tm
     assert _hashes(tmp_path / "big_disk") == before
 
 
+def test_codes_are_not_written_through_a_link(recorded, tmp_path):
+    (tmp_path / "victim").mkdir()
+    (recorded / "tokens").symlink_to(tmp_path / "victim")
+    with pytest.raises(DatasetError, match=r"tokens/[0-9a-f]{16} is a link that leads out of the directory"):
+        encode(str(recorded), base="tiny", device="cpu")
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 def test_a_playlist_in_a_sound_files_clothes_brings_nothing_in(tmp_path):
     (tmp_path / "folder").mkdir()
