@@ -93,6 +93,7 @@ class ConfigJson(Config):
     stt_config: SttConfig | None = None
     dep_q: int | None = None
     lora: bool | None = None
+    quantize: bool | None = None
     extra_heads_num_heads: Annotated[int, Limits(ge=0, le=64)] = 0
     extra_heads_dim: _Count = 6
     text_card_out: Annotated[int, Limits(ge=1, le=1_000_000)] | None = None
@@ -111,6 +112,8 @@ class ConfigJson(Config):
             faults.append(f"dep_q is {self.dep_q}: the model speaks; only models that listen (dep_q 0) are used")
         if self.lora:
             faults.append("lora is true: this is the config of an adapter, not of a whole model; merge it first")
+        if self.quantize:
+            faults.append("quantize is true: only weights that are not quantized are used")
         for key in ("existing_text_padding_id", "existing_text_end_padding_id"):
             if getattr(self, key) >= self.text_card:
                 faults.append(f"{key} must be one of text_card's {self.text_card} tokens, got {getattr(self, key)}")
@@ -120,12 +123,19 @@ class ConfigJson(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class MimiPart:
-    """`seanet`, `transformer` or `quantizer` of mimi_config.json: how many pieces upstream builds one after the other."""
+    """`seanet`, `transformer` or `quantizer` of mimi_config.json: what upstream builds one after the other, or asks for as it listens."""
 
     n_residual_layers: Annotated[int, Limits(ge=0, le=64)] = 1
     ratios: Annotated[tuple[int, ...], Limits(max_length=16)] = ()
     num_layers: _Count = 8
     n_q: _Count = 8
+    context: Annotated[int, Limits(ge=1, le=8192)] | None = None
+    max_period: Annotated[float, Limits(gt=0, le=1e9)] = 10_000
+    kernel_size: _Count = 7
+    residual_kernel_size: _Count = 3
+    last_kernel_size: _Count = 7
+    dilation_base: _Count = 2
+    compress: _Count = 2
 
 
 @dataclass(frozen=True, kw_only=True)

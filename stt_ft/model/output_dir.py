@@ -59,7 +59,7 @@ def whole_directory(out: Path) -> Iterator[Path]:
 def check_sums(directory: Path, sha256_of: Callable[[Path], str] = file_sha256) -> None:
     """Compare weights and tokenizer with the checksums that stt-ft left, where it did; a flipped bit shows nowhere else.
 
-    Every command that opens a model does so: 0.9 GB a second where the processor has no instructions for it, `sha256_of` may remember.
+    Every command that opens a model does so, at about a gigabyte a second; `sha256_of` may remember.
 
     Raises `CheckpointError` naming a file that differs, or a line that is none of `sha256sum`'s.
     """

@@ -91,6 +91,7 @@ def _refusal(directory: Path) -> str:
         ("existing_text_padding_id", 96, "existing_text_padding_id must be one of text_card's 96 tokens, got 96"),
         ("hidden_scale", "wide", "hidden_scale: must be a number"),
         ("delays", "none", "delays: must be a list"),
+        ("quantize", True, "quantize is true"),
         ("foo", 1, "do not fit"),
     ],
 )
@@ -112,6 +113,9 @@ def test_a_wrong_value_of_config_json_is_named(directory, key, value, reason):
         (("transformer", "d_model"), 10**9, "codec weights cannot be used"),
         (("quantizer", "bins"), 10**9, "mimi_config.json asks for"),
         (("quantizer", "n_q"), 0, "quantizer.n_q: must be greater"),
+        (("transformer", "context"), "silu", "transformer.context: must be a whole number"),
+        (("transformer", "max_period"), None, "transformer.max_period: must be a number, got none"),
+        (("seanet", "dilation_base"), 10**300, "seanet.dilation_base: must be"),
         (("sample_rate",), "fast", "sample_rate: must be a whole number"),
         (("frame_rate",), 0, "frame_rate: must be greater"),
         (("channels",), None, "channels: must be a whole number, got none"),
