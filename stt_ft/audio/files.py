@@ -29,6 +29,13 @@ AUDIO_SUFFIXES = frozenset(
 """File names that are taken for sound when a directory is searched."""
 
 
+_ONE_FILE = (
+    "-protocol_whitelist", "file", "-format_whitelist",
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,gsm,loas,matroska,mov,mp3,mpeg,mpegts,nistsphere,ogg,sln,sox,tta,voc,w64,wav,wv",
+)  # fmt: skip
+"""What ffmpeg may open: a file of sound, never a playlist, which would bring in other files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
     """The facts in a sound file's header."""
@@ -141,7 +148,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     try:
         return soundfile.read(str(path), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        wav = _run_ffmpeg(["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-f", "wav", "-c:a", "pcm_f32le", "-"], path, error)
+        command = ["ffmpeg", "-v", "error", "-nostdin", *_ONE_FILE, "-i", str(path), "-f", "wav", "-c:a", "pcm_f32le", "-"]
+        wav = _run_ffmpeg(command, path, error)
     try:
         return soundfile.read(io.BytesIO(wav), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -150,7 +158,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
 def _probe_with_ffmpeg(path: Path, libsndfile_error: Exception) -> AudioInfo:
     entries = "stream=sample_rate,channels:format=duration"
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries, "-of", "json", str(path)]
+    command = ["ffprobe", "-v", "error", *_ONE_FILE, "-select_streams", "a:0", "-show_entries", entries, "-of", "json", str(path)]
     answer = json.loads(_run_ffmpeg(command, path, libsndfile_error))
     try:
         stream = answer["streams"][0]

@@ -1,4 +1,7 @@
-"""Writes that either happen whole or not at all, so that a killed run leaves no half file behind.
+"""Files: nothing leaves the directory it belongs to, and a write happens whole or not at all, so that a killed run leaves no half file.
+
+What a file of a dataset or a model names (a manifest's path, a name in config.json) is found by `inside`, and so lies in that directory by
+its name; `check_lies_inside` looks where links lead. Only what the user named may be elsewhere. docs/data_format.md has the rule.
 
 A file that is being written has a hidden name beside its place, `.take.1f0c9a2b.tmp.wav`, and its process holds a lock on it. A killed
 process leaves the file there, unlocked; `remove_leftovers` removes it.
@@ -15,12 +18,39 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 _ASIDE = "aside"
 """Name under which a directory that gives way to a new one lies in the temporary one until the new one is in place."""
+
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 1024
+"""Longest name of one file, and longest path below a directory, that every file system takes."""
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Return `directory / name` for a relative path that a file gives; raises `ValueError` that says why it cannot be one.
+
+    It looks at the name alone: what is a link is still followed.
+    """
+    parts = PurePosixPath(name).parts
+    if "\0" in name:
+        raise ValueError("the name holds a NUL")
+    if PurePosixPath(name).is_absolute() or ".." in parts:
+        raise ValueError("the name leads out of the directory")
+    if not parts:
+        raise ValueError("the name is that of no file")
+    if len(os.fsencode(name)) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
+        raise ValueError("the name is too long")
+    return directory / name
+
+
+def check_lies_inside(path: Path, directory: Path) -> None:
+    """Raise `ValueError` where `path`, its links followed, lies outside `directory`, whose own links count as the user's."""
+    target = Path(os.path.realpath(path))
+    if not target.is_relative_to(os.path.realpath(directory)):
+        raise ValueError(f"{path} is a link that leads out of the directory, to {target}")
 
 
 @contextlib.contextmanager
@@ -115,7 +145,7 @@ def _remove_if_left(path: Path) -> bool:
 
 def _remove(temporary: Path) -> None:
     """Remove a temporary file or directory; a directory that it holds aside goes back where nothing came in its place."""
-    if not temporary.is_dir():
+    if temporary.is_symlink() or not temporary.is_dir():
         temporary.unlink(missing_ok=True)
         return
     match = _TEMPORARY.fullmatch(temporary.name)

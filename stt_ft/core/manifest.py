@@ -4,7 +4,8 @@
     NAME/train.jsonl  dev.jsonl  heldout.jsonl       {"path": "audio/sample_001.wav", "duration": 4.352} a line, more keys allowed
     NAME/audio/sample_001.wav, sample_001.json       sound and sidecar: {"alignments": [["order", [0.58, 0.94], "SPEAKER_MAIN"]]}
 
-A clip is known by its `path`, relative to the dataset directory.
+A clip is known by its `path`, relative to the dataset directory and inside it. Sound is read through links, as `ingest` makes them; nothing
+is written through a link that leads out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import remove_leftovers, write_json, write_text
+from stt_ft.core.atomic import check_lies_inside, inside, remove_leftovers, write_json, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
+
+MAX_DURATION_S = 86_400.0
+"""Longest clip, a day: sizes of arrays follow from a manifest's durations and are bounded by it."""
 
 SYNTHETIC = "synthetic"
 """Key of a manifest's line, and of a sidecar (for `ingest`): true for a clip that a synthesiser spoke (`synthesize`), to be learned
@@ -63,7 +67,7 @@ class Word:
         try:
             text, (start_s, end_s), speaker = entry
             word = cls(text=text, start_s=float(start_s), end_s=float(end_s), speaker=speaker)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f'{json.dumps(entry, ensure_ascii=False)[:80]} is not ["word", [start, end], "SPEAKER"]') from None
         if not isinstance(text, str) or not isinstance(speaker, str):
             raise ValueError(f"word and speaker must be texts, got {text!r} and {speaker!r}")
@@ -147,7 +151,7 @@ class Sidecar:
             try:
                 (start_s, end_s), *_ = entry
                 spans.append((float(start_s), float(end_s)))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 spans.append((0.0, math.inf))
         return spans
 
@@ -232,14 +236,23 @@ class Dataset:
         for clip in self.clips():
             yield from (self.audio_path(clip), self.sidecar_path(clip))
 
-    def audio_path(self, clip: Clip) -> Path:
-        return self.directory / clip.path
+    def audio_path(self, clip: Clip, *, to_write: bool = False) -> Path:
+        """Return where the sound of `clip` lies; raises `DatasetError` where that is outside the dataset, `to_write` by a link too."""
+        try:
+            path = inside(self.directory, clip.path)
+            if to_write:
+                check_lies_inside(path.parent, self.directory)
+        except ValueError as error:
+            way_out = "`stt-ft ingest` makes a dataset of sound that lies elsewhere"
+            raise DatasetError(f"{self.directory}: clip {clip.path[:100]!r}: {error}; {way_out}") from None
+        return path
 
-    def sidecar_path(self, clip: Clip) -> Path:
-        return (self.directory / clip.path).with_suffix(".json")
+    def sidecar_path(self, clip: Clip, *, to_write: bool = False) -> Path:
+        """Return where the sidecar of `clip` lies: beside its sound; raises as `audio_path` does."""
+        return self.audio_path(clip, to_write=to_write).with_suffix(".json")
 
     def read_sidecar(self, clip: Clip) -> Sidecar:
-        """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed."""
+        """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed, or as `audio_path` does."""
         path = self.sidecar_path(clip)
         try:
             return Sidecar.from_json(parse_json(path.read_bytes()))
@@ -249,7 +262,8 @@ class Dataset:
             raise DatasetError(f"{path}: {error}") from None
 
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
-        write_json(self.sidecar_path(clip), sidecar.to_json())
+        """Replace the sidecar of `clip`; raises `DatasetError` where that would be outside the dataset."""
+        write_json(self.sidecar_path(clip, to_write=True), sidecar.to_json())
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
@@ -280,9 +294,9 @@ def _read_manifest(path: Path) -> list[Clip]:
         try:
             entry = parse_json(line)
             clip_path, duration_s = entry.pop("path"), float(entry.pop("duration"))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
             raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
-        if not isinstance(clip_path, str) or not clip_path or not (math.isfinite(duration_s) and duration_s >= 0):
-            raise DatasetError(f"{path}, line {number}: path {clip_path!r} and duration {duration_s} cannot be used")
+        if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
+            raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
         clips.append(Clip(path=clip_path, duration_s=duration_s, extra=entry))
     return clips

@@ -90,12 +90,13 @@ def _import(data: Dataset, source: SourceClip, options: ImportOptions, names: di
     path = f"audio/{_name(data, source, samples, names)}{source.audio.suffix.lower() if usable else '.wav'}"
     extra = {**source.extra, **({"script": source.script} if source.script else {})}
     clip = Clip(path=path, duration_s=samples_to_s(len(samples), info.sample_rate_hz), extra=extra)
+    target = data.audio_path(clip, to_write=True)
     if usable:
-        _link(source.audio, data.audio_path(clip), copy=options.copy)
+        _link(source.audio, target, copy=options.copy)
     else:
-        write_wav(data.audio_path(clip), samples, info.sample_rate_hz)
-    for sound in _sounds_named(data.audio_path(clip)):
-        if sound != data.audio_path(clip):  # taken by an earlier run under another suffix: linked then and converted now, or the reverse
+        write_wav(target, samples, info.sample_rate_hz)
+    for sound in _sounds_named(target):
+        if sound != target:  # taken by an earlier run under another suffix: linked then and converted now, or the reverse
             sound.unlink()
     seen[digest] = source.clip_id
     return clip, _write_sidecar(data, clip, source)

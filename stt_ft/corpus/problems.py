@@ -22,7 +22,7 @@ from stt_ft.text.spoken_forms import holds_digits
 from stt_ft.text.written_style import scoring_words
 
 KINDS = {
-    "audio": "the sound is missing or cannot be read",
+    "audio": "the sound is missing, cannot be read, or its path leads out of the dataset",
     "sidecar": "the sidecar is missing or malformed",
     "no_words": "no words: not annotated, or nothing was said",
     "silent": "no sound louder than -50 dB",
@@ -94,7 +94,7 @@ def inspect(
             samples = read_audio(data.audio_path(clip))
             hashes[clip.path] = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
             found += sound_problems(clip, samples, SAMPLE_RATE_HZ)
-        except (AudioError, OSError) as error:
+        except (AudioError, DatasetError, OSError) as error:
             found.append(Problem(clip_id=clip.path, kind="audio", message=str(error)))
         try:
             sidecar = data.read_sidecar(clip)

@@ -103,7 +103,7 @@ class Session:
     def keep(self, prompt: PromptLine, samples: np.ndarray) -> Clip:
         """Write a take; an earlier take of the same prompt is replaced, with its words and times."""
         clip = self._clip(prompt, duration_s=samples_to_s(len(samples), self.sample_rate_hz))
-        write_wav(self.data.audio_path(clip), samples, self.sample_rate_hz)
+        write_wav(self.data.audio_path(clip, to_write=True), samples, self.sample_rate_hz)
         self.data.write_sidecar(clip, Sidecar(script=prompt.say))
         self._add(prompt, clip)
         return clip

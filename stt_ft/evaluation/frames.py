@@ -175,7 +175,7 @@ def read_frames(path: Path) -> list[ClipFrames]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             frames.append(ClipFrames.from_json(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DatasetError(f"{path}, line {number}: not a line of frames ({type(error).__name__}: {error})") from None
     if not frames:
         raise DatasetError(f"{path}: holds no frames")

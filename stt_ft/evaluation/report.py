@@ -8,7 +8,6 @@ A figure that a slice does not have (no clips, no digits) is left out, and so is
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.json_yaml import parse_json
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.pause_heads import ReliabilityBin
 
@@ -299,7 +299,7 @@ def read_report(directory: Path) -> Report:
     """Read report.json of an evaluation directory; raises `DatasetError` when there is none, or one of another version or form."""
     path = directory / REPORT_NAME
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; `stt-ft evaluate MODEL_DIR DATASET --out {directory}` writes it") from None
     except (ValueError, RecursionError) as error:

@@ -86,7 +86,7 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
     """Return a clip's data for the script of the page, its outline and the source of its sound, both empty where it has none."""
     try:
         samples = read_audio(data.audio_path(clip))
-    except (AudioError, OSError):
+    except (AudioError, DatasetError, OSError):
         samples = None
     try:
         sidecar = data.read_sidecar(clip)

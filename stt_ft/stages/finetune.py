@@ -112,6 +112,7 @@ def merge(
     dtype: str = "bfloat16",
     adapter: list[str] | None = None,
     last: int | None = None,
+    any_base: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Fold what was trained into the base and write a whole model directory.
@@ -126,6 +127,7 @@ def merge(
             averaged: the mean of three runs is A --adapter A:0.333,B:0.333,C:0.333, and A --adapter B,C goes three times as far. A weight
             scales all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between base (0) and tuned model (1), 1.2 beyond it.
         last: take the mean of this number of newest checkpoints of a run, in place of its best one; choose it by figures of dev.
+        any_base: fold into the base whatever its weights are: by default only into those that it was trained on, to the last byte.
         overwrite: replace an existing model directory.
     """
     from stt_ft.model.checkpoint_dir import open_model
@@ -145,7 +147,7 @@ def merge(
     if trained_on is None:
         raise CheckpointError(f"{adapters[0].header.path}: does not say which base it was trained on; give --base")
     model = open_model(trained_on, require_extra_heads=False)
-    plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
+    plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite, any_base=any_base)
     folded = ", ".join(str(a.header.path.parent) + ("" if a.weight == 1 else f" by {a.weight:.3g}") for a in adapters)
     say(f"{out}: {len(plan.specs)} tensors of {model.name} with {folded} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
     return Path(out)

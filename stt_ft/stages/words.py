@@ -90,14 +90,14 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
     annotated_now: list[AlignmentResult] = []
     records, jobs = {}, []
     for path, clip in clips.items():
-        if not data.audio_path(clip).is_file():
-            faults[path] = f"{data.audio_path(clip)}: no such audio file"
-            continue
         try:
+            if not data.audio_path(clip).is_file():
+                raise DatasetError(f"{data.audio_path(clip)}: no such audio file")
             sidecar = known_sidecar(data, clip)
         except DatasetError as error:
             faults[path] = str(error)
             continue
+        data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
         records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
         if sidecar.provenance.get("annotate") != records[path]:
             jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=sidecar.script, language=language))

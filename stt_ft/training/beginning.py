@@ -105,13 +105,12 @@ def where_it_stands(
             f"{run.directory}: holds a run with another recipe: {'; '.join(differences)}; give another --run_dir, or the old recipe "
             "(--lora.start_from begins a new run with the adapter of an old one)"
         )
-    base_sha256 = file_sha256(model.lm_weights)
-    now = Progress(step=0, data=fingerprint(train), dev_data=fingerprint(dev), base_sha256=base_sha256)
+    now = Progress(step=0, data=fingerprint(train), dev_data=fingerprint(dev), base_sha256=model.sha256(model.lm_weights))
     newest = run.newest(to_go_on=True, tell=tell)
     if newest is None:
         if recipe.lora.start_from is None:
             return now
-        adapter = adapter_to_start_from(recipe, model, base_sha256)
+        adapter = adapter_to_start_from(recipe, model)
         tell(f"{run.directory}: begins with {adapter.header.path}")
         return dataclasses.replace(now, started_from={"path": str(adapter.header.path), "sha256": file_sha256(adapter.header.path)})
     then = run.read_progress(newest)
@@ -130,7 +129,7 @@ def where_it_stands(
     return then
 
 
-def adapter_to_start_from(recipe: Recipe, model: ModelDir, base_sha256: str) -> Adapter:
+def adapter_to_start_from(recipe: Recipe, model: ModelDir) -> Adapter:
     """Open the adapter that `lora.start_from` names: ours, or one by moshi-finetune, whose file has the same names.
 
     Raises:
@@ -146,7 +145,7 @@ def adapter_to_start_from(recipe: Recipe, model: ModelDir, base_sha256: str) -> 
     path, merged = adapter.header.path, "merge it, and train on the merged model (--base)"
     if path.name == "consolidated.safetensors":
         raise CheckpointError(f"{path}: holds a whole model, no adapter; {merged}")
-    check_adapter(adapter, model, base_sha256)
+    check_adapter(adapter, model)
     if (rank := adapter_rank(path)) != lora.rank:
         raise ConfigError(f"{path}: is of rank {rank}, lora.rank is {lora.rank}; give --lora.rank {rank}, or {merged}")
     for name in adapter.header.tensors:

@@ -38,7 +38,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import pick_device, pick_dtype
 from stt_ft.model.lora import folded
 from stt_ft.model.output_dir import seal
-from stt_ft.model.safetensors_file import read_header
+from stt_ft.model.safetensors_file import read_header, write_tensors
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.targets.pause_targets import pause_targets
@@ -142,7 +142,7 @@ def calibrate(
     }
     with atomic_directory(out, replace=True) as directory:
         (directory / "consolidated").mkdir()
-        safetensors.torch.save_file(tensors, directory / "consolidated" / source.name, metadata=dict(read_header(source).metadata))
+        write_tensors(directory / "consolidated" / source.name, tensors, read_header(source).metadata)
         shutil.copyfile(consolidated / "config.json", directory / "consolidated" / "config.json")
         seal(directory / "consolidated", (".safetensors", ".json"))
         write_json(directory / "calibration.json", record)

@@ -37,7 +37,7 @@ from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.lora import SCALING, adapter_state_dict
 from stt_ft.model.output_dir import SUMS_NAME, check_sums, seal
-from stt_ft.model.safetensors_file import read_header
+from stt_ft.model.safetensors_file import read_header, write_tensors
 from stt_ft.training.parallel import like, whole
 
 TRAIN_METRICS, DEV_METRICS = "metrics.train.jsonl", "metrics.eval.jsonl"
@@ -251,9 +251,9 @@ def save_checkpoint(run: RunDir, progress: Progress, snapshot: Snapshot) -> Path
         consolidated, state_dir = directory / "consolidated", directory / "training_state"
         consolidated.mkdir()
         state_dir.mkdir()
-        safetensors.torch.save_file(dict(snapshot.weights), consolidated / snapshot.weights_name, metadata=metadata)
+        write_tensors(consolidated / snapshot.weights_name, snapshot.weights, metadata)
         write_json(consolidated / "config.json", dict(snapshot.model_config))
-        safetensors.torch.save_file(dict(snapshot.state), state_dir / "state.safetensors")
+        write_tensors(state_dir / "state.safetensors", snapshot.state, {})
         write_json(state_dir / "state.json", dataclasses.asdict(progress))
         for part in (consolidated, state_dir):
             seal(part, (".safetensors", ".json"))

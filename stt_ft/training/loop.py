@@ -112,6 +112,8 @@ def prepare(recipe: Recipe) -> TrainingInputs:
         torch.set_num_threads(recipe.threads)
     device = pick_device(recipe.device)
     model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
+    if recipe.lora.enable and recipe.lora.rank > model.config["dim"]:
+        raise ConfigError(f"lora.rank must be at most {model.config['dim']}, the width of {model.name}, got {recipe.lora.rank}")
     if recipe.loss.pause_targets != "off" and model.num_heads != 4:
         raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
     if recipe.batch.tail_s > TAIL_S:

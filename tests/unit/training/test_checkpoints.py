@@ -61,6 +61,20 @@ def test_weights_and_optimizer_come_back_to_the_bit(recipe):
             assert torch.equal(fresh.state[again[name]][moment], value)
 
 
+def test_equal_checkpoints_are_equal_bytes(recipe, tmp_path):
+    trainable, optimizer = _weights()
+    snapshot = Snapshot(
+        weights_name="lora.safetensors", weights=trainable, metadata={"base": "tiny", "scaling": "2.0"}, model_config={"lora": True},
+        state=training_state(trainable, optimizer),
+    )  # fmt: skip
+    written = []
+    for name in "abcd":
+        directory = save_checkpoint(RunDir(tmp_path / name), _progress(5), snapshot)
+        written.append({str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()})
+    assert len(written[0]) == 6
+    assert all(files == written[0] for files in written)
+
+
 def test_a_checkpoint_of_other_weights_is_refused(recipe):
     run = RunDir.open(recipe)
     _save(run, 10)
