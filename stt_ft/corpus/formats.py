@@ -226,7 +226,7 @@ def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> S
         audio=source.parent / str(file.get("source")),
         start_s=start_s,
         duration_s=None if is_whole else duration_s,
-        channel=channels.index(channel) if channel in channels and len(channels) > 1 else None,
+        channel=channels.index(channel) if channel is not None and channel in channels and len(channels) > 1 else None,
         script=" ".join(texts) or None,
         split=split_named(source.name.split(".")[0].removeprefix("cuts_")),
         extra={"speaker": speakers.pop()} if len(speakers) == 1 else {},

@@ -71,7 +71,13 @@ def transcript_words(value: dict[str, Any]) -> TimedWords:
     speakers = {str(one["speaker"]) for one in (*segments, *entries) if one.get("speaker") is not None}
     if len(speakers) > 1:
         raise ValueError(f"{len(speakers)} people speak ({', '.join(sorted(speakers))}); cut the sound so that each clip has one")
-    told = [(str(entry.get("word", entry.get("text", ""))), entry.get("start"), entry.get("end")) for entry in entries]
+    told: list[tuple[str, Any, Any]] = []
+    for entry in entries:
+        name = str(entry.get("word", entry.get("text", "")))
+        if told and told[-1][0].startswith(" ") and not (name[:1].isalnum() or name[:1].isspace()):  # Whisper: " ill", "-disposed"
+            told[-1] = (told[-1][0] + name, told[-1][1], entry.get("end"))
+        else:
+            told.append((name, entry.get("start"), entry.get("end")))
     return _relied_on(tool, told, text=" ".join(text.split()) or None)
 
 

@@ -1,7 +1,7 @@
 """Words and times of other tools: read as the tool means them, and not at all where a word has no time.
 
-The TextGrids were written by praatio 6.2.2 and textgrid 1.6.1, the cuts by lhotse 1.33.0 (`trim_to_supervisions`, `truncate`, `perturb_speed`,
-`resample`); whisper's JSON has the keys of openai-whisper 20250625, whisperX's those of its documentation.
+The TextGrids were written by praatio 6.2.2, the cuts by lhotse 1.33.0 (`trim_to_supervisions`, `truncate`, `perturb_speed`, `resample`,
+`perturb_volume`); whisper's JSON has the keys of openai-whisper 20250625, whisperX's those of its documentation.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ item []:
         points [1]:
             number = 0.5 
             mark = "click" 
-"""  # noqa: W291
+"""
 
 SHORT_TEXTGRID = """File type = "ooTextFile"
 Object class = "TextGrid"
@@ -158,6 +158,14 @@ def test_the_words_of_whisper(tmp_path: Path):
     assert (clip.words_by, clip.script) == ("whisper", "Order, 345.")
     assert clip.sidecar is not None
     assert not clip.sidecar.extra  # nothing of the transcript's other keys is kept
+
+
+def test_what_whisper_parts_before_a_hyphen_is_one_word(tmp_path: Path):
+    """As it wrote "an ill disposed young man", by tiny.en: " old" and "-sposed"."""
+    pieces = ((" an", 1.2, 1.36), (" old", 1.36, 1.68), ("-sposed", 1.68, 2.14), (" young", 2.14, 2.4))
+    words = [{"word": word, "start": start_s, "end": end_s, "probability": 0.6} for word, start_s, end_s in pieces]
+    clip = beside(tmp_path, json=whisper(*words, text=" an old-sposed young"))
+    assert words_of(clip) == [("an", 1.2, 1.36), ("old-sposed", 1.36, 2.14), ("young", 2.14, 2.4)]
 
 
 def test_whisper_wrote_its_own_txt_beside_and_a_persons_script_wins(tmp_path: Path):
