@@ -159,6 +159,9 @@ def understood(function: Callable[..., Any], argv: Sequence[str], *, command: st
                 raise _refused(command, f"{flag} takes no value")
             name, equals, value = turned_off, "=", "false"
         if not flag.startswith("--") or (name not in parameters and name not in recipe_keys):
+            if os.path.exists(word):
+                words.append(os.path.join(os.curdir, word))  # a file whose name begins with a dash, as Fire takes it
+                continue
             hint = _what_became_of(name) if recipe_keys else ""
             raise _refused(command, f"no such flag: {flag}{hint or nearest(name, [*parameters, *recipe_keys], '--')}")
         if name in flags:

@@ -143,6 +143,12 @@ class Sidecar:
             value["provenance"] = self.provenance
         return {**value, **self.extra}
 
+    @property
+    def words_by(self) -> str:
+        """The tool whose words and times `ingest` took over; empty where `annotate` found the words, or nobody did."""
+        made = self.provenance.get("ingest")
+        return str(made.get("words_by", "")) if isinstance(made, dict) and "annotate" not in self.provenance else ""
+
     def left_out_s(self) -> list[tuple[float, float]]:
         """Return the stretches that `annotate` left out as (start, end) in seconds; a malformed entry counts as the whole clip."""
         entries = self.extra.get(LEFT_OUT) or []
@@ -158,6 +164,11 @@ class Sidecar:
     def with_provenance(self, stage: str, record: dict[str, Any]) -> Sidecar:
         """Return a copy whose provenance says how `stage` made it."""
         return dataclasses.replace(self, provenance={**self.provenance, stage: record})
+
+
+def speaker_name(value: Any) -> Any:
+    """Return a speaker as a text where it is a number, as corpora have them (7 is "7"); anything else as it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _words(value: Any, key: str) -> tuple[Word, ...]:
@@ -298,5 +309,7 @@ def _read_manifest(path: Path) -> list[Clip]:
             raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
         if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
             raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
+        if "speaker" in entry:
+            entry["speaker"] = speaker_name(entry["speaker"])
         clips.append(Clip(path=clip_path, duration_s=duration_s, extra=entry))
     return clips

@@ -67,11 +67,12 @@ def record(
         return
     if script is None or out is None:
         raise ConfigError("record needs --script FILE and --out DATASET (or --list_devices, or --make_script digits)")
-    from stt_ft.audio.microphone import Recording, play
+    from stt_ft.audio.microphone import Recording, play, require_input
 
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
     prompts.numbered(1 if start_at is None else start_at)
+    require_input(device)
     data = Dataset.to_fill(out)
     session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
     desk = Desk(
@@ -147,7 +148,7 @@ def ingest(
     source: str,
     *,
     out: str,
-    format: Literal["auto", "folder", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse"] = "auto",
+    format: Literal["auto", "folder", "ljspeech", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse"] = "auto",
     copy: bool = False,
     channel: int | None = None,
     max_duration: float = 120.0,
@@ -155,14 +156,17 @@ def ingest(
 ) -> None:
     """Make a dataset of recordings that exist. Clips that cannot be used are named and left out.
 
-    Running again adds what is new and keeps what later stages have written.
+    Running again adds what is new and keeps what later stages have written. Words with times that stand beside the sound (Whisper's and
+    whisperX's JSON, NAME.TextGrid, NAME.ctm, Lhotse's alignments) are taken where every word has its time, and `annotate` leaves them as
+    they are; docs/data_format.md has a table.
 
     Args:
         source: folder, manifest or corpus directory.
         out: dataset directory.
         format: format of the source; auto finds out.
         copy: copy sound files instead of linking to them.
-        channel: channel of stereo files to take, counted from 0; by default all are averaged. Mono files are taken as they are.
+        channel: channel of stereo files to take, counted from 0. By default it is the one that the corpus names (the left one where words
+            come in moshi-finetune's format); else all are averaged, and files whose channels hold different voices are left out.
         max_duration: seconds beyond which a clip is left out.
         language: language of the recordings, for dataset.yaml.
     """
@@ -176,13 +180,16 @@ def ingest(
     by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
     places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
     options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
-    num_taken = num_left_out = 0
+    num_taken = num_left_out = num_with_words = 0
     for imported in track(import_clips(data, sources, options), "ingesting clips", total=len(sources)):
         if imported.clip is None:
             num_left_out += 1
             say(f"{imported.source.clip_id}: left out: {imported.fault}")
         else:
             num_taken += 1
+            num_with_words += bool(imported.source.words_by)
+            if imported.source.notice and imported.is_new:
+                say(f"{imported.source.clip_id}: {imported.source.notice}")
             split, index = places.get(_stem(imported.clip), ("", 0))
             if not split:
                 by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
@@ -196,7 +203,8 @@ def ingest(
         if split in by_split:
             data.write_clips(split, by_split[split])
     counts = ", ".join(f"{split} {len(clips)}" for split, clips in by_split.items())
-    say(f"{data.directory}: {num_taken} clips taken, {num_left_out} left out; it holds {counts}")
+    timed = f" ({num_with_words} with the words and times of other tools)" if num_with_words else ""
+    say(f"{data.directory}: {num_taken} clips taken{timed}, {num_left_out} left out; it holds {counts}")
 
 
 def _stem(clip: Clip) -> str:

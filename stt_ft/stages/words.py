@@ -40,9 +40,11 @@ def annotate(
     device: str = "auto",
     batch_size: int = 8,
     verify: bool = False,
+    replace: bool = False,
 ) -> Dataset:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
-    and so are synthetic ones (`synthesize`), which come with their words.
+    and so are synthetic ones (`synthesize`), which come with their words, and those whose words and times `ingest` took from another tool,
+    unless --replace says otherwise.
 
     Under torchrun or SLURM every process takes its share of the clips.
 
@@ -54,6 +56,7 @@ def annotate(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips in one batch (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
+        replace: find anew also the words that `ingest` took, with their times, from another tool.
     """
     from stt_ft.align import work_named
     from stt_ft.align.aligner import shard_of
@@ -67,10 +70,11 @@ def annotate(
         work_named(name, model=model, language=language, device=device, batch_size=batch_size)
         for name in ((aligner, other) if verify else (aligner,))
     ]
-    faults, results = _align(data, clips, works[0], language)
+    faults, results, num_kept = _align(data, clips, works[0], language, replace=replace)
     for path, fault in sorted(faults.items()):
         say(f"{path}: {fault}")
-    counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results)} were done"
+    counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results) - num_kept} were done"
+    counts += f", {num_kept} have the words and times of other tools" if num_kept else ""
     num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
     say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
     for second in works[1:]:
@@ -81,13 +85,17 @@ def annotate(
     return data
 
 
-def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], list[AlignmentResult]]:
-    """Annotate the clips that need it; return the faults by clip, and what was found in those that were annotated now."""
+def _align(
+    data: Dataset, clips: dict[str, Clip], work: Work, language: str, *, replace: bool
+) -> tuple[dict[str, str], list[AlignmentResult], int]:
+    """Annotate the clips that need it; return the faults by clip, what was found in those that were annotated now, and how many clips keep
+    the words of another tool."""
     from stt_ft.align.aligner import AlignmentJob
     from stt_ft.align.sidecars import annotated, known_sidecar, provenance_of
 
     faults: dict[str, str] = {}
     annotated_now: list[AlignmentResult] = []
+    num_kept = 0
     records, jobs = {}, []
     for path, clip in clips.items():
         try:
@@ -98,6 +106,9 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
             faults[path] = str(error)
             continue
         data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
+        if sidecar.words_by and not replace:
+            num_kept += 1
+            continue
         records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
         if sidecar.provenance.get("annotate") != records[path]:
             jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=sidecar.script, language=language))
@@ -114,7 +125,7 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
         for one in result.left_out:
             texts = f"the script has {one.script!r}, heard was {one.heard!r}"
             say(f"{result.clip_id}: {one.start_s:.1f}-{one.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
-    return faults, annotated_now
+    return faults, annotated_now, num_kept
 
 
 def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> None:
