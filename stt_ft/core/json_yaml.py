@@ -24,7 +24,7 @@ def parse_json(content: bytes | str) -> Any:
     Stricter than `json.loads`: NaN, infinity, numbers beyond a double, and halves of a surrogate pair are refused. All of them would only
     fail later, when the value is written.
     """
-    value = json.loads(content, parse_constant=_refuse, parse_float=_finite)
+    value = json.loads(content, parse_constant=_refuse, parse_float=_finite, parse_int=_finite_int)
     lowered = content.lower()
     if (b"\\ud" in lowered) if isinstance(lowered, bytes) else ("\\ud" in lowered):
         try:
@@ -43,6 +43,12 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _refuse(text)
 
 
+def _finite_int(text: str) -> int:
+    if len(text) > 300 and not math.isfinite(float(text)):
+        raise ValueError(f"it holds {text[:20]}…, {len(text)} digits, more than a double can hold")
+    return int(text)
+
+
 _NUMBER_OR_SWITCH = ("bool", "int", "float", "timestamp")
 """Kinds of plain scalar for which YAML 1.2 has other patterns than PyYAML."""
 
@@ -55,6 +61,13 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Read an integer, one that a double can hold."""
+        try:
+            return _finite_int(node.value.replace("_", ""))
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from None
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
@@ -63,6 +76,9 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 class _Dumper(yaml.SafeDumper):

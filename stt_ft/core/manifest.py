@@ -9,15 +9,16 @@ A clip is known by its `path`, relative to the dataset directory.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import remove_leftovers, write_json, write_text
+from stt_ft.core.atomic import atomic_path, remove_leftovers, sole_writer, write_json, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "dev", "heldout")
 MAIN_SPEAKER = "SPEAKER_MAIN"
+
+MAX_DURATION_S = 1e6
+"""Eleven days: no clip is as long, and what is laid out frame by frame for it must fit into memory."""
 
 SYNTHETIC = "synthetic"
 """Key of a manifest's line, and of a sidecar (for `ingest`): true for a clip that a synthesiser spoke (`synthesize`), to be learned
@@ -184,15 +188,18 @@ class Dataset:
         dataset = cls(Path(directory))
         if dataset.directory.exists() and not dataset.directory.is_dir():
             raise ConfigError(f"--out {directory}: expected a directory, this is a file")
-        remove_leftovers(dataset.directory)
         return dataset
 
-    @classmethod
-    def open_for_writing(cls, directory: str | Path) -> Dataset:
-        """Open an existing dataset as `open` does, and clear away what killed runs left half written in it."""
-        dataset = cls.open(directory)
-        remove_leftovers(dataset.directory)
-        return dataset
+    @contextlib.contextmanager
+    def writing(self, *, shared: bool = False) -> Iterator[None]:
+        """Have the dataset to oneself while the block lasts, or with `shared` among processes that share out one work; what killed runs
+        left half written is cleared away first. What is read in the block is what will be written over.
+
+        Raises `BusyError` where another process writes into it.
+        """
+        with sole_writer(self.directory, shared=shared):
+            remove_leftovers(self.directory)
+            yield
 
     def splits(self) -> list[str]:
         """Return the splits that have a manifest, in the order train, dev, heldout."""
@@ -222,8 +229,22 @@ class Dataset:
 
     def write_clips(self, split: str, clips: Iterable[Clip]) -> None:
         """Replace the manifest of `split`."""
-        lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
-        write_text(self.manifest_path(split), "".join(f"{line}\n" for line in lines))
+        write_text(self.manifest_path(split), _manifest_text(clips))
+
+    def deal(self, parts: Mapping[str, Sequence[Clip]]) -> None:
+        """Replace all manifests by `parts`, split -> its clips; a split without clips has none.
+
+        All of it is on the disk before any of it counts. Then all clips stand in train until the rest is in place: a kill loses none.
+        """
+        everything = [clip for part in parts.values() for clip in part]
+        order = [("train", everything), *((name, parts[name]) for name in ("heldout", "dev", "train") if parts.get(name))]
+        with contextlib.ExitStack() as last_first:
+            for name, clips in reversed(order):
+                path = last_first.enter_context(atomic_path(self.manifest_path(name)))
+                path.write_text(_manifest_text(clips), encoding="utf-8")
+        for name in SPLITS:
+            if not parts.get(name):
+                self.manifest_path(name).unlink(missing_ok=True)
 
     def files(self) -> Iterator[Path]:
         """Yield every file of the dataset: dataset.yaml, the manifests, and sound and sidecar of each clip."""
@@ -270,6 +291,11 @@ class Dataset:
         write_text(self.directory / "dataset.yaml", dump_yaml(info))
 
 
+def _manifest_text(clips: Iterable[Clip]) -> str:
+    lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _read_manifest(path: Path) -> list[Clip]:
     if not path.exists():
         raise DatasetError(f"{path}: no such manifest")
@@ -282,7 +308,7 @@ def _read_manifest(path: Path) -> list[Clip]:
             clip_path, duration_s = entry.pop("path"), float(entry.pop("duration"))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
-        if not isinstance(clip_path, str) or not clip_path or not (math.isfinite(duration_s) and duration_s >= 0):
+        if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s < MAX_DURATION_S:
             raise DatasetError(f"{path}, line {number}: path {clip_path!r} and duration {duration_s} cannot be used")
         clips.append(Clip(path=clip_path, duration_s=duration_s, extra=entry))
     return clips

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,7 +230,7 @@ def read_lhotse(source: Path) -> Iterator[SourceClip]:
         cut_id = str(cut.get("id") or f"cut_{number:06d}")
         recording = cut.get("recording")
         recording = recording if isinstance(recording, dict) else {}
-        files = [entry for entry in recording.get("sources") or [] if isinstance(entry, dict) and entry.get("type") == "file"]
+        files = [entry for entry in _list(recording.get("sources")) if isinstance(entry, dict) and entry.get("type") == "file"]
         if not files:
             yield SourceClip(clip_id=cut_id, audio=source, fault=f"{where}: its recording is not one file; save the cuts' audio first")
             continue
@@ -237,7 +238,7 @@ def read_lhotse(source: Path) -> Iterator[SourceClip]:
         duration_s = seconds(cut.get("duration"), what="duration", where=where)
         whole_s = seconds(recording.get("duration", duration_s), what="recording.duration", where=where)
         is_whole = start_s == 0 and abs(whole_s - duration_s) < 0.01
-        said = [entry for entry in cut.get("supervisions") or [] if isinstance(entry, dict)]
+        said = [entry for entry in _list(cut.get("supervisions")) if isinstance(entry, dict)]
         texts = [str(entry["text"]) for entry in said if entry.get("text")]
         speakers = {str(entry["speaker"]) for entry in said if entry.get("speaker")}
         yield SourceClip(
@@ -253,9 +254,14 @@ def read_lhotse(source: Path) -> Iterator[SourceClip]:
         )
 
 
+def _list(value: Any) -> list[Any]:
+    """Return `value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
 def _channel(cut: dict[str, Any], recording: dict[str, Any]) -> int | None:
     channel = cut.get("channel")
-    channels = recording.get("channel_ids") or [0]
+    channels = _list(recording.get("channel_ids")) or [0]
     return channel if isinstance(channel, int) and not isinstance(channel, bool) and len(channels) > 1 else None
 
 
@@ -263,7 +269,8 @@ def _words(said: list[dict[str, Any]], where: str) -> tuple[Word, ...]:
     """Return the word alignments of all supervisions, which count from the supervision's recording; empty where any has none."""
     words = []
     for entry in said:
-        items = (entry.get("alignment") or {}).get("word") or []
+        alignment = entry.get("alignment")
+        items = _list(alignment.get("word") if isinstance(alignment, dict) else None)
         for item in items:
             try:
                 text, begin_s, length_s = item[:3] if isinstance(item, list) else (item["symbol"], item["start"], item["duration"])
@@ -322,7 +329,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) of a JSON-lines file, gzipped or not; raises `DatasetError` by line for anything else."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from None
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():

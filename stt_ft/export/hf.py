@@ -242,8 +242,12 @@ def processor_of(model: ModelDir) -> Any:
     from transformers.convert_slow_tokenizer import MoshiConverter
 
     pieces = model.tokenizer
+    try:
+        converted = MoshiConverter(str(model.tokenizer_path)).converted()
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # it converts unigram tokenizers alone
+        raise CheckpointError(f"{model.tokenizer_path}: transformers cannot convert this tokenizer: {error}") from None
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=MoshiConverter(str(model.tokenizer_path)).converted(),
+        tokenizer_object=converted,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
         unk_token=pieces.id_to_piece(pieces.unk_id()),

@@ -61,7 +61,7 @@ def check_sums(directory: Path) -> None:
     Raises `CheckpointError` naming a file that differs.
     """
     try:
-        lines = (directory / SUMS_NAME).read_text(encoding="utf-8").splitlines()
+        lines = (directory / SUMS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return
     for line in lines:

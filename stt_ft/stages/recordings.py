@@ -73,14 +73,15 @@ def record(
     prompts = load_prompt_script(Path(script))
     prompts.numbered(1 if start_at is None else start_at)
     data = Dataset.to_fill(out)
-    session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
-    desk = Desk(
-        session,
-        record=lambda: Recording(sample_rate_hz=sample_rate, device=device),
-        play=lambda samples: play(samples, sample_rate),
-        console=console,
-    )
-    finished = desk.run(start_at)
+    with data.writing():
+        session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
+        desk = Desk(
+            session,
+            record=lambda: Recording(sample_rate_hz=sample_rate, device=device),
+            play=lambda samples: play(samples, sample_rate),
+            console=console,
+        )
+        finished = desk.run(start_at)
     say(f"{out}: {len(session.clips)} of {len(prompts.prompts)} prompts recorded by {session.speaker}")
     if not finished or session.missing():
         say("the same command goes on with the first prompt that is missing")
@@ -173,28 +174,29 @@ def ingest(
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
     data = Dataset.to_fill(out)
     sources = read_source(Path(source), format)
-    by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
-    places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
-    options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
-    num_taken = num_left_out = 0
-    for imported in track(import_clips(data, sources, options), "ingesting clips", total=len(sources)):
-        if imported.clip is None:
-            num_left_out += 1
-            say(f"{imported.source.clip_id}: left out: {imported.fault}")
-        else:
-            num_taken += 1
-            split, index = places.get(_stem(imported.clip), ("", 0))
-            if not split:
-                by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
-            elif imported.is_new or by_split[split][index].path != imported.clip.path:
-                by_split[split][index] = replace(imported.clip, extra={**by_split[split][index].extra, **imported.clip.extra})
-    if num_taken == 0:
-        raise DatasetError(f"{source}: none of its {len(sources)} clips can be used; the reasons are above")
-    if not data.info():
-        data.write_info({"name": data.directory.name, "language": language, "made_by": f"stt-ft ingest {source}"})
-    for split in SPLITS:
-        if split in by_split:
-            data.write_clips(split, by_split[split])
+    with data.writing():
+        by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
+        places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
+        options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
+        num_taken = num_left_out = 0
+        for imported in track(import_clips(data, sources, options), "ingesting clips", total=len(sources)):
+            if imported.clip is None:
+                num_left_out += 1
+                say(f"{imported.source.clip_id}: left out: {imported.fault}")
+            else:
+                num_taken += 1
+                split, index = places.get(_stem(imported.clip), ("", 0))
+                if not split:
+                    by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
+                elif imported.is_new or by_split[split][index].path != imported.clip.path:
+                    by_split[split][index] = replace(imported.clip, extra={**by_split[split][index].extra, **imported.clip.extra})
+        if num_taken == 0:
+            raise DatasetError(f"{source}: none of its {len(sources)} clips can be used; the reasons are above")
+        if not data.info():
+            data.write_info({"name": data.directory.name, "language": language, "made_by": f"stt-ft ingest {source}"})
+        for split in SPLITS:
+            if split in by_split:
+                data.write_clips(split, by_split[split])
     counts = ", ".join(f"{split} {len(clips)}" for split, clips in by_split.items())
     say(f"{data.directory}: {num_taken} clips taken, {num_left_out} left out; it holds {counts}")
 
