@@ -8,7 +8,7 @@ Fire binds a command's words and flags to the parameters of its function and cal
 calls a function first and reports unknown arguments afterwards. Values are read by the parameters' annotations, so that
 digits given for a text stay a text. Nothing heavy is imported until a stage is called.
 
-Exit codes: 0 done, 1 a check failed, 2 the user's mistake, 130 interrupted.
+Exit codes: 0 done, 1 a check failed, 2 a mistake in what was asked or a disk that refuses, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -61,6 +61,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         DiskError: the disk refuses; names `path`.
     """
     with told_of(path):
+        if path.exists() and not path.is_file():  # a device, which a file must not take the place of
+            raise OSError(errno.EEXIST, "there is something else than a file", str(path))
         temporary = _temporary_name(path, path.suffix)
         try:
             with _locked(temporary, os.O_CREAT | os.O_RDWR):
@@ -127,7 +129,8 @@ def told_of(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
-    """Have `directory` to write into while the block lasts; it is made if need be, and taken away again if nothing came into it.
+    """Have `directory` to write into while the block lasts; it is made if need be, and taken away again if nothing came into it. What
+    killed processes left half written there is removed first.
 
     With `shared`, others may that ask for the same: processes which share out one work. A second writer is refused at once, since what it
     has read may change under it. A killed one leaves a file that locks nothing. On a file system without locks the file itself counts, and
@@ -143,6 +146,7 @@ def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = _take(path, shared=shared)
     try:
+        remove_leftovers(directory)
         yield
     finally:
         with contextlib.suppress(OSError):  # the last one removes the file, while no other can hold it

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import atomic_path, remove_leftovers, sole_writer, write_json, write_text
+from stt_ft.core.atomic import atomic_path, write_json, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
@@ -189,17 +189,6 @@ class Dataset:
         if dataset.directory.exists() and not dataset.directory.is_dir():
             raise ConfigError(f"--out {directory}: expected a directory, this is a file")
         return dataset
-
-    @contextlib.contextmanager
-    def writing(self, *, shared: bool = False) -> Iterator[None]:
-        """Have the dataset to oneself while the block lasts, or with `shared` among processes that share out one work; what killed runs
-        left half written is cleared away first. What is read in the block is what will be written over.
-
-        Raises `BusyError` where another process writes into it.
-        """
-        with sole_writer(self.directory, shared=shared):
-            remove_leftovers(self.directory)
-            yield
 
     def splits(self) -> list[str]:
         """Return the splits that have a manifest, in the order train, dev, heldout."""

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import emit_json, say, track
@@ -94,7 +95,7 @@ def split(
     if dev < 0 or heldout < 0 or dev + heldout >= 1:
         raise ConfigError(f"--dev {dev} and --heldout {heldout} must not be negative and must leave something to train on")
     data = Dataset.open(dataset)
-    with data.writing():
+    with sole_writer(data.directory):
         clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
         all_groups = groups_of(clips, _keys(data, by))
         groups = [group for group in all_groups if not any(clip.is_synthetic for clip in group)]

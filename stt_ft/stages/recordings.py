@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stt_ft.core.atomic import write_text
+from stt_ft.core.atomic import sole_writer, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import say, track
@@ -73,7 +73,7 @@ def record(
     prompts = load_prompt_script(Path(script))
     prompts.numbered(1 if start_at is None else start_at)
     data = Dataset.to_fill(out)
-    with data.writing():
+    with sole_writer(data.directory):
         session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
         desk = Desk(
             session,
@@ -137,7 +137,7 @@ def _make_script(path: str | None, *, count: int, seed: int, language: str) -> N
     text = make_digits_script(count=count, seed=seed, language=language)
     if path is None:
         sys.stdout.write(text)
-    elif Path(path).exists() and Path(path).read_bytes() != text.encode():
+    elif Path(path).is_file() and Path(path).read_bytes() != text.encode():
         raise ConfigError(f"{path}: there is another file of this name; give --script the name of a new one")
     else:
         write_text(Path(path), text)
@@ -174,7 +174,7 @@ def ingest(
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
     data = Dataset.to_fill(out)
     sources = read_source(Path(source), format)
-    with data.writing():
+    with sole_writer(data.directory):
         by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
         places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
         options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)

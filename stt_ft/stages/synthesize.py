@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
@@ -102,7 +103,7 @@ def synthesize(
         channels=through,
         forbidden=frozenset().union(*(_measured_numbers(each) for each in beside)),
     )
-    with data.writing():
+    with sole_writer(data.directory):
         session.check()
         total = session.missing(count)
         train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import stt_ft
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, DatasetError, MissingExtra, SttFtError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
@@ -68,7 +69,7 @@ def annotate(
         work_named(name, model=model, language=language, device=device, batch_size=batch_size)
         for name in ((aligner, other) if verify else (aligner,))
     ]
-    with data.writing(shared=is_shared(os.environ)):
+    with sole_writer(data.directory, shared=is_shared(os.environ)):
         faults, results = _align(data, clips, works[0], language)
         for path, fault in sorted(faults.items()):
             say(f"{path}: {fault}")
@@ -175,7 +176,7 @@ def convert(
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
     num_changed = num_corrected = 0
-    with contextlib.nullcontext() if dry_run else data.writing():
+    with contextlib.nullcontext() if dry_run else sole_writer(data.directory):
         for clip in clips:
             try:
                 sidecar = data.read_sidecar(clip)

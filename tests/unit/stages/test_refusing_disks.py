@@ -128,10 +128,9 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(name, world, mounted, cap
 
 def _fill(disk: Path) -> None:
     """Leave no room on the disk."""
-    with (disk / "filling").open("wb", buffering=0) as file:
-        with contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+    with (disk / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 def _assert_nothing_half_done(name: str, disk: Path, before: dict[str, bytes | None]) -> None:
