@@ -80,6 +80,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
 class _Dumper(yaml.SafeDumper):
     """A `SafeDumper` that quotes every text that YAML 1.1 or `_Loader` would read as another type."""
 

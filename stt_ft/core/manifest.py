@@ -10,15 +10,16 @@ is written through a link that leads out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import check_lies_inside, inside, remove_leftovers, write_json, write_text
+from stt_ft.core.atomic import atomic_path, check_lies_inside, inside, write_json, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
@@ -199,14 +200,6 @@ class Dataset:
         dataset = cls(Path(directory))
         if dataset.directory.exists() and not dataset.directory.is_dir():
             raise ConfigError(f"--out {directory}: expected a directory, this is a file")
-        remove_leftovers(dataset.directory)
-        return dataset
-
-    @classmethod
-    def open_for_writing(cls, directory: str | Path) -> Dataset:
-        """Open an existing dataset as `open` does, and clear away what killed runs left half written in it."""
-        dataset = cls.open(directory)
-        remove_leftovers(dataset.directory)
         return dataset
 
     def splits(self) -> list[str]:
@@ -237,8 +230,22 @@ class Dataset:
 
     def write_clips(self, split: str, clips: Iterable[Clip]) -> None:
         """Replace the manifest of `split`."""
-        lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
-        write_text(self.manifest_path(split), "".join(f"{line}\n" for line in lines))
+        write_text(self.manifest_path(split), _manifest_text(clips))
+
+    def deal(self, parts: Mapping[str, Sequence[Clip]]) -> None:
+        """Replace all manifests by `parts`, split -> its clips; a split without clips has none.
+
+        All of it is on the disk before any of it counts. Then all clips stand in train until the rest is in place: a kill loses none.
+        """
+        everything = [clip for part in parts.values() for clip in part]
+        order = [("train", everything), *((name, parts[name]) for name in ("heldout", "dev", "train") if parts.get(name))]
+        with contextlib.ExitStack() as last_first:
+            for name, clips in reversed(order):
+                path = last_first.enter_context(atomic_path(self.manifest_path(name)))
+                path.write_text(_manifest_text(clips), encoding="utf-8")
+        for name in SPLITS:
+            if not parts.get(name):
+                self.manifest_path(name).unlink(missing_ok=True)
 
     def files(self) -> Iterator[Path]:
         """Yield every file of the dataset: dataset.yaml, the manifests, and sound and sidecar of each clip."""
@@ -293,6 +300,11 @@ class Dataset:
 
     def write_info(self, info: dict[str, Any]) -> None:
         write_text(self.directory / "dataset.yaml", dump_yaml(info))
+
+
+def _manifest_text(clips: Iterable[Clip]) -> str:
+    lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _read_manifest(path: Path) -> list[Clip]:

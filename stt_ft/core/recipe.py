@@ -298,7 +298,7 @@ class Recipe(Config):
     base: Name = DEFAULT_BASE
     """Model to start from: a hub repo, a model directory, or `tiny`."""
 
-    seed: Annotated[int, Limits(ge=0)] = 0
+    seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
     """Seed of weights, batches and noise; equal seeds on equal machines give equal runs."""
 
     device: str = "auto"

@@ -198,13 +198,13 @@ def read_lhotse(source: Path) -> Iterator[SourceClip]:
 def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> SourceClip:
     recording = cut.get("recording")
     recording = recording if isinstance(recording, dict) else {}
-    files = [entry for entry in recording.get("sources") or [] if isinstance(entry, dict) and entry.get("type") == "file"]
+    files = [entry for entry in _list(recording.get("sources")) if isinstance(entry, dict) and entry.get("type") == "file"]
     channel = cut.get("channel")
     channel = channel if isinstance(channel, int) and not isinstance(channel, bool) else None
-    file = next((one for one in files if channel in (one.get("channels") or [])), files[0] if len(files) == 1 else None)
+    file = next((one for one in files if channel in _list(one.get("channels"))), files[0] if len(files) == 1 else None)
     if file is None:
         raise DatasetError(f"{where}: its recording is not one file; save the cuts' audio first")
-    transforms = [one.get("name") if isinstance(one, dict) else one for one in recording.get("transforms") or []]
+    transforms = [one.get("name") if isinstance(one, dict) else one for one in _list(recording.get("transforms"))]
     if any(name != "Resample" for name in transforms):  # which moves nothing in time
         names = ", ".join(map(str, transforms))
         raise DatasetError(f"{where}: its recording is transformed ({names}), its file is not; save the cuts' audio first")
@@ -212,7 +212,7 @@ def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> S
     duration_s = seconds(cut.get("duration"), what="duration", where=where)
     whole_s = seconds(recording.get("duration", duration_s), what="recording.duration", where=where)
     is_whole = start_s == 0 and abs(whole_s - duration_s) < 0.01
-    said = [entry for entry in cut.get("supervisions") or [] if isinstance(entry, dict)]
+    said = [entry for entry in _list(cut.get("supervisions")) if isinstance(entry, dict)]
     for entry in said:
         begin_s = _number(entry.get("start", 0), where)
         end_s = begin_s + _number(entry.get("duration", duration_s), where)
@@ -220,7 +220,7 @@ def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> S
             raise DatasetError(f"{where}: its supervision {entry.get('id')} lies only partly in the cut, at {begin_s:.2f}-{end_s:.2f} s")
     texts = [str(entry["text"]) for entry in said if entry.get("text")]
     speakers = {str(entry["speaker"]) for entry in said if entry.get("speaker") not in (None, "")}
-    channels = file.get("channels") or [0]
+    channels = _list(file.get("channels")) or [0]
     clip = SourceClip(
         clip_id=cut_id,
         audio=source.parent / str(file.get("source")),
@@ -232,6 +232,11 @@ def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> S
         extra={"speaker": speakers.pop()} if len(speakers) == 1 else {},
     )
     return clip.with_words(lhotse_words(said, cut_start_s=start_s))
+
+
+def _list(value: Any) -> list[Any]:
+    """Return `value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
 
 
 def _number(value: Any, where: str) -> float:

@@ -17,7 +17,7 @@ import torch
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
 from stt_ft.audio.files import read_audio
-from stt_ft.core.errors import ConfigError, DatasetError
+from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
@@ -215,6 +215,8 @@ def model_frames(
     """
     lm = load_lm(model, device=device, dtype=inference_dtype(device))
     streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
+    if not all(np.isfinite(stream.pause_probs).all() for stream in streams):
+        raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; its weights are damaged, copy or make them again")
     heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
     first_row = model.num_prefix_frames
     return [

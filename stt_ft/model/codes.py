@@ -158,9 +158,10 @@ def sounds_of(data: Dataset, clips: Sequence[Clip], versions: Sequence[Version] 
 class TokenStore:
     """The codes of a dataset under one codec."""
 
-    def __init__(self, directory: Path) -> None:
-        """Read the headers of the shards in `directory`; raises `CheckpointError` naming one that is broken."""
+    def __init__(self, directory: Path, *, card: int = 1 << 15) -> None:
+        """Read the headers of the shards in `directory`, codes below `card`; raises `CheckpointError` naming one that is broken."""
         self.directory = directory
+        self._card = card
         self._shard_of_key: dict[str, SafetensorsHeader] = {}
         self._num_shards = 0
         for path in sorted(directory.glob("*.safetensors")):
@@ -169,12 +170,12 @@ class TokenStore:
     @classmethod
     def of(cls, data: Dataset, model: ModelDir) -> TokenStore:
         """Open the store of `data` for the codec of `model`, empty where there is none yet."""
-        return cls.open(data.directory, codec_hash(model))
+        return cls.open(data.directory, codec_hash(model), card=model.config["card"])
 
     @classmethod
-    def open(cls, dataset_dir: Path, codec_hash: str) -> TokenStore:
+    def open(cls, dataset_dir: Path, codec_hash: str, *, card: int = 1 << 15) -> TokenStore:
         """Open the store of a dataset's directory for a codec by its hash."""
-        return cls(dataset_dir / "tokens" / codec_hash[:KEY_LENGTH])
+        return cls(dataset_dir / "tokens" / codec_hash[:KEY_LENGTH], card=card)
 
     def missing(self, sounds: Iterable[Sound]) -> list[Sound]:
         """Return those of `sounds` that have no codes yet, in order."""
@@ -184,7 +185,13 @@ class TokenStore:
         """Return the codes of a clip [n_q, T]; raises `DatasetError` when it has none."""
         if key not in self._shard_of_key:
             raise DatasetError(f"{self.directory}: no codes for sound {key}; run `stt-ft encode`")
-        return self._shard_of_key[key].array(key)
+        header = self._shard_of_key[key]
+        codes = header.array(key)
+        if codes.dtype != np.int16 or codes.ndim != 2 or codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:
+            raise CheckpointError(
+                f"{header.path}: damaged: {key} holds no codes from 0 to {self._card - 1}; remove it, `stt-ft encode` again"
+            )
+        return codes
 
     def add(self, codes: Mapping[str, npt.NDArray[np.int16]]) -> None:
         """Write one more shard. Another process may do so at the same time: only one with the same sounds has the same name.

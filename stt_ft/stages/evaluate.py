@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stt_ft.core.atomic import write_text
+from stt_ft.core.atomic import remove_leftovers, write_text
 from stt_ft.core.errors import CheckFailed, CheckpointError
 from stt_ft.core.progress import say
 from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, Report, TrainingCourse, read_report, write_report
@@ -63,6 +63,7 @@ def evaluate(
 
     model_dir, dataset, baseline = str(model_dir), str(dataset), None if baseline is None else str(baseline)  # report.json quotes them
     directory = Path(out)
+    remove_leftovers(directory)
     agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     evaluation = Evaluation.open(model_dir, dataset, **how)

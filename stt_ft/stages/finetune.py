@@ -4,11 +4,13 @@ interrupted run up again, `stt-ft merge` folds the adapter into its base: a mode
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stt_ft.core.atomic import remove_leftovers, sole_writer
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
@@ -48,6 +50,7 @@ def encode(
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
     versions = _versions(speeds or (), channels or ())
     data = Dataset.open(dataset)
+    remove_leftovers(data.directory)
     model = open_model(base, require_extra_heads=False)
     store = TokenStore.of(data, model)
     splits = data.splits()
@@ -100,7 +103,9 @@ def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     if isinstance(config, Recipe) and overrides:
         raise ConfigError("train: overrides are for a recipe file; a Recipe is changed by dataclasses.replace")
     recipe = config if isinstance(config, Recipe) else load_recipe(config, overrides)
-    loop.train(recipe)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes of a torchrun, which share the run
+    with sole_writer(Path(recipe.run_dir)) if is_first else contextlib.nullcontext():
+        loop.train(recipe)
     return Path(recipe.run_dir)
 
 

@@ -13,6 +13,7 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import stt_ft
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, DatasetError, MissingExtra, SttFtError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
@@ -59,9 +61,9 @@ def annotate(
         replace: find anew also the words that `ingest` took, with their times, from another tool.
     """
     from stt_ft.align import work_named
-    from stt_ft.align.aligner import shard_of
+    from stt_ft.align.aligner import is_shared, shard_of
 
-    data = Dataset.open_for_writing(dataset)
+    data = Dataset.open(dataset)
     language = data.language(language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ) if not clip.is_synthetic}
 
@@ -70,15 +72,16 @@ def annotate(
         work_named(name, model=model, language=language, device=device, batch_size=batch_size)
         for name in ((aligner, other) if verify else (aligner,))
     ]
-    faults, results, num_kept = _align(data, clips, works[0], language, replace=replace)
-    for path, fault in sorted(faults.items()):
-        say(f"{path}: {fault}")
-    counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results) - num_kept} were done"
-    counts += f", {num_kept} have the words and times of other tools" if num_kept else ""
-    num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
-    say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
-    for second in works[1:]:
-        _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
+    with sole_writer(data.directory, shared=is_shared(os.environ)):
+        faults, results, num_kept = _align(data, clips, works[0], language, replace=replace)
+        for path, fault in sorted(faults.items()):
+            say(f"{path}: {fault}")
+        counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results) - num_kept} were done"
+        counts += f", {num_kept} have the words and times of other tools" if num_kept else ""
+        num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
+        say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
+        for second in works[1:]:
+            _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be annotated"
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
@@ -176,7 +179,7 @@ def convert(
     from stt_ft.audio.files import read_audio
     from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
-    data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
+    data = Dataset.open(dataset)
     speech = data.language(language, choices=LANGUAGES)
     language_named(speech)  # one that cannot be read aloud is refused here, once
     clips = data.clips()
@@ -184,36 +187,37 @@ def convert(
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
     num_changed = num_corrected = 0
-    for clip in clips:
-        try:
-            sidecar = data.read_sidecar(clip)
-            if _is_corrected(sidecar):
-                num_corrected += 1
+    with contextlib.nullcontext() if dry_run else sole_writer(data.directory):
+        for clip in clips:
+            try:
+                sidecar = data.read_sidecar(clip)
+                if _is_corrected(sidecar):
+                    num_corrected += 1
+                    continue
+                if not (sidecar.written or sidecar.alignments):
+                    raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
+                result = spoken_sidecar(
+                    sidecar,
+                    language=speech,
+                    style=style,
+                    duration_s=clip.duration_s,
+                    sound=lambda clip=clip: read_audio(data.audio_path(clip)),
+                    aligner=aligner,
+                )
+            except SttFtError as error:
+                faults[clip.path] = str(error)
                 continue
-            if not (sidecar.written or sidecar.alignments):
-                raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
-            result = spoken_sidecar(
-                sidecar,
-                language=speech,
-                style=style,
-                duration_s=clip.duration_s,
-                sound=lambda clip=clip: read_audio(data.audio_path(clip)),
-                aligner=aligner,
-            )
-        except SttFtError as error:
-            faults[clip.path] = str(error)
-            continue
-        sources += result.sources
-        made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
-        record = {"stt_ft": stt_ft.__version__, "language": speech, "style": style, **made}
-        converted = result.sidecar.with_provenance("convert", record)
-        if converted == sidecar:
-            continue
-        num_changed += 1
-        if dry_run:
-            _show(clip.path, converted)
-        else:
-            data.write_sidecar(clip, converted)
+            sources += result.sources
+            made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
+            record = {"stt_ft": stt_ft.__version__, "language": speech, "style": style, **made}
+            converted = result.sidecar.with_provenance("convert", record)
+            if converted == sidecar:
+                continue
+            num_changed += 1
+            if dry_run:
+                _show(clip.path, converted)
+            else:
+                data.write_sidecar(clip, converted)
     for path, fault in faults.items():
         say(f"{path}: {fault}")
     if num_corrected:

@@ -29,9 +29,10 @@ import torch
 from moshi.models.lm import LMModel
 from torch import nn
 
-from stt_ft.core.atomic import atomic_directory, write_json, write_text
+from stt_ft.core.atomic import atomic_directory, told_of, write_json, write_text
 from stt_ft.core.config import dump_config, load_config
 from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
@@ -140,23 +141,24 @@ class RunDir:
         """Read how far the run was at the checkpoint of `step`; raises `CheckpointError` when it cannot be read."""
         path = self.checkpoint(step) / "training_state" / "state.json"
         try:
-            return Progress(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            return Progress(**parse_json(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path}: not the state of a run: {error}") from None
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to `name`, `TRAIN_METRICS` or `DEV_METRICS`; a figure that is not finite is written as null."""
-        with (self.directory / name).open("a", encoding="utf-8") as file:
+        path = self.directory / name
+        with told_of(path), path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
         """Read the rows of a metrics file; a last line cut short by a kill is passed over."""
         path = self.directory / name
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                rows.append(parse_json(line))
+            except (ValueError, RecursionError):
                 break
         return rows
 
