@@ -17,6 +17,9 @@ import yaml
 
 from stt_ft.core.errors import ConfigError
 
+_SURELY_FINITE_DIGITS = 300
+"""An integer of no more digits is no more than a double holds (1.8e308)."""
+
 
 def parse_json(content: bytes | str) -> Any:
     """Return the value of `content`; raises `ValueError` (or `RecursionError`) for anything that is not JSON.
@@ -24,7 +27,7 @@ def parse_json(content: bytes | str) -> Any:
     Stricter than `json.loads`: NaN, infinity, numbers beyond a double, and halves of a surrogate pair are refused. All of them would only
     fail later, when the value is written.
     """
-    value = json.loads(content, parse_constant=_refuse, parse_float=_finite)
+    value = json.loads(content, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     lowered = content.lower()
     if (b"\\ud" in lowered) if isinstance(lowered, bytes) else ("\\ud" in lowered):
         try:
@@ -35,12 +38,18 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def _refuse(constant: str) -> float:
-    raise ValueError(f"it holds {constant}, which is no JSON number")
+    raise ValueError(f"it holds {constant[:20]}, which is no JSON number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     return number if math.isfinite(number) else _refuse(text)
+
+
+def _whole(text: str) -> int:
+    if len(text) > _SURELY_FINITE_DIGITS:
+        _finite(text)
+    return int(text)
 
 
 _NUMBER_OR_SWITCH = ("bool", "int", "float", "timestamp")

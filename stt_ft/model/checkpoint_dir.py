@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stt_ft.core.errors import CheckpointError
+from stt_ft.core.errors import AlignmentError, CheckpointError
 from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import DEFAULT_BASE
 from stt_ft.core.timing import frame_start_s, num_frames_covering
@@ -124,6 +124,20 @@ class ModelDir:
             return SentencePieceProcessor(str(self.tokenizer_path))  # pyright: ignore[reportCallIssue]
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{self.tokenizer_path}: not a sentencepiece model: {error}") from None
+
+    def tokens_of(self, word: str) -> tuple[int, ...]:
+        """Return the text tokens of a word.
+
+        Raises:
+            AlignmentError: it has none, or letters that the tokenizer lacks: their token is 0, which on the text stream ends the padding.
+        """
+        tokens = tuple(self.tokenizer.encode(word.strip()))
+        if self.tokenizer.unk_id() in tokens:
+            lacking = dict.fromkeys(glyph for glyph in word.strip() if self.tokenizer.unk_id() in self.tokenizer.encode(glyph))
+            raise AlignmentError(f"word {word!r} holds {(''.join(lacking) or word)!r}, which the tokenizer of {self.name} cannot write")
+        if not tokens:
+            raise AlignmentError(f"word {word!r} has no text tokens")
+        return tokens
 
     def num_tail_frames(self, tail_s: float = TAIL_S) -> int:
         """Return the whole frames of silence that follow a clip: the text lag and `tail_s` seconds more."""
