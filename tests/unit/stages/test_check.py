@@ -90,7 +90,7 @@ def test_words_without_room_on_the_text_stream_are_found(ready: Path, tiny_model
     assert ("train_number_001", "no_room") in found_in(ready, tiny_model)
 
 
-@pytest.mark.parametrize("text", ["один", "café", "order;", "№", "🙂"])
+@pytest.mark.parametrize("text", ["один", "café", "order;", "🙂"])
 def test_letters_that_the_tokenizer_lacks_are_told_with_their_place(
     ready: Path, tiny_model: ModelDir, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
@@ -103,9 +103,9 @@ def test_letters_that_the_tokenizer_lacks_are_told_with_their_place(
     with pytest.raises(CheckFailed):
         check(str(ready), base="tiny")
     start_s, end_s = words[0][1]
-    lacking = f"(at {start_s:.3f}-{end_s:.3f} s)"
-    assert f"train_number_001.wav: unknown_letters: word {text!r} holds " in (said := capsys.readouterr().err)
-    assert lacking in said
+    said = capsys.readouterr().err
+    assert f"train_number_001.wav: unknown_letters: word {text!r} holds " in said
+    assert f"(at {start_s:.3f}-{end_s:.3f} s)" in said
 
 
 def test_the_tail_that_training_sees_decides_whether_words_find_room(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
