@@ -17,6 +17,9 @@ import yaml
 
 from stt_ft.core.errors import ConfigError
 
+_SURELY_FINITE_DIGITS = 300
+"""An integer of no more digits is no more than a double holds (1.8e308)."""
+
 
 def parse_json(content: bytes | str) -> Any:
     """Return the value of `content`; raises `ValueError` (or `RecursionError`) for anything that is not JSON.
@@ -44,7 +47,8 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _finite(text)
+    if len(text) > _SURELY_FINITE_DIGITS:
+        _finite(text)
     return int(text)
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SPLITS = ("train", "dev", "heldout")
+
 MAIN_SPEAKER = "SPEAKER_MAIN"
+"""The speaker whose words a model learns to write, as in moshi-finetune; see `Sidecar.main_words`."""
 
 MAX_DURATION_S = 86_400.0
 """Longest clip, a day: sizes of arrays follow from a manifest's durations and are bounded by it."""
@@ -54,6 +56,11 @@ class Word:
     speaker: str = MAIN_SPEAKER
     tokens: tuple[int, ...] = ()
 
+    @property
+    def is_main(self) -> bool:
+        """Whether the model is to write it."""
+        return self.speaker == MAIN_SPEAKER
+
     def moved(self, by_s: float) -> Self:
         """Return the same word, later by `by_s` seconds."""
         return dataclasses.replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s)
@@ -67,7 +74,7 @@ class Word:
         """Read `[text, [start, end], speaker]`; raises `ValueError` with the entry when it is anything else."""
         try:
             text, (start_s, end_s), speaker = entry
-            word = cls(text=text, start_s=float(start_s), end_s=float(end_s), speaker=speaker)
+            word = cls(text=text, start_s=_seconds(start_s), end_s=_seconds(end_s), speaker=speaker)
         except (TypeError, ValueError, OverflowError):
             raise ValueError(f'{json.dumps(entry, ensure_ascii=False)[:80]} is not ["word", [start, end], "SPEAKER"]') from None
         if not isinstance(text, str) or not isinstance(speaker, str):
@@ -101,7 +108,7 @@ class Sidecar:
     """The JSON file of one clip. `extra` keeps keys that this program does not know, so that rewriting loses nothing.
 
     Attributes:
-        alignments: the words that training reads, in order of time.
+        alignments: the words, in order of time.
         written: what `convert` replaced, as the aligner wrote it; None before the first `convert`.
         script: the text of the prompt.
         provenance: stage -> how it was made.
@@ -150,6 +157,11 @@ class Sidecar:
         made = self.provenance.get("ingest")
         return str(made.get("words_by", "")) if isinstance(made, dict) and "annotate" not in self.provenance else ""
 
+    @property
+    def main_words(self) -> tuple[Word, ...]:
+        """The words that a model is to write, and is measured by: those of SPEAKER_MAIN. What others say counts as no speech at all."""
+        return tuple(word for word in self.alignments if word.is_main)
+
     def left_out_s(self) -> list[tuple[float, float]]:
         """Return the stretches that `annotate` left out as (start, end) in seconds; a malformed entry counts as the whole clip."""
         entries = self.extra.get(LEFT_OUT) or []
@@ -175,7 +187,20 @@ def speaker_name(value: Any) -> Any:
 def _words(value: Any, key: str) -> tuple[Word, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{key} must be a list, got {type(value).__name__}")
-    return tuple(Word.from_json(entry) for entry in value)
+    words = []
+    for number, entry in enumerate(value, start=1):
+        try:
+            words.append(Word.from_json(entry))
+        except ValueError as error:
+            raise ValueError(f"{key}, entry {number}: {error}") from None
+    return tuple(words)
+
+
+def _seconds(value: Any) -> float:
+    """Return a time or duration of JSON, which may be a number in quotes but no switch."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no number")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -316,7 +341,7 @@ def _read_manifest(path: Path) -> list[Clip]:
             continue
         try:
             entry = parse_json(line)
-            clip_path, duration_s = entry.pop("path"), float(entry.pop("duration"))
+            clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
         except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
             raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
         if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:

@@ -81,8 +81,8 @@ class Session:
             raise DatasetError(f"{data.directory}: its language is {language}, the script's is {script.language}; give another --out")
         session = {key: metadata[key] for key in METADATA if metadata.get(key)}
         if session not in sessions:
-            info = data.info() or {"name": data.directory.name, "language": script.language, "made_by": "stt-ft record"}
-            data.write_info({**info, "sample_rate_hz": sample_rate_hz, "sessions": [*sessions, session]})
+            made = {"name": data.directory.name, "language": script.language, "made_by": "stt-ft record"}
+            data.write_info({**made, **data.info(), "sample_rate_hz": sample_rate_hz, "sessions": [*sessions, session]})
         opened = cls(data=data, script=script, speaker=speaker, sample_rate_hz=sample_rate_hz)
         present = {clip.path for clip in data.clips()}
         for prompt in script.prompts:

@@ -13,10 +13,11 @@ from statistics import median
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Group, Measurement, Measurements
 from stt_ft.evaluation.scores import ClipScore
-from stt_ft.metrics.digit_strings import DigitEdits, number_runs
+from stt_ft.metrics.digit_strings import DigitEdits
 from stt_ft.metrics.endpointing import TurnVerdict
 from stt_ft.metrics.intervals import Estimate, Resampling, Statistic, estimate, pooled_quantile, quantile, ratio
 from stt_ft.metrics.transcripts import EditCounts
+from stt_ft.text.inverse.said_digits import number_runs
 
 SLICES: dict[str, Callable[[ClipFrames], bool]] = {
     "numbers": lambda frames: frames.kind == "number" and frames.manner != "hesitant" and frames.voices != "people",

@@ -29,9 +29,9 @@ from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Word
 from stt_ft.core.timing import FRAME_S
-from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.metrics.endpointing import Turn
 from stt_ft.model.words import HeardWord
+from stt_ft.text.inverse.said_digits import number_runs
 
 KINDS = ("number", "ordinary")
 MANNERS = ("natural", "hesitant")

@@ -23,10 +23,10 @@ from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
 from stt_ft.core.timing import frame_start_s, num_samples
+from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
 from stt_ft.evaluation.systems import SILERO, silence_systems, tuned_systems
-from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.metrics.endpointing import EndpointRule, silent_for_s, turn_rows
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import codec_hash, codes_of
@@ -124,7 +124,7 @@ class Evaluation:
         clips = self.data.measured_clips(split)
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
-        references, frames = reference_words(self.data, clips), []
+        references, frames = reference_words(self.data, clips, split), []
         channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
         versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
@@ -162,35 +162,20 @@ class Evaluation:
         return record("evaluate", dict(options), inputs, packages=(*PACKAGES, silero_vad.PACKAGE))
 
 
-def reference_words(data: Dataset, clips: Sequence[Clip]) -> list[tuple[Word, ...]]:
-    """Return the words of each clip with their times.
+def reference_words(data: Dataset, clips: Sequence[Clip], split: str) -> list[tuple[Word, ...]]:
+    """Return the words of each of `clips`, which are of `split`, with their times.
 
     Raises:
-        DatasetError: by clip, whose `manner` or `voices` no report knows, which has no words, or none in a stretch that its script does not
-            fit, or a number that is still one long word, inside which no cut-off could be seen.
+        DatasetError: by clip, whose `manner` or `voices` no report knows, or whose words have a fault that `check` calls grave: one of them
+            is a whole number, so that no cut-off inside it could be seen; a stretch has none; their times cannot be true.
     """
-    references = []
     for clip in clips:
         for key, known in (("manner", MANNERS), ("voices", VOICES)):
             if clip.extra.get(key) not in (None, *known):
                 raise DatasetError(f"{data.directory}: clip {clip.path}: {key} must be {' or '.join(known)}, got {clip.extra[key]!r}")
-        read, sidecar = data.read_sidecar(clip), data.sidecar_path(clip)
-        words = read.alignments
-        if not words:
-            raise DatasetError(f"{sidecar}: clip {clip.path} has no words; run `stt-ft annotate {data.directory}` or drop the clip")
-        for start_s, end_s in read.left_out_s()[:1]:
-            raise DatasetError(
-                f"{sidecar}: clip {clip.path} has no words at {start_s:.1f}-{end_s:.1f} s, where its script does not fit the sound: "
-                "what is heard there would count as an error; cut it, or correct the script"
-            )
-        written = next((word.text for word in words if number_runs([word.text])), None)
-        if written is not None:
-            raise DatasetError(
-                f"{sidecar}: clip {clip.path} has the number {written!r} as one word, so cut-offs inside it cannot be seen; "
-                f"run `stt-ft convert {data.directory}`"
-            )
-        references.append(words)
-    return references
+    sidecars, faults = faultless_sidecars(data, clips)
+    refuse_faulty(data, split, faults, purpose="measured")
+    return [sidecars[clip.path].main_words for clip in clips]
 
 
 def model_frames(

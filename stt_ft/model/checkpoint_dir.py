@@ -23,7 +23,7 @@ import numpy as np
 
 from stt_ft.core.atomic import check_lies_inside, inside
 from stt_ft.core.config import Config, Limits, typed
-from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.errors import AlignmentError, CheckpointError, ConfigError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Word
 from stt_ft.core.provenance import file_sha256
@@ -234,6 +234,20 @@ class ModelDir:
             return SentencePieceProcessor(str(self.tokenizer_path))  # pyright: ignore[reportCallIssue]
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{self.tokenizer_path}: not a sentencepiece model: {error}") from None
+
+    def tokens_of(self, word: str) -> tuple[int, ...]:
+        """Return the text tokens of a word.
+
+        Raises:
+            AlignmentError: it has none, or letters that the tokenizer lacks: their token is 0, which on the text stream ends the padding.
+        """
+        tokens = tuple(self.tokenizer.encode(word.strip()))
+        if self.tokenizer.unk_id() in tokens:
+            lacking = dict.fromkeys(glyph for glyph in word.strip() if self.tokenizer.unk_id() in self.tokenizer.encode(glyph))
+            raise AlignmentError(f"word {word!r} holds {(''.join(lacking) or word)!r}, which the tokenizer of {self.name} cannot write")
+        if not tokens:
+            raise AlignmentError(f"word {word!r} has no text tokens")
+        return tokens
 
     def num_tail_frames(self, tail_s: float = TAIL_S) -> int:
         """Return the whole frames of silence that follow a clip: the text lag and `tail_s` seconds more."""

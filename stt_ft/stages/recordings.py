@@ -153,7 +153,7 @@ def ingest(
     copy: bool = False,
     channel: int | None = None,
     max_duration: float = 120.0,
-    language: str = "en",
+    language: str | None = None,
 ) -> None:
     """Make a dataset of recordings that exist. Clips that cannot be used are named and left out.
 
@@ -169,7 +169,7 @@ def ingest(
         channel: channel of stereo files to take, counted from 0. By default it is the one that the corpus names (the left one where words
             come in moshi-finetune's format); else all are averaged, and files whose channels hold different voices are left out.
         max_duration: seconds beyond which a clip is left out.
-        language: language of the recordings, for dataset.yaml.
+        language: language of the recordings, which dataset.yaml keeps; en where neither says one.
     """
     from stt_ft.corpus.formats import read_source
     from stt_ft.corpus.importing import ImportOptions, import_clips
@@ -177,6 +177,9 @@ def ingest(
     if max_duration <= 0:
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
     data = Dataset.to_fill(out)
+    there = data.info().get("language")
+    if language is not None and there is not None and data.language() != language.partition("-")[0]:
+        raise ConfigError(f"{data.directory}: its language is {there}, not {language}; give another --out")
     sources = read_source(Path(source), format)
     with sole_writer(data.directory):
         by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
@@ -199,8 +202,9 @@ def ingest(
                     by_split[split][index] = replace(imported.clip, extra={**by_split[split][index].extra, **imported.clip.extra})
         if num_taken == 0:
             raise DatasetError(f"{source}: none of its {len(sources)} clips can be used; the reasons are above")
-        if not data.info():
-            data.write_info({"name": data.directory.name, "language": language, "made_by": f"stt-ft ingest {source}"})
+        if there is None:
+            made = {"name": data.directory.name, "language": language or "en", "made_by": f"stt-ft ingest {source}"}
+            data.write_info({**made, **data.info(), "language": made["language"]})
         for split in SPLITS:
             if split in by_split:
                 data.write_clips(split, by_split[split])

@@ -192,7 +192,7 @@ def write_clip(data, name, samples, words=("one", "two")):
     [
         ("empty", np.zeros(0, np.float32), ("one",), AudioError, r"audio/empty\.wav: holds no sound"),
         ("nan", np.array([0.0, np.nan] * 4000), ("one",), AudioError, r"audio/nan\.wav: holds samples that are not finite"),
-        ("silent", np.zeros(24_000, np.float32), (), DatasetError, r"clip audio/silent\.wav has no words"),
+        ("silent", np.zeros(24_000, np.float32), (), DatasetError, r"clip audio/silent\.wav: it has no words"),
     ],
 )
 def test_a_clip_that_cannot_be_heard_is_named(tmp_path, models, name, samples, words, error, reason):

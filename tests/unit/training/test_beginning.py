@@ -24,7 +24,6 @@ from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import LoraRecipe, OptimRecipe, Recipe, ReplayRecipe, ScheduleRecipe, ValidationRecipe
 from stt_ft.model.lora import SCALING
 from stt_ft.model.merge import Adapter, merge_adapter
-from stt_ft.model.safetensors_file import read_header
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.stages.finetune import encode
 from stt_ft.training.beginning import MAY_CHANGE, flat, recipe_differences
@@ -51,18 +50,9 @@ def make(tmp_path):
     return trained
 
 
-def _contents(run: RunDir) -> dict[str, Any]:
-    """Every file of a run and its bytes. The header of lora.safetensors is read, and its checksum left out: the order of the metadata in it
-    is the writer's own."""
-    contents: dict[str, Any] = {}
-    for path in sorted(run.directory.rglob("*")):
-        name = str(path.relative_to(run.directory))
-        if path.name == "lora.safetensors":
-            header = read_header(path)
-            contents[name] = header.metadata, header.tensors, path.read_bytes()[-sum(spec.num_bytes for spec in header.tensors.values()) :]
-        elif path.is_file() and not name.endswith("consolidated/SHA256SUMS"):
-            contents[name] = path.read_bytes()
-    return contents
+def _contents(run: RunDir) -> dict[str, bytes]:
+    """Every file of a run and its bytes."""
+    return {str(path.relative_to(run.directory)): path.read_bytes() for path in sorted(run.directory.rglob("*")) if path.is_file()}
 
 
 # --- Lengthening --------------------------------------------------------------------------------------------------------------------------
