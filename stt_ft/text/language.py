@@ -111,3 +111,8 @@ class Language:
         if len(group) == 2 and group[1] == "0" and following not in ("", "0"):
             return []
         return self.cardinals(int(group))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a number as num2words writes it, without hyphens and commas."""
+    return tuple(text.replace(",", " ").replace("-", " ").split())

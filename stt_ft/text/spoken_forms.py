@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from stt_ft.core.errors import TextError
 from stt_ft.text.digit_words import is_digit_word
+from stt_ft.text.english import english
+from stt_ft.text.french import french
 from stt_ft.text.language import Language
-from stt_ft.text.languages import english, french
 from stt_ft.text.lattice import Arc, Lattice, also, chain, either, fixed, or_else
 from stt_ft.text.quantities import Reader, amount_lattice, amount_ways
 
