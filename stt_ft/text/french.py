@@ -1,4 +1,4 @@
-"""French: its words for signs, units and months, and how quantities are said, in France, Belgium ("septante") or Switzerland ("huitante")."""
+"""French: its words for signs, units and months, and how amounts are said, in France, Belgium ("septante") or Switzerland ("huitante")."""
 
 from __future__ import annotations
 
