@@ -164,7 +164,9 @@ class _Converter:
     sources: Counter[str] = field(default_factory=Counter)
 
     def convert(self, token: SpokenToken) -> list[Word]:
-        """Return the words that are said for a token, each with its own time."""
+        """Return the words that are said for a token, each with its own time; none for a mark alone."""
+        if not token.lattice.words and not token.lattice.is_open:
+            return []
         speaker = self.written[token.start].speaker
         return [dataclasses.replace(word, speaker=speaker) for word in self._timed(token)]
 

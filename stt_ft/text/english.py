@@ -7,10 +7,45 @@ from num2words import num2words
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 from stt_ft.text.language import Language, Ways, words_of
 
-_DOLLARS = ("dollar", "dollars", "cent", "cents")
-_POUNDS = ("pound", "pounds", "penny", "pence")
-_EUROS = ("euro", "euros", "cent", "cents")
-_CURRENCIES = {"$": _DOLLARS, "£": _POUNDS, "€": _EUROS, "usd": _DOLLARS, "gbp": _POUNDS, "eur": _EUROS}
+_CENTS = ("cent", "cents")
+_CURRENCIES = {
+    **dict.fromkeys(("$", "usd"), ("dollar", "dollars", *_CENTS)),
+    **dict.fromkeys(("\u00a3", "gbp"), ("pound", "pounds", "penny", "pence")),
+    **dict.fromkeys(("\u20ac", "eur"), ("euro", "euros", *_CENTS)),
+    "\u00a5": ("yen", "yen", "sen", "sen"),
+    "\u20b9": ("rupee", "rupees", "paisa", "paise"),
+    "\u20a9": ("won", "won", "jeon", "jeon"),
+}
+_MAGNITUDES = {
+    **{word: word for word in ("hundred", "thousand", "million", "billion", "trillion")},
+    **{"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion", "tn": "trillion"},
+}
+_MARKS = {
+    "-": [("dash",), ("minus",)],
+    "/": [("slash",), ("over",), ("per",)],
+    ".": [("dot",), ("point",)],
+    ":": [("colon",), ("to",)],
+    "_": [("underscore",)],
+    "@": [("at",)],
+    "=": [("equals",), ("is",)],
+    "#": [("number",), ("hash",), ("pound",)],
+    "\u00d7": [("by",), ("times",), ("x",)],
+    "*": [("asterisk",), ("times",)],
+    "&": [("ampersand",)],
+    "\u00b1": [("plus", "or", "minus")],
+    "$": [("dollar",)],
+    "\u2116": [("number",)],
+    "\u00b0": [("degrees",), ("degree",)],
+    "~": [("tilde",)],
+    "?": [("question", "mark")],
+    "<": [("less", "than")],
+    ">": [("greater", "than")],
+}
+_STREET_WORDS = {
+    "st": [("Street",), ("Saint",)], "ave": [("Avenue",)], "blvd": [("Boulevard",)], "rd": [("Road",)], "dr": [("Drive",)],
+    "ln": [("Lane",)], "ct": [("Court",)], "hwy": [("Highway",)], "expy": [("Expressway",)], "pkwy": [("Parkway",)], "sq": [("Square",)],
+    "apt": [("apartment",)], "n": [("North",)], "s": [("South",)], "e": [("East",)], "w": [("West",)],
+}  # fmt: skip
 
 _UNITS = {
     "km": ("kilometer", "kilometers"), "m": ("meter", "meters"), "cm": ("centimeter", "centimeters"), "mm": ("millimeter", "millimeters"),
@@ -18,10 +53,16 @@ _UNITS = {
     "km/h": ("kilometer per hour", "kilometers per hour"), "l": ("liter", "liters"), "ml": ("milliliter", "milliliters"),
     "h": ("hour", "hours"), "min": ("minute", "minutes"), "s": ("second", "seconds"), "hz": ("hertz", "hertz"), "w": ("watt", "watts"),
     "kw": ("kilowatt", "kilowatts"), "v": ("volt", "volts"), "°": ("degree", "degrees"), "°c": ("degree celsius", "degrees celsius"),
-    "k": ("thousand", "thousand"), "x": ("times", "times"),
-    "lb": ("pound", "pounds"), "lbs": ("pound", "pounds"), "oz": ("ounce", "ounces"), "ft": ("foot", "feet"), "in": ("inch", "inches"),
-    "mi": ("mile", "miles"), "mph": ("mile per hour", "miles per hour"), "hr": ("hour", "hours"), "hrs": ("hour", "hours"),
-    "sec": ("second", "seconds"), "ms": ("millisecond", "milliseconds"), "kb": ("kilobyte", "kilobytes"), "mb": ("megabyte", "megabytes"),
+    "k": ("thousand", "thousand"), "¢": ("cent", "cents"),
+    "mbps": ("megabit per second", "megabits per second"),
+    "gbps": ("gigabit per second", "gigabits per second"), "rpm": ("revolution per minute", "revolutions per minute"),
+    "kcal": ("kilocalorie", "kilocalories"), "yd": ("yard", "yards"), "m2": ("square meter", "square meters"),
+    "m3": ("cubic meter", "cubic meters"), "km2": ("square kilometer", "square kilometers"), "km3": ("cubic kilometer", "cubic kilometers"),
+    "cm2": ("square centimeter", "square centimeters"), "cm3": ("cubic centimeter", "cubic centimeters"), "yr": ("year", "years"),
+    "mo": ("month", "months"), "wk": ("week", "weeks"), "d": ("day", "days"), "x": ("times", "times"), "lb": ("pound", "pounds"),
+    "lbs": ("pound", "pounds"), "oz": ("ounce", "ounces"), "ft": ("foot", "feet"), "in": ("inch", "inches"), "mi": ("mile", "miles"),
+    "mph": ("mile per hour", "miles per hour"), "hr": ("hour", "hours"), "hrs": ("hour", "hours"), "sec": ("second", "seconds"),
+    "ms": ("millisecond", "milliseconds"), "kb": ("kilobyte", "kilobytes"), "mb": ("megabyte", "megabytes"),
     "gb": ("gigabyte", "gigabytes"), "tb": ("terabyte", "terabytes"), "khz": ("kilohertz", "kilohertz"), "mhz": ("megahertz", "megahertz"),
     "ghz": ("gigahertz", "gigahertz"), "°f": ("degree fahrenheit", "degrees fahrenheit"),
 }  # fmt: skip
@@ -70,7 +111,29 @@ def english() -> Language:
         code_contexts=_CODE_CONTEXTS,
         year_contexts=_YEAR_CONTEXTS,
         hundred="hundred",
+        plural=english_plural,
+        days=english_days,
+        months_of={month[:3]: month.capitalize() for month in _MONTHS} | {"sept": "September"},
+        magnitudes=_MAGNITUDES,
+        minus_variants=("negative",),
+        per=[("per",), ("a",), ("an",)],
+        marks=_MARKS,
+        known_codes=frozenset(["211", "311", "411", "511", "611", "811", "911"]),
+        street_words=_STREET_WORDS,
     )
+
+
+def english_plural(word: str) -> str:
+    """Return the plural of a number or a letter: "sixes", "twenties", "nineties", "fives"."""
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("x") and len(word) > 1 else f"{word}s"
+
+
+def english_days(day: int, before_month: bool) -> Ways:
+    """Return the ways of saying a day of the month: "May five", "May fifth", "the fifth of May"."""
+    cardinals, ordinal = english_cardinals(day), english_ordinals(day)[0]
+    if before_month:
+        return [*cardinals, (*ordinal, "of"), ("the", *ordinal, "of"), ordinal]
+    return [*cardinals, ordinal, ("the", *ordinal)]
 
 
 def english_cardinals(number: int) -> Ways:

@@ -76,6 +76,9 @@ def french(dialect: str = "fr") -> Language:
         range_word="à",
         code_contexts=_CODE_CONTEXTS,
         year_contexts=_YEAR_CONTEXTS,
+        spaces_thousands=True,
+        hour_mark="h",
+        magnitudes={word: word for word in ("mille", "million", "millions", "milliard", "milliards")},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stt_ft.text.lattice import Arc, Lattice
 
@@ -42,6 +42,17 @@ class Language:
         year_contexts: lower-case words after which four digits are a year.
         fractions: (numerator, denominator) -> ways of saying it.
         hundred: the word for two zeros after any two digits ("twenty three hundred"); empty in a language without this habit.
+        spaces_thousands: whether thousands are parted by spaces ("10 000"), which makes several tokens of one number.
+        hour_mark: the letter between hours and minutes ("10h30"); empty where there is none.
+        plural: a word -> its plural, where digits have one ("the 5s", "1990s"); None where they have none.
+        days: day of the month, whether its month follows -> ways of saying it; None where it is said as an amount.
+        months_of: lower-case abbreviation of a month -> its name, said instead beside a day.
+        magnitudes: abbreviation or word behind an amount of money -> the word that is said.
+        minus_variants: other words for a minus sign before a number.
+        per: ways of saying the slash before a unit ("$20/mo").
+        marks: a mark between numbers or letters -> ways of saying it, likeliest first; where it may be silent, that is likelier still.
+        known_codes: digits that are a code wherever they stand ("911").
+        street_words: lower-case abbreviation in an address -> what may be said for it.
     """
 
     code: str
@@ -70,6 +81,27 @@ class Language:
     code_contexts: frozenset[str]
     year_contexts: frozenset[str]
     hundred: str = ""
+    spaces_thousands: bool = False
+    hour_mark: str = ""
+    plural: Callable[[str], str] | None = None
+    days: Callable[[int, bool], Ways] | None = None
+    months_of: Mapping[str, str] = field(default_factory=dict)
+    magnitudes: Mapping[str, str] = field(default_factory=dict)
+    minus_variants: tuple[str, ...] = ()
+    per: Ways = field(default_factory=list)
+    marks: Mapping[str, Ways] = field(default_factory=dict)
+    known_codes: frozenset[str] = frozenset()
+    street_words: Mapping[str, Ways] = field(default_factory=dict)
+
+    def mark_ways(self, mark: str) -> Ways:
+        """Return the ways of saying a mark that stands between or beside numbers; none where it is not said."""
+        own: Mapping[str, Ways] = {
+            "+": [(self.plus,)],
+            "*": [(self.star,)],
+            "&": [(self.ampersand,)],
+            "%": [self.percent],
+        }
+        return [*own.get(mark, []), *self.marks.get(mark, [])]
 
     def digit_lattice(self, digits: str) -> Lattice:
         """Return the ways of saying ASCII `digits` one by one: each zero under any of its names, repeats with "double" and "triple"."""

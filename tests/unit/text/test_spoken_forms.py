@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stt_ft.core.errors import TextError
@@ -30,7 +30,7 @@ DIGITS = st.text("0123456789", min_size=1, max_size=20)
         ("3.14 and 20% or 1,296", "three point one four and two zero percent or one two nine six"),
         ("the 3rd, at 10:30", "the third at one zero three zero"),
         ("٣٤٥ １２", "three four five one two"),
-        ("It’s O'Neil — “quoted”, yes?", "It’s O'Neil — “quoted”, yes?"),
+        ("It’s O'Neil — “quoted”, yes?", "It’s O'Neil “quoted”, yes?"),
     ],
 )
 def test_style_digits(text: str, spoken: str) -> None:
@@ -51,7 +51,7 @@ def test_style_digits(text: str, spoken: str) -> None:
         ("20% of 1,296,803", "twenty percent of one million two hundred ninety six thousand eight hundred three"),
         ("at 10:30 or 7am", "at ten thirty or seven a m"),
         ("1/2, 3½ and 24/7", "one half three and one half and twenty four seven"),
-        ("10-15 km from 1990-1995", "ten to fifteen km from nineteen ninety to nineteen ninety five"),
+        ("10-15 km from 1990-1995", "ten to fifteen kilometers from nineteen ninety to nineteen ninety five"),
         ("5km at 20°C in the 1990s", "five kilometers at twenty degrees celsius in the nineteen nineties"),
         ("12/05/2024", "twelve five twenty twenty four"),
         ("call 555-1234", "call five five five one two three four"),
@@ -93,6 +93,7 @@ def test_any_digit_string_round_trips(digits: str, language: str) -> None:
 def test_any_grouping_round_trips(digits: str, data: st.DataObject) -> None:
     marks = data.draw(st.lists(st.sampled_from(["", " ", "-", ") ", "\u00a0", " -", "/"]), min_size=len(digits), max_size=len(digits)))
     grouped = "".join(digit + mark for digit, mark in zip(digits, marks, strict=True))
+    assume(not re.search(r"\d \d+/\d", grouped))  # "1 1/2" is one and a half
     assert digits_of_words(spoken_words(grouped)) == digits
 
 
@@ -114,7 +115,7 @@ def test_no_text_crashes_and_no_digit_is_left_behind(text: str, style: str, lang
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.text("abcdefgé'-.,", min_size=1, max_size=8), max_size=8))
+@given(st.lists(st.text("abcdefgé'-.,", min_size=1, max_size=8).filter(lambda token: any(map(str.isalpha, token))), max_size=8))
 def test_text_without_digits_is_left_alone(tokens: list[str]) -> None:
     assert spoken_words(" ".join(tokens)) == tokens
 
@@ -155,7 +156,7 @@ def test_unknown_language_or_style_is_refused_with_the_choices(language: str, st
     [
         ("it costs 5 $ now", "it costs five dollars now"),
         ("5 EUR, 12 %, 20 °C and 3 kg.", "five euros one two percent two zero degrees celsius and three kilograms"),
-        ("12 in the box, 3 s and 1-2 kg", "one two in the box, three s and one two kg"),
+        ("12 in the box, 3 s and 1-2 kg", "one two in the box, three s and one to two kilograms"),
     ],
 )
 def test_a_sign_that_stands_apart_is_spoken_where_it_can_be_nothing_else(text: str, spoken: str) -> None:
