@@ -98,7 +98,7 @@ class Quantities:
         if whole.isdigit() and not mark:
             return read(whole)
         if mark and fraction.isdigit() and (whole.isdigit() or not whole):
-            before = [self.amount(whole) if self.style == "auto" else read(whole)] if whole else []
+            before = [read(whole) if self.context.is_code else self.amount(whole)] if whole else []
             return chain([*before, fixed([language.point]), language.digit_lattice(fraction)])
         return None
 
@@ -125,22 +125,19 @@ class Quantities:
     def plural(self, text: str) -> Lattice | None:
         """Read "1990s", "the 80s", "triple 5s", "747s"; "iPhone 5s" and "wait 5s" are other things that may be written so."""
         match = re.match(r"^(\d+)['\u2019]?s$", text)
-        if not match or self.language.plural is None:
+        language, context, plural_of = self.language, self.context, self.language.plural
+        if not match or plural_of is None:
             return None
-        digits, language = match.group(1), self.language
-        is_decade = digits[-1] == "0" and digits[0] != "0" and len(digits) in (2, 4)
-        ways = [] if not is_decade else language.years(int(digits)) if len(digits) == 4 else language.cardinals(int(digits))
-        decade = either([(*way[:-1], language.plural(way[-1])) for way in ways]) if ways else None
+        digits = match.group(1)
         number = self.whole(digits)
-        plural, letter = last_changed(number, language.plural), chain([number, fixed(["s"])])
-        unit = chain([number, fixed([language.units["s"][digits != "1"]])])
-        if decade is not None:
-            return or_else(or_else(decade, chain([number, fixed(["s"])])), unit)
-        is_plural = self.context.is_counted or (len(digits) > 1 and not self.context.is_code)
-        first, second = (plural, letter) if is_plural else (letter, plural)
-        if not self.context.is_counted and not self.context.is_named and len(digits) < 3:
-            return or_else(or_else(unit, first), second)
-        return or_else(or_else(first, second), unit)
+        letter, unit = chain([number, fixed(["s"])]), chain([number, fixed([language.units["s"][digits != "1"]])])
+        if digits[-1] == "0" and digits[0] != "0" and len(digits) in (2, 4):
+            ways = language.years(int(digits)) if len(digits) == 4 else language.cardinals(int(digits))
+            return or_else(or_else(either([(*way[:-1], plural_of(way[-1])) for way in ways]), letter), unit)
+        plural = last_changed(number, plural_of)
+        if context.is_counted or (len(digits) > 1 and not context.is_code):
+            return or_else(or_else(plural, letter), unit)
+        return or_else(or_else(letter, plural), unit) if context.is_named or context.is_code else or_else(or_else(unit, letter), plural)
 
     def percentage(self, text: str) -> Lattice | None:
         """Read "12.5%"."""
@@ -187,13 +184,16 @@ class Quantities:
         unit = one if whole_digits == "1" else many
         if int(fraction) == 0:
             return chain([self.amount(whole_digits), fixed([unit])]) if whole_digits else None
+        number = self.number(amount, is_amount=True)
+        decimal = chain([number, fixed([many])]) if number else None  # "zero point nine nine dollars"
         small = self.amount(fraction.lstrip("0"))
         named = (hundredth if int(fraction) == 1 else hundredths,)
         if not whole_digits.strip("0"):
-            return also(chain([small, fixed(named)]), [(language.point, *(language.digits[int(digit)] for digit in fraction), many)])
+            return or_else(chain([small, fixed(named)]), decimal)
         if fraction[0] == "0":
             small = also(small, [(zero, *small.words) for zero in language.zero_variants or language.digits[:1]])
-        return chain([self.amount(whole_digits), either([(unit,), (unit, language.ampersand), ()]), small, either([named, ()])])
+        parts = [self.amount(whole_digits), either([(unit,), (unit, language.ampersand), ()]), small, either([named, ()])]
+        return or_else(chain(parts), decimal)
 
     def _rate(self, unit: str | None) -> Lattice | None:
         """Return how the slash and a unit behind money or a measure are said; nothing for no unit, None for an unknown one."""

@@ -120,6 +120,27 @@ def test_a_zero_length_span_is_widened_into_the_gap_or_refused() -> None:
         convert(sidecar(("order", 0.5, 0.9), ("1296803", 0.9, 0.9), ("please", 0.9, 1.9)))
 
 
+@pytest.mark.parametrize("style", ["digits", "auto"])
+def test_marks_alone_go_and_the_times_of_the_words_beside_them_stay(style: str) -> None:
+    before = sidecar(
+        ("well", 0.5, 0.9), ("-", 0.9, 1.0), ("yes", 1.0, 1.4), ("...", 1.4, 2.0), ("room", 2.0, 2.3), ("/", 2.3, 2.4), ("no", 2.5, 2.8)
+    )
+    after = convert(before, style=style)
+    assert [(word.text, word.start_s, word.end_s) for word in after.alignments] == [
+        ("well", 0.5, 0.9),
+        ("yes", 1.0, 1.4),
+        ("room", 2.0, 2.3),
+        ("no", 2.5, 2.8),
+    ]
+    assert after.written == before.alignments
+    dialled = convert(
+        sidecar(("call", 0.5, 0.9), ("1", 1.0, 1.2), ("-", 1.2, 1.3), ("800", 1.3, 2.0), ("...", 2.0, 2.2), ("now", 2.2, 2.4)), style=style
+    )
+    assert [word.text for word in dialled.alignments] == ["call", "one", "eight", "zero", "zero", "now"]
+    assert (dialled.alignments[1].start_s, dialled.alignments[4].end_s) == (1.0, 2.0)
+    assert convert(sidecar(("-", 0.5, 0.9))).alignments == ()
+
+
 def test_what_cannot_be_read_is_refused() -> None:
     with pytest.raises(TextError, match="5☃"):
         convert(sidecar(("5☃", 0.0, 1.0)))
