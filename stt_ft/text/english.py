@@ -116,8 +116,9 @@ def english() -> Language:
         months_of={month[:3]: month.capitalize() for month in _MONTHS} | {"sept": "September"},
         magnitudes=_MAGNITUDES,
         minus_variants=("negative",),
-        per=[("per",), ("a",), ("an",)],
+        per=lambda unit: [("per",), ("an" if unit[0] in "aeiou" or unit.startswith("hour") else "a",)],
         marks=_MARKS,
+        article="a",
         known_codes=frozenset(["211", "311", "411", "511", "611", "811", "911"]),
         street_words=_STREET_WORDS,
     )

@@ -49,8 +49,9 @@ class Language:
         months_of: lower-case abbreviation of a month -> its name, said instead beside a day.
         magnitudes: abbreviation or word behind an amount of money -> the word that is said.
         minus_variants: other words for a minus sign before a number.
-        per: ways of saying the slash before a unit ("$20/mo").
+        per: unit -> ways of saying the slash before it ("$20/mo").
         marks: a mark between numbers or letters -> ways of saying it, likeliest first; where it may be silent, that is likelier still.
+        article: the word with which a fraction begins behind a number ("two and a half"); empty where it has none.
         known_codes: digits that are a code wherever they stand ("911").
         street_words: lower-case abbreviation in an address -> what may be said for it.
     """
@@ -88,8 +89,9 @@ class Language:
     months_of: Mapping[str, str] = field(default_factory=dict)
     magnitudes: Mapping[str, str] = field(default_factory=dict)
     minus_variants: tuple[str, ...] = ()
-    per: Ways = field(default_factory=list)
+    per: Callable[[str], Ways] | None = None
     marks: Mapping[str, Ways] = field(default_factory=dict)
+    article: str = ""
     known_codes: frozenset[str] = frozenset()
     street_words: Mapping[str, Ways] = field(default_factory=dict)
 

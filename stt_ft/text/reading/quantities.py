@@ -200,7 +200,7 @@ class Quantities:
         if not unit:
             return chain([])
         names = self.language.units.get(unit.lower())
-        return chain([either(self.language.per), fixed(names[0].split())]) if names and self.language.per else None
+        return chain([either(self.language.per(names[0])), fixed(names[0].split())]) if names and self.language.per else None
 
     def measure(self, text: str) -> Lattice | None:
         """Read "5km", "20\u00b0C", "60mph", "12kg/kg", "12/kg"."""
@@ -226,12 +226,14 @@ class Quantities:
             return None
         above, below = int(match.group(2)), int(match.group(3))
         language = self.language
-        share = either(language.fractions(above, below))
+        ways = language.fractions(above, below)
         if match.group(1):
+            usual = [way for way in ways if way[0] == language.article]
+            share = or_else(either(usual), either(ways)) if usual else either(ways)
             return chain([self.amount(match.group(1)), fixed([language.ampersand]), share])
-        plain = chain([self.whole(part) for part in match.group(2, 3)])
-        is_share = (above < below and below in _SHARES) or not match.group(3).isdigit() or text[-1].isalpha()
-        return or_else(share, plain, prior=1.0) if is_share else or_else(plain, share, prior=1.0)
+        share, plain = either(ways), chain([self.whole(part) for part in match.group(2, 3)])
+        is_share = (above < below and below in _SHARES) or text[-1].isalpha()
+        return or_else(share, plain) if is_share else or_else(plain, share)
 
 
 def amount_ways(language: Language, digits: str, *, as_year: bool) -> Ways:

@@ -50,7 +50,7 @@ def test_style_digits(text: str, spoken: str) -> None:
         ("$ 5 .50", "five dollars fifty cents"),
         ("20% of 1,296,803", "twenty percent of one million two hundred ninety six thousand eight hundred three"),
         ("at 10:30 or 7am", "at ten thirty or seven a m"),
-        ("1/2, 3½ and 24/7", "one half three and one half and twenty four seven"),
+        ("1/2, 3½ and 24/7", "one half three and a half and twenty four seven"),
         ("10-15 km from 1990-1995", "ten to fifteen kilometers from nineteen ninety to nineteen ninety five"),
         ("5km at 20°C in the 1990s", "five kilometers at twenty degrees celsius in the nineteen nineties"),
         ("12/05/2024", "twelve five twenty twenty four"),
