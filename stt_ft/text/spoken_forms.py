@@ -34,11 +34,11 @@ _CLOSING = "\"'\u201d\u2019\u00bb)]}.,;:!?\u2026*_~-\u2013\u2014"
 _SPACES = "\u00a0\u202f\u2009"
 _GLUED = re.compile(r"^[-\u2013./,:']\d")
 _PART_MARKS = frozenset(DASHES + "/")
-_AMOUNT = re.compile(r"[+(-]?\.?\d[\d.,]*(?:[-\u2013/x\u00d7]\d[\d.,]*)?|[\u00bc-\u00be\u2150-\u215e]")
+_AMOUNT = re.compile(r"[+(-]?[.,]?\d[\d.,]*(?:[-\u2013/x\u00d7]\d[\d.,]*)?|[\u00bc-\u00be\u2150-\u215e]")
 _FRACTION = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,2})\D*|[\u00bc-\u00be\u2150-\u215e]\D*")
 _SMALL_SHARES = (2, 3, 4)
-_SPACED_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?: \d{3})+(?: \D|$)")
 _UNITS_THAT_ARE_WORDS = frozenset({"in", "mi", "go", "mo"})
+_LONGEST_APART = 6  # tokens
 _BREAKS = frozenset({"and", "or", "et", "ou", "with", "avec"})
 _CODE_WINDOW = 3  # words before a number in which a context word counts: "order number is"
 _STREET_WINDOW = 5  # words behind the number of a house in which "St" is a street
@@ -104,12 +104,9 @@ def holds_digits(text: str) -> bool:
 def _group_end(tokens: Sequence[str], start: int, language: Language) -> int:
     """Return where the group that begins at `start` ends: transcribers part "1-800", "$5 million" and "1 1/2" into several tokens."""
     stop = start + 1
-    if language.spaces_thousands and _SPACED_THOUSANDS.match(" ".join(tokens[start : start + 5])):
-        while stop < len(tokens) and re.fullmatch(r"\d{3}", tokens[stop]):
-            stop += 1
-        return stop + _is_sign(tokens, stop, language)
     bare_sign = tokens[start].lower() in language.currencies
-    if not holds_digits(tokens[start]) and not (bare_sign and stop < len(tokens) and tokens[stop][:1].isdigit()):
+    stop = max(stop, _apart_end(tokens, start, language))
+    if stop == start + 1 and not holds_digits(tokens[start]) and not (bare_sign and stop < len(tokens) and tokens[stop][:1].isdigit()):
         return stop
     if bare_sign:
         stop += 1
@@ -126,10 +123,19 @@ def _group_end(tokens: Sequence[str], start: int, language: Language) -> int:
     return stop
 
 
+def _apart_end(tokens: Sequence[str], start: int, language: Language) -> int:
+    """Return where the tokens end that `language` writes apart though they are one number; `start` where there are none."""
+    if language.apart is None:
+        return start
+    match = language.apart.match(" ".join([tokens[start].lstrip(_OPENING), *tokens[start + 1 : start + _LONGEST_APART]]))
+    in_row = start > 0 and tokens[start - 1][-1:].isdigit()
+    return start if match is None or (match["thousands"] and in_row) else start + match.group().count(" ") + 1
+
+
 def _is_mixed_fraction(tokens: Sequence[str], position: int) -> bool:
     """Whether the token after a number is the fraction of it: "1 1/2", "1 \u00bd"."""
     match = _FRACTION.fullmatch(tokens[position]) if position < len(tokens) else None
-    if not match or not re.fullmatch(r"[1-9]\d{0,2}", tokens[position - 1]):
+    if not match or not re.fullmatch(rf"[{DASHES}]?[1-9]\d{{0,2}}", tokens[position - 1]):
         return False
     return match.group(1) is None or int(match.group(1)) < int(match.group(2)) or int(match.group(2)) in _SMALL_SHARES
 
@@ -143,7 +149,11 @@ def _is_sign(tokens: Sequence[str], position: int, language: Language) -> bool:
         return False
     if sign.lower() in language.currencies:
         return not sign.isalpha() or sign.isupper()
-    return sign.lower() in language.units and sign.lower() not in _UNITS_THAT_ARE_WORDS and not (len(sign) == 1 and sign.isalpha())
+    return (
+        sign.lower() in language.units
+        and sign.lower() not in _UNITS_THAT_ARE_WORDS
+        and (len(sign) > 1 or not sign.isalpha() or sign in language.lone_units)
+    )
 
 
 def _read_group(tokens: Sequence[str], start: int, stop: int, language: Language, style: str) -> Lattice:
@@ -211,6 +221,7 @@ def _plain(text: str) -> str:
     bare = text.lstrip(_LEADING_MARKS)
     sign = _SIGN.search(text[: len(text) - len(bare)])
     text = (sign.group() if sign else "") + bare
+    text = re.sub(rf"(?<=\d)[{_SPACES}](?=\d{{3}}(?!\d))", " ", text)  # thousands
     text = re.sub(rf"(?<=\d)[{_SPACES}](?=\d)", "", text)
     text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])", " ", text)
     text = unicodedata.normalize("NFKC", text.replace("\u00ba", "\u00b0"))

@@ -70,13 +70,14 @@ class Moments:
             return None
         year_first = match.group(1) is not None
         first, second, year = match.group(2, 3, 1) if year_first else match.group(4, 6, 7)
-        names = self._named([(int(first), int(second)), (int(second), int(first))], year)
+        either_way = [(int(first), int(second)), (int(second), int(first))]
+        names = self._named(either_way if year_first or not language.is_day_first else either_way[1:], year)
         if names is None:
             return None
         numbers = [either(language.cardinals(int(part))) for part in (first, second)]
         spoken_year = self._year(year)
         plain = chain([spoken_year, *numbers] if year_first else [*numbers, spoken_year])
-        return or_else(plain, names, prior=1.0)
+        return or_else(names, plain, prior=1.0) if language.is_day_first else or_else(plain, names, prior=1.0)
 
     def _month(self, name: str) -> str:
         return self.language.months_of.get(name.lower(), name.capitalize())
@@ -100,7 +101,10 @@ class Moments:
                 numbers = language.cardinals(day)[:1]
                 after = language.days(day, False) if language.days else numbers
                 before = language.days(day, True) if language.days else numbers
-                ways += [(name, *which), (*which, name), *((name, *way) for way in after), *((*way, name) for way in before)]
+                day_first = [(*way, name) for way in before]
+                ways += (
+                    day_first if language.is_day_first else [(name, *which), (*which, name), *((name, *way) for way in after), *day_first]
+                )
         if not ways:
             return None
         return chain([either(ways), self._year(year)] if year else [either(ways)])

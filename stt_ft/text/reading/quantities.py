@@ -78,7 +78,7 @@ class Quantities:
         )
         ways = amount_ways(language, digits, as_year=as_year)
         if ways and not looks_like_code:
-            return or_else(either(ways), language.code_lattice(digits))
+            return or_else(language.amount_lattice(ways), language.code_lattice(digits))
         return also(language.code_lattice(digits), ways)
 
     def amount(self, digits: str) -> Lattice:
@@ -87,7 +87,7 @@ class Quantities:
             return self.language.digit_lattice(digits)
         ways = self.language.cardinals(int(digits)) if _is_amount(digits, _LARGEST_GROUPED_DIGITS) else []
         code = self.language.code_lattice(digits)
-        return or_else(either(ways), code) if ways else code
+        return or_else(self.language.amount_lattice(ways), code) if ways else code
 
     def number(self, text: str, *, is_amount: bool = False) -> Lattice | None:
         """Read digits with grouping and decimal marks; `is_amount` says that they are no code."""
@@ -99,8 +99,16 @@ class Quantities:
             return read(whole)
         if mark and fraction.isdigit() and (whole.isdigit() or not whole):
             before = [read(whole) if self.context.is_code else self.amount(whole)] if whole else []
-            return chain([*before, fixed([language.point]), language.digit_lattice(fraction)])
+            return chain([*before, either([(word,) for word in (language.point, *language.point_variants)]), self._decimals(fraction)])
         return None
+
+    def _decimals(self, digits: str) -> Lattice:
+        """Read the digits behind a decimal mark."""
+        language = self.language
+        if self.style == "digits" or not language.says_decimals_as_amounts:
+            return language.digit_lattice(digits)
+        code = language.code_lattice(digits)
+        return or_else(either(language.cardinals(int(digits))[:1]), code, prior=1.0) if _is_amount(digits, 3) else code
 
     def ungrouped(self, text: str) -> str:
         """Return a number without the marks that part its thousands; any other text as it is."""

@@ -56,16 +56,23 @@ class Reader:
 
     def read(self, text: str) -> Lattice | None:
         """Return the ways of saying a token without the marks around it; None where a mark in it cannot be said."""
+        own = self._notation(text)
+        if own is not None:
+            return own
         if text.isdigit():
             return self.quantities.whole(text)
         rules = (self._moment, self._amount, self._range, self._product, self._dotted, self._address, self._compound)
         return next((lattice for rule in rules if (lattice := rule(text)) is not None), None)
 
+    def _notation(self, text: str) -> Lattice | None:
+        return self.language.notation(text, self) if self.language.notation else None
+
     def _amount(self, text: str) -> Lattice | None:
         """Read what `Quantities` knows, with a sign before it."""
         signed = _SIGNED.match(text)
         if signed:
-            amount = self._amount(signed.group("rest") or signed.group("currency") + signed.group("money"))
+            unsigned = signed.group("rest") or signed.group("currency") + signed.group("money")
+            amount = self._notation(unsigned) or self._amount(unsigned)
             sign = "-" if (signed.group("sign") or "-") in DASHES else signed.group("sign")
             return chain([self._sign(sign), amount]) if amount else None
         quantities = self.quantities
