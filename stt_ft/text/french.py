@@ -283,12 +283,13 @@ def french_notation(text: str, reader: Reader, *, dialect: str) -> Lattice | Non
         return or_else(either([decade, *_masculine(int(text[:-1]), dialect)]), reader.quantities.measure(text))
     if metres := _METRES.match(text):
         split = _SPLIT.match(f"{metres[1]}m{metres[2]}")
-        return or_else(amounts.measure(text), _split(split, reader), prior=1.0) if split else None
+        measure = amounts.measure(text)
+        return or_else(measure, _split(split, reader), prior=1.0) if split and measure else measure
     if (millions := _MILLIONS.match(text)) and (names := {**_CURRENCIES, **_UNITS}.get(millions["unit"].lower())):
         return chain([amounts.amount(millions["number"].replace(" ", "")), fixed(_of(names[1]))])
     if half := _MIXED_HALF.match(text):
         return chain([amounts.whole(half[1]), fixed(["et"]), either([("demi",), ("demie",), ("un", "demi")])])
-    if re.match(r"^\d+°$", text):  # of angles and of heat, and for "sixième"
+    if re.match(r"^\d{1,4}°$", text):  # of angles and of heat, and for "sixième"
         return or_else(
             chain([amounts.whole(text[:-1]), fixed([_UNITS["°"][text != "1°"]])]),
             either(french_ordinals(int(text[:-1]), dialect=dialect)),
@@ -297,8 +298,8 @@ def french_notation(text: str, reader: Reader, *, dialect: str) -> Lattice | Non
     if day := _DAY_OF_MONTH.match(text):
         date = either([(*way, _MONTHS[int(day[3]) - 1]) for way in french_days(int(day[1]), True)])
         numbers = _pointed(text, reader) if day["mark"] == "." else amounts.fraction(text)
-        is_date = numbers is None or day["mark"] == "." or day[3][0] == "0"
-        return or_else(date, numbers, prior=1.0) if is_date else or_else(numbers, date)
+        is_date = day["mark"] == "." or day[3][0] == "0"
+        return or_else(date, numbers, prior=1.0) if is_date or numbers is None else or_else(numbers, date)
     return _pointed(text, reader)
 
 

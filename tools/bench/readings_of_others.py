@@ -3,7 +3,8 @@
     python tools/bench/readings_of_others.py ../shared/data/number_texts
 
 A case is `written~spoken`. Three questions, a class a row: do our readings hold the case's own; is it the one that is written without
-sound; and where espeak-ng speaks it, do `annotate --aligner sphinx` and `convert --style auto` write it (English)? Hyphens, capitals,
+sound; and where espeak-ng speaks it, do `annotate --aligner sphinx` and `convert --style auto` write it (in French: does convert's aligner,
+over the whole text)? Hyphens, capitals,
 "and" and the borders of words do not count: "PM" is "p m". Texts without digits are left as they are, by design, and are not counted.
 The table goes to tools/bench/results/.
 """
@@ -104,6 +105,23 @@ def written_by_ear(cases: Sequence[Case]) -> list[str]:
         return [outcome.written for outcome in outcomes_of(SphinxWork(1), clips, "clean")]
 
 
+def french_by_ear(cases: Sequence[Case]) -> list[str]:
+    """Return the readings that convert's aligner hears in each case, spoken as its authors read it."""
+    from stt_ft.align.sphinx_aligner import SphinxAligner
+    from stt_ft.audio.synthesis import Synthesizer
+
+    synthesizer, aligner = Synthesizer(), SphinxAligner("fr")
+    heard = []
+    for case in cases:
+        synthesizer.forget()
+        spoken = " ".join(re.sub(r"[^\w\s',.]|_", " ", case.spoken).split())
+        lattice = lattice_of(case.written, "fr")
+        samples = synthesizer.speak(spoken, voice="fr", words_per_minute=150).samples
+        words = aligner.align(samples, [lattice])[0] if lattice is not None else []
+        heard.append(" ".join(word.text for word in words))
+    return heard
+
+
 def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,7 +138,7 @@ def main() -> None:
             lattices = [lattice_of(case.written, language) for case in cases]
             held = [lattice is not None and says(lattice, case.spoken) for case, lattice in zip(cases, lattices, strict=True)]
             firsts = ["cannot be read" if lattice is None else " ".join(lattice.words) for lattice in lattices]
-            heard = firsts if arguments.silent or language != "en" else written_by_ear(cases)
+            heard = firsts if arguments.silent else written_by_ear(cases) if language == "en" else french_by_ear(cases)
             by_ear = [
                 letters_of(text.split()) == letters_of(re.split(r"[\s-]", case.spoken)) for case, text in zip(cases, heard, strict=True)
             ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stt_ft.align.aligner import AlignedWord
 from stt_ft.align.sidecars import spoken_sidecar
-from stt_ft.core.doubts import doubts_of
+from stt_ft.core.doubts import Rival, doubts_of
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.text.lattice import Lattice
@@ -28,14 +28,16 @@ ORDER = sidecar(("order", 0.5, 0.9), ("1296803.", 1.0, 3.1), ("please", 3.2, 3.6
 class Ear:
     """An aligner that hears words at fixed places of the sound it is given."""
 
-    def __init__(self, *words: tuple[str, float, float], deaf: bool = False) -> None:
+    def __init__(self, *words: tuple[str, float, float], deaf: bool = False, rival: Rival | None = None) -> None:
         self.words = words
         self.deaf = deaf
+        self.rival = rival
 
-    def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
+    def align_with_rivals(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> tuple[list[list[AlignedWord]], list[Rival | None]]:
         if self.deaf:
             raise AlignmentError("no path")
-        return [[AlignedWord(text=text, start_s=start_s, end_s=end_s, confidence=1.0) for text, start_s, end_s in self.words]]
+        words = [AlignedWord(text=text, start_s=start_s, end_s=end_s, confidence=1.0) for text, start_s, end_s in self.words]
+        return [words], [self.rival]
 
 
 def convert(before: Sidecar, **options: object) -> Sidecar:
@@ -190,3 +192,10 @@ def test_rivals_that_annotate_did_not_write_are_passed_over(broken: object) -> N
     after = convert(sidecar(("code", 0.5, 0.9), ("401", 1.0, 2.0), spoken=HEARD, rivals=broken))
     assert [word.text for word in after.alignments] == ["code", "four", "oh", "one"]
     assert doubts_of(after) == []
+
+
+def test_a_number_whose_readings_fit_alike_is_told() -> None:
+    rival = Rival(words=("one", "oh"), lead=3.0, is_close=True)
+    ear = Ear(("one", 0.1, 0.5), ("zero", 0.6, 1.0), rival=rival)
+    after = convert(sidecar(("10", 1.0, 2.2)), sound=lambda: np.zeros(24_000 * 4, dtype=np.float32), aligner=ear)
+    assert [(doubt.reading, doubt.lead) for doubt in doubts_of(after)] == [("one oh", 3.0)]
