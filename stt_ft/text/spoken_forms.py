@@ -191,6 +191,8 @@ def _read_word(tokens: Sequence[str], start: int, language: Language, style: str
         return or_else(fixed([token]), fixed(language.units[bare.lower()][1].split()))
     street = language.street_words.get(bare.lower()) if style == "auto" and start and bare[:1].isupper() else None
     if street and any(holds_digits(one) for one in tokens[max(0, start - _STREET_WINDOW) : start]):
+        mark = token[-1] if token[-1] in ",;:?!" else ""
+        street = [(*way[:-1], way[-1] + mark) for way in street]
         has_name = len(bare) > 1 and (tokens[start - 1][0].isupper() or tokens[start - 1][:1].isdigit())
         return or_else(either(street), fixed([token])) if has_name else or_else(fixed([token]), either(street))
     return fixed([token])

@@ -146,3 +146,7 @@ def test_the_readings_of_others_are_among_ours(name: str, monkeypatch: pytest.Mo
     cases = bench.cases_of(people_dir("number_texts") / "en" / f"{name}.txt")
     missed = [case.written for case in cases if not case.lattice or not bench.says(case.lattice, case.spoken)]
     assert 1 - len(missed) / len(cases) >= OUTSIDE[name], missed
+
+
+def test_a_street_keeps_its_comma() -> None:
+    assert spoken_words("12 Elm St, please", style="auto") == ["twelve", "Elm", "Street,", "please"]
