@@ -133,7 +133,7 @@ class SphinxAligner:
             import pocketsphinx
         except ImportError:
             raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
-        self._synthesizer = Synthesizer() if language.startswith("fr") else None  # says how French words sound
+        self._synthesizer = Synthesizer(is_alone=True) if language.startswith("fr") else None  # says how French words sound
         self._decoder = pocketsphinx.Decoder(
             lm=None,
             samprate=_MODEL_RATE_HZ,

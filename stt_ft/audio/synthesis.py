@@ -67,9 +67,12 @@ class Utterance:
 
 
 class Synthesizer:
-    """espeak-ng. The library keeps one global state, so use one instance in a process and not from several threads."""
+    """espeak-ng. The library keeps one global state, so use one instance in a process and not from several threads.
 
-    def __init__(self) -> None:
+    One made with `is_alone` has a copy of the library: it disturbs no other, and no other disturbs it.
+    """
+
+    def __init__(self, *, is_alone: bool = False) -> None:
         try:
             import espeakng_loader
         except ImportError:
@@ -79,7 +82,10 @@ class Synthesizer:
         self._events: list[tuple[int, int, int, bytes]] = []
         self._callback = _Callback(self._collect)  # kept: ctypes does not own it
         self._is_own = False
-        self._load(self._library_path)
+        if is_alone:
+            self.forget()
+        else:
+            self._load(self._library_path)
 
     def forget(self) -> None:
         """Begin as if nothing had been spoken before: the library's oscillators otherwise carry on where they stopped. Takes 5 ms.
