@@ -142,6 +142,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     _existing(path)
     try:
         return soundfile.read(str(path), dtype="float32", always_2d=True)
+    except MemoryError:
+        raise AudioError(f"{path}: its header promises more sound than fits into memory") from None
     except soundfile.LibsndfileError as error:
         wav = _run_ffmpeg(["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-f", "wav", "-c:a", "pcm_f32le", "-"], path, error)
     try:
