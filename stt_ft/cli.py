@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnicodeEncodeError as error:
         way_out = "set PYTHONUTF8=1, or a UTF-8 locale such as LANG=C.UTF-8"
         return _refuse(f"{error.object[:80]!r} cannot be said in {error.encoding}, the encoding of this terminal; {way_out}", 2)
+    except MemoryError as error:
+        return _refuse(f"out of memory{f': {error}' if str(error) else ''}", 2)
     except OSError as error:
         if error.filename is None and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT):
             _drop_output()  # files have names

@@ -206,6 +206,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         if isinstance(source, io.BytesIO):
             source.seek(0)
         samples, rate_hz = soundfile.read(source, dtype="float32", always_2d=True)
+    except MemoryError:
+        raise AudioError(f"{path}: its header promises more sound than fits into memory") from None
     except soundfile.LibsndfileError as error:
         command = [*_ffmpeg("ffmpeg", path), "-vn", "-f", "wav", "-c:a", "pcm_f32le", "-"]
         wav = _run_ffmpeg(command, path, error)

@@ -35,8 +35,10 @@ def check(
         json: write the problems to stdout as JSON, one a line.
     """
     from stt_ft.corpus.problems import ADVICE, KINDS, inspect
-    from stt_ft.model.checkpoint_dir import open_model
+    from stt_ft.model.checkpoint_dir import TAIL_S, open_model
 
+    if not 0 <= tail_s <= TAIL_S:
+        raise ConfigError(f"--tail_s must be 0 to {TAIL_S}, got {tail_s}")
     if html is not None and not html.lower().endswith((".html", ".htm")):
         raise ConfigError(f"--html {html}: expected the name of a file that ends in .html")
     data = Dataset.open(dataset)
