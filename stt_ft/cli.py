@@ -8,11 +8,13 @@ Fire binds a command's words and flags to the parameters of its function and cal
 calls a function first and reports unknown arguments afterwards. Values are read by the parameters' annotations, so that
 digits given for a text stay a text. Nothing heavy is imported until a stage is called.
 
-Exit codes: 0 done, 1 a check failed, 2 the user's mistake, 130 interrupted.
+Exit codes: 0 done, 1 a check failed, 2 a mistake in what was asked or a disk that refuses, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import inspect
 import math
@@ -43,19 +45,57 @@ class UsageError(SttFtError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process, and return its exit code."""
+    _open_closed_streams()
     try:
-        _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()
+        try:
+            _run(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
     except SttFtError as error:
-        print(f"stt-ft: {error}", file=sys.stderr)
-        return error.exit_code
+        return _refuse(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("\nstt-ft: interrupted; the same command takes up the work again", file=sys.stderr)
-        return 130  # as shells have it: 128 and the number of the signal
+        return _refuse("interrupted; the same command takes up the work again", 130, begin="\n")  # 128 and the signal, as shells have it
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except UnicodeEncodeError as error:
+        way_out = "set PYTHONUTF8=1, or a UTF-8 locale such as LANG=C.UTF-8"
+        return _refuse(f"{error.object[:80]!r} cannot be said in {error.encoding}, the encoding of this terminal; {way_out}", 2)
+    except MemoryError as error:
+        return _refuse(f"out of memory{f': {error}' if str(error) else ''}", 2)
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT):
+            _drop_output()  # files have names
+            return _refuse(f"standard output: {error.strerror}", 2)
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     return 0
+
+
+def _refuse(message: str, code: int, *, begin: str = "") -> int:
+    """Say why a command ends with `code`, where anybody can hear it, and return the code."""
+    with contextlib.suppress(OSError):
+        print(f"{begin}stt-ft: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _open_closed_streams() -> None:
+    """Give the process the streams with which it was started closed (`stt-ft … >&-`), lest the next file opened be taken for them.
+
+    What is said on stderr goes nowhere then; what belongs on stdout fails when it is written, as it does for `cat`.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue  # open after all; Python has not been given it
+            flags = os.O_WRONLY if name == "stderr" else os.O_RDONLY
+            os.dup2(os.open(os.devnull, flags), number)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def _drop_output() -> None:
+    """Let what cannot be written to stdout go nowhere, lest Python try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: list[str]) -> None:
@@ -159,6 +199,9 @@ def understood(function: Callable[..., Any], argv: Sequence[str], *, command: st
                 raise _refused(command, f"{flag} takes no value")
             name, equals, value = turned_off, "=", "false"
         if not flag.startswith("--") or (name not in parameters and name not in recipe_keys):
+            if os.path.exists(word):
+                words.append(os.path.join(os.curdir, word))  # a file whose name begins with a dash, as Fire takes it
+                continue
             hint = _what_became_of(name) if recipe_keys else ""
             raise _refused(command, f"no such flag: {flag}{hint or nearest(name, [*parameters, *recipe_keys], '--')}")
         if name in flags:
@@ -195,7 +238,7 @@ def _read(parameter: inspect.Parameter, command: str, text: str) -> Any:
     value = typed_value(parameter.annotation, text)
     try:
         return _fitted(parameter.annotation, value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _refused(command, f"{label_of(parameter)}: expected {type_name(parameter.annotation)}, got {show(value)}") from None
 
 

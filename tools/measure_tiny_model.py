@@ -23,7 +23,6 @@ from stt_ft.audio.files import read_audio
 from stt_ft.core.manifest import Dataset, Word
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
-from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
 from stt_ft.metrics.intervals import Resampling, estimate, ratio
 from stt_ft.model.checkpoint_dir import open_model
@@ -33,6 +32,7 @@ from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_plan
 from stt_ft.stages import stage
 from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
+from stt_ft.text.inverse.said_digits import number_runs
 from stt_ft.text.prompts import Manner, Prompt
 
 CARD = Path(__file__).with_name("tiny_model_card.md")

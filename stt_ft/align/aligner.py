@@ -160,10 +160,20 @@ def script_words(
 
 def shard_of(items: Sequence[Item], environment: Mapping[str, str]) -> Sequence[Item]:
     """Return the share of `items` that falls to this process under `torchrun` (RANK, WORLD_SIZE) or SLURM; all of them outside both."""
+    rank, size = _rank_and_size(environment)
+    return items[rank::size] if size > 1 else items
+
+
+def is_shared(environment: Mapping[str, str]) -> bool:
+    """Return whether `torchrun` or SLURM has started other processes that take the other shares."""
+    return _rank_and_size(environment)[1] > 1
+
+
+def _rank_and_size(environment: Mapping[str, str]) -> tuple[int, int]:
     for rank_name, size_name in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
         if rank_name in environment and size_name in environment:
-            return items[int(environment[rank_name]) :: int(environment[size_name])]
-    return items
+            return int(environment[rank_name]), int(environment[size_name])
+    return 0, 1
 
 
 def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> str:

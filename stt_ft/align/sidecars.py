@@ -28,6 +28,7 @@ from stt_ft.core.doubts import (
     TIMES_BY,
     TRUTH,
     Doubt,
+    Rival,
     rivals_of,
     spoken_words_of,
     words_from_json,
@@ -139,8 +140,9 @@ def spoken_sidecar(
     converter = _Converter(written=written, heard=heard, duration_s=duration_s, sound=sound, aligner=aligner)
     words: list[Word] = []
     for token in spoken_tokens([word.text for word in written], language=language, style=style):
-        said = list(written[token.start : token.stop]) if token.is_same else converter.convert(token)
-        rival = rivals[token.start] if token.stop - token.start == 1 else None
+        said, rival = (list(written[token.start : token.stop]), None) if token.is_same else converter.convert(token)
+        if rival is None and token.stop - token.start == 1:
+            rival = rivals[token.start]
         if rival is not None and rival.is_close and rival.words != tuple(word.text for word in said):
             stop = len(words) + len(said)
             doubts.append(Doubt(start=len(words), stop=stop, reading=" ".join(rival.words), lead=rival.lead))
@@ -163,12 +165,15 @@ class _Converter:
     aligner: SphinxAligner | None
     sources: Counter[str] = field(default_factory=Counter)
 
-    def convert(self, token: SpokenToken) -> list[Word]:
-        """Return the words that are said for a token, each with its own time."""
+    def convert(self, token: SpokenToken) -> tuple[list[Word], Rival | None]:
+        """Return the words that are said for a token, none for a mark alone; and the rival of what is heard here."""
+        if not token.lattice.words and not token.lattice.is_open:
+            return [], None
         speaker = self.written[token.start].speaker
-        return [dataclasses.replace(word, speaker=speaker) for word in self._timed(token)]
+        words, rival = self._timed(token)
+        return [dataclasses.replace(word, speaker=speaker) for word in words], rival
 
-    def _timed(self, token: SpokenToken) -> list[Word]:
+    def _timed(self, token: SpokenToken) -> tuple[list[Word], Rival | None]:
         first, last = self.written[token.start], self.written[token.stop - 1]
         heard = self._heard(token)
         num_words = len(heard or token.lattice.words)
@@ -179,15 +184,14 @@ class _Converter:
         )
         if heard:
             self.sources["annotated"] += 1
-            return fit_into_span(heard, start_s, end_s)
-        aligned = self._align(token, start_s, end_s)
+            return fit_into_span(heard, start_s, end_s), None
+        aligned, rival = self._align(token, start_s, end_s)
         if aligned:
             self.sources["realigned"] += 1
-            return fit_into_span(
-                aligned, *widen(start_s, end_s, num_words=len(aligned), after_s=min(after_s, start_s), before_s=max(before_s, end_s))
-            )
+            start_s, end_s = widen(start_s, end_s, num_words=len(aligned), after_s=min(after_s, start_s), before_s=max(before_s, end_s))
+            return fit_into_span(aligned, start_s, end_s), rival
         self.sources["syllables"] += 1
-        return divide_by_syllables(token.lattice.words, start_s, end_s)
+        return divide_by_syllables(token.lattice.words, start_s, end_s), None
 
     def _heard(self, token: SpokenToken) -> list[Word] | None:
         """Return the words that `annotate` heard for the token; None where `style` has no such reading."""
@@ -196,17 +200,17 @@ class _Converter:
         said = words_from_json(self.heard[token.start])
         return said if said and token.lattice.accepts([word.text for word in said]) else None
 
-    def _align(self, token: SpokenToken, start_s: float, end_s: float) -> list[Word] | None:
-        """Align the token on the sound of its span; None when there is no sound or no path."""
+    def _align(self, token: SpokenToken, start_s: float, end_s: float) -> tuple[list[Word], Rival | None]:
+        """Align the token on the sound of its span; no words when there is no sound or no path."""
         if self.aligner is None or self.sound is None:
-            return None
+            return [], None
         from_s = max(0.0, start_s - _MARGIN_S)
         samples = self.sound()[num_samples(from_s) : num_samples(end_s + _MARGIN_S)]
         try:
-            (words,) = self.aligner.align(samples, [token.lattice])
+            (words,), (rival,) = self.aligner.align_with_rivals(samples, [token.lattice])
         except AlignmentError:
-            return None
-        return [word.moved(from_s) for word in words]
+            return [], None
+        return [word.moved(from_s) for word in words], rival
 
 
 def divide_by_syllables(words: Sequence[str], start_s: float, end_s: float) -> list[Word]:

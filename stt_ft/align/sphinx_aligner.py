@@ -1,7 +1,10 @@
-"""Word times for English by pocketsphinx, whose wheel carries an acoustic model: no download, about a hundredth of real time.
+"""Word times by pocketsphinx, whose wheel carries an English acoustic model: no download, about a hundredth of real time.
 
 All ways of saying the text are put into one finite-state grammar, so that one Viterbi pass both times the words and picks the reading
 ("zero" or "oh", "five five" or "double five") that was spoken.
+
+French numbers are aligned with the same English model: espeak-ng says how a word sounds, and each French sound is given the English ones
+that lie nearest. That suffices to choose between readings that are known; it was measured on synthetic voices alone.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy as np
 from stt_ft.align.aligner import AlignedWord, AlignmentJob, AlignmentResult, script_tokens, script_words
 from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
 from stt_ft.audio.files import read_audio, resample
+from stt_ft.audio.synthesis import Synthesizer
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError, MissingExtra, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
@@ -64,6 +68,26 @@ _LONGEST = max(map(len, _SOUNDS))
 _CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
 
 
+_FRENCH_PHONES = {
+    "p": "P", "b": "B", "t": "T", "d": "D", "k": "K", "ɡ": "G", "f": "F", "v": "V", "s": "S", "z": "Z", "ʃ": "SH", "ʒ": "ZH",
+    "m": "M", "n": "N", "ɲ": "N Y", "ŋ": "NG", "l": "L", "ʁ": "HH", "j": "Y", "w": "W", "ɥ": "W", "i": "IY", "y": "UW",
+    "u": "UW", "e": "EY", "ø": "UH", "ə": "AH", "o": "OW", "ɛ": "EH", "œ": "UH", "ɔ": "OW", "a": "AA", "ɑ": "AA",
+    "ɛ̃": "AE N", "œ̃": "AH N", "ɔ̃": "OW N", "ɑ̃": "AO N", "ɪ": "IH", "ɹ": "R", "h": "HH",
+}  # fmt: skip
+"""IPA -> the nearest phones of the English model: those with which known words fit two French synthesisers best."""
+
+_OTHER_FRENCH_PHONES = {"ʁ": "R", "a": "AE", "ɛ̃": "AA N"}
+"""The same for a second pronunciation of every word: these sounds differ from voice to voice."""
+
+_LIAISONS = {
+    "six": ("s i", "s i z"), "dix": ("d i", "d i z"), "huit": ("y i",), "cinq": ("s ɛ̃",), "neuf": ("n œ v",),
+    "vingt": ("v ɛ̃ t",), "vingts": ("v ɛ̃ z",), "deux": ("d ø z",), "trois": ("t ʁ w a z",), "sept": ("s ɛ t ə",),
+    "quatre": ("k a t", "k a t ʁ ə"), "cent": ("s ɑ̃ t",), "cents": ("s ɑ̃ z",), "plus": ("p l y s",), "heures": ("œ ʁ z",),
+    "trente": ("t ʁ ɑ̃ t ə",),
+}  # fmt: skip
+"""French word -> how else it sounds, by what comes after it."""
+
+
 class SphinxWork:
     """pocketsphinx over many clips, in one process for each core."""
 
@@ -99,13 +123,17 @@ def _results(jobs: Sequence[AlignmentJob]) -> list[AlignmentResult]:
 
 
 class SphinxAligner:
-    """Aligns known English text with pocketsphinx. Deterministic: a clip's times depend on nothing but the clip and its text."""
+    """Aligns known text with pocketsphinx: English, or French words of numbers (`language` "fr", "fr-be" …).
 
-    def __init__(self) -> None:
+    Deterministic: a clip's times depend on nothing but the clip and its text.
+    """
+
+    def __init__(self, language: str = "en") -> None:
         try:
             import pocketsphinx
         except ImportError:
             raise MissingExtra("pocketsphinx", "synth", "aligner sphinx") from None
+        self._synthesizer = Synthesizer(is_alone=True) if language.startswith("fr") else None  # says how French words sound
         self._decoder = pocketsphinx.Decoder(
             lm=None,
             samprate=_MODEL_RATE_HZ,
@@ -118,6 +146,7 @@ class SphinxAligner:
             silprob=_SILENCE_PRIOR,
             lw=1.0,
             wip=1.0,
+            **({"dict": os.devnull} if self._synthesizer else {}),  # "six" and "dix" are English words too
         )
 
     def result(self, job: AlignmentJob) -> AlignmentResult:
@@ -178,11 +207,20 @@ class SphinxAligner:
         for piece in sorted({piece for arc in grammar.lattice.arcs for piece in arc.words}):
             if self._decoder.lookup_word(piece) is not None:
                 continue
-            phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else pronounced(piece)
-            if phones is None:
-                raise AlignmentError(f"no English pronunciation for {piece!r}; the sphinx aligner knows English words only")
-            self._decoder.add_word(piece, phones, True)
+            pronunciations = self._pronunciations(piece)
+            if not pronunciations:
+                knows = "French words in Latin letters" if self._synthesizer else "English words"
+                raise AlignmentError(f"no pronunciation for {piece!r}; the sphinx aligner knows {knows} only")
+            for number, phones in enumerate(pronunciations, 1):
+                self._decoder.add_word(piece if number == 1 else f"{piece}({number})", phones, True)
         return grammar
+
+    def _pronunciations(self, piece: str) -> list[str]:
+        """Return the phones of a piece that the dictionary lacks, in one way or more; none where it cannot be said."""
+        if self._synthesizer:
+            return french_pronunciations(piece.removeprefix(_LETTER_PREFIX), self._synthesizer)
+        phones = LETTERS[piece[-1]] if piece.startswith(_LETTER_PREFIX) else pronounced(piece)
+        return [phones] if phones else []
 
     def _decode(self, samples: np.ndarray, grammar: _Grammar) -> tuple[list[AlignedWord], float]:
         """Return the pieces of the best path through the grammar, and its log probability in nats, up to a constant of the sound."""
@@ -275,6 +313,14 @@ def _pcm(samples: np.ndarray) -> bytes:
     peak = float(np.abs(sound).max(initial=0.0))
     noise = np.random.default_rng(_DITHER_SEED).standard_normal(len(sound), dtype=np.float32) * _DITHER_RMS
     return (np.clip(sound * (_PEAK / peak if peak > 0 else 1.0) + noise, -1, 1) * 32767).astype(np.int16).tobytes()
+
+
+def french_pronunciations(word: str, synthesizer: Synthesizer) -> list[str]:
+    """Return English phones for a French word in the ways in which it may sound; none where it holds no sound of French."""
+    sounds = [synthesizer.phonemes(word, voice="fr"), *(liaison.split() for liaison in _LIAISONS.get(word, ()))]
+    tables = (_FRENCH_PHONES, _FRENCH_PHONES | _OTHER_FRENCH_PHONES)
+    ways = [" ".join(table[sound] for sound in way if sound in table) for table in tables for way in sounds]
+    return list(dict.fromkeys(way for way in ways if way))
 
 
 def pronounced(word: str) -> str | None:

@@ -48,6 +48,17 @@ def input_devices() -> list[InputDevice]:
     ]
 
 
+def require_input(device: int | None) -> None:
+    """Raise `AudioError` when PortAudio is missing, or no device can record, or not the one with this number."""
+    sounddevice = _sounddevice()
+    try:
+        channels = sounddevice.query_devices(device, "input")["max_input_channels"]
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise AudioError(f"no device to record from: {error}; see stt-ft record --list_devices") from None
+    if channels < 1:
+        raise AudioError(f"device {device} cannot record; see stt-ft record --list_devices")
+
+
 class Recording:
     """One take: sound is gathered from entering the `with` block until leaving it.
 

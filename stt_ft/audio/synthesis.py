@@ -9,6 +9,7 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import dataclasses
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS = 1
 _CHARS_UTF8 = 1
+_IPA_PARTED_BY_LINES = 0x02 | ord("\n") << 8
 _RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
 _EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 
@@ -65,9 +67,12 @@ class Utterance:
 
 
 class Synthesizer:
-    """espeak-ng. The library keeps one global state, so use one instance in a process and not from several threads."""
+    """espeak-ng. The library keeps one global state, so use one instance in a process and not from several threads.
 
-    def __init__(self) -> None:
+    One made with `is_alone` has a copy of the library: it disturbs no other, and no other disturbs it.
+    """
+
+    def __init__(self, *, is_alone: bool = False) -> None:
         try:
             import espeakng_loader
         except ImportError:
@@ -77,7 +82,10 @@ class Synthesizer:
         self._events: list[tuple[int, int, int, bytes]] = []
         self._callback = _Callback(self._collect)  # kept: ctypes does not own it
         self._is_own = False
-        self._load(self._library_path)
+        if is_alone:
+            self.forget()
+        else:
+            self._load(self._library_path)
 
     def forget(self) -> None:
         """Begin as if nothing had been spoken before: the library's oscillators otherwise carry on where they stopped. Takes 5 ms.
@@ -111,8 +119,7 @@ class Synthesizer:
             AudioError: unknown voice.
             AlignmentError: the synthesiser did not report a time for every word.
         """
-        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise AudioError(f"espeak-ng has no voice {voice!r}")
+        self._choose(voice)
         for parameter, value in ((_RATE, words_per_minute), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._library.espeak_SetSynthCallback(self._callback)
@@ -124,6 +131,25 @@ class Synthesizer:
         words = self._word_times(text)
         samples = np.concatenate(self._chunks).astype(np.float32) / 32768
         return Utterance(samples=resample(samples, self._rate_hz, timing.SAMPLE_RATE_HZ), words=words)
+
+    def phonemes(self, word: str, *, voice: str) -> list[str]:
+        """Return the phonemes of `word` in the International Phonetic Alphabet, without stress and length.
+
+        Raises:
+            AudioError: unknown voice.
+        """
+        self._choose(voice)
+        text = ctypes.c_char_p(word.encode())
+        to_phonemes = self._library.espeak_TextToPhonemes
+        to_phonemes.restype = ctypes.c_char_p
+        said = []
+        while text.value:  # a clause at a time
+            said.append(to_phonemes(ctypes.byref(text), _CHARS_UTF8, _IPA_PARTED_BY_LINES).decode())
+        return [phoneme for phoneme in re.sub("[\u02c8\u02cc\u02d0\\- ]", "", "\n".join(said)).split("\n") if phoneme]
+
+    def _choose(self, voice: str) -> None:
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise AudioError(f"espeak-ng has no voice {voice!r}")
 
     def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
         if samples and count:

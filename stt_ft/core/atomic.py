@@ -1,37 +1,76 @@
-"""Writes that either happen whole or not at all, so that a killed run leaves no half file behind.
+"""Files: nothing leaves the directory it belongs to, and a write happens whole or not at all, so that a killed run leaves no half file.
+
+What a file of a dataset or a model names (a manifest's path, a name in config.json) is found by `inside`, and so lies in that directory by
+its name; `check_lies_inside` looks where links lead. Only what the user named may be elsewhere. docs/data_format.md has the rule.
 
 A file that is being written has a hidden name beside its place, `.take.1f0c9a2b.tmp.wav`, and its process holds a lock on it. A killed
 process leaves the file there, unlocked; `remove_leftovers` removes it.
+
+A stage that reads files, changes them and writes them again has the directory to itself meanwhile (`sole_writer`). Both locks are the
+operating system's (`flock`): they end with their process, however it ends, and other machines see them where the file system is shared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import json
 import os
 import re
 import shutil
+import socket
+import sys
+import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from stt_ft.core.errors import BusyError, DiskError, SttFtError
+
+LOCK_NAME = ".stt-ft.lock"
+"""File in a directory that a process writes into: host, process and command of the writer, for others to be told."""
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 _ASIDE = "aside"
 """Name under which a directory that gives way to a new one lies in the temporary one until the new one is in place."""
 
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 1024
+"""Longest name of one file, and longest path below a directory, that every file system takes."""
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Return `directory / name` for a relative path that a file gives; raises `ValueError` that says why it cannot be one.
+
+    It looks at the name alone: what is a link is still followed.
+    """
+    parts = PurePosixPath(name).parts
+    if "\0" in name:
+        raise ValueError("the name holds a NUL")
+    if PurePosixPath(name).is_absolute() or ".." in parts:
+        raise ValueError("the name leads out of the directory")
+    if not parts:
+        raise ValueError("the name is that of no file")
+    if len(os.fsencode(name)) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
+        raise ValueError("the name is too long")
+    return directory / name
+
+
+def check_lies_inside(path: Path, directory: Path) -> None:
+    """Raise `ValueError` where `path`, its links followed, lies outside `directory`, whose own links count as the user's."""
+    target = Path(os.path.realpath(path))
+    if not target.is_relative_to(os.path.realpath(directory)):
+        raise ValueError(f"{path} is a link that leads out of the directory, to {target}")
+
 
 @contextlib.contextmanager
 def _locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[bool]:
     """Yield whether this process holds the lock of `path`: not where another does, nor where the file system has no locks."""
-    descriptor, holds = os.open(path, flags, 0o666), False
+    descriptor = os.open(path, flags, 0o666)
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            holds = True
-        yield holds
+        yield _flock(descriptor, fcntl.LOCK_EX) is True
     finally:
         os.close(descriptor)
 
@@ -47,16 +86,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, of the same suffix; flush it to disk and rename it to `path` when the block ends well.
 
     The parent directory is made if need be. When the block raises, the temporary file is removed and `path` is left as it was.
+
+    Raises:
+        DiskError: the disk refuses; names `path`.
     """
-    temporary = _temporary_name(path, path.suffix)
-    try:
-        with _locked(temporary, os.O_CREAT | os.O_RDWR):
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with told_of(path):
+        if path.exists() and not path.is_file():  # a device, which a file must not take the place of
+            raise OSError(errno.EEXIST, "there is something else than a file", str(path))
+        temporary = _temporary_name(path, path.suffix)
+        try:
+            with _locked(temporary, os.O_CREAT | os.O_RDWR):
+                yield temporary
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+                temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -64,18 +110,124 @@ def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty directory beside `path`; rename it to `path` when the block ends well.
 
     With `replace`, what stands at `path` gives way to it; without, `path` must not exist.
+
+    Raises:
+        DiskError: the disk refuses; names `path`.
     """
-    temporary = _temporary_name(path)
-    new, aside = temporary / path.name, temporary / _ASIDE
-    new.mkdir(parents=True)
+    with told_of(path):
+        temporary = _temporary_name(path)
+        new, aside = temporary / path.name, temporary / _ASIDE
+        try:
+            new.mkdir(parents=True)
+            with _locked(temporary):
+                yield new
+                if replace and path.exists():
+                    path.rename(aside)
+                new.rename(path)
+        finally:
+            _remove(temporary)
+
+
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""No room, none left for this user, none for so large a file, a disk that takes nothing: the fault of no file that is being read."""
+
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+@contextlib.contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses while `path` is written into a `DiskError` that names it.
+
+    safetensors, which is written in Rust, tells of the same refusals by an error of its own.
+    """
     try:
-        with _locked(temporary):
-            yield new
-            if replace and path.exists():
-                path.rename(aside)
-            new.rename(path)
+        yield
+    except OSError as error:
+        at = Path(error.filename) if isinstance(error.filename, str) and error.errno not in _REFUSALS else path
+        at = path if path.name in at.name else at  # what it is called meanwhile
+        if at == path or at in path.parents:
+            raise DiskError(f"{at}: cannot be written to: {error.strerror or error}") from error
+        raise DiskError(f"{at}: {error.strerror}; {path} is not written") from error
+    except SttFtError:
+        raise
+    except Exception as error:
+        found = _RUST_ERROR.search(str(error))
+        if found is None:
+            raise
+        raise DiskError(f"{path}: cannot be written to: {os.strerror(int(found[1]))}") from error
+
+
+@contextlib.contextmanager
+def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
+    """Have `directory` to write into while the block lasts; it is made if need be, and taken away again if nothing came into it. What
+    killed processes left half written there is removed first.
+
+    With `shared`, others may that ask for the same: processes which share out one work. A second writer is refused at once, since what it
+    has read may change under it. A killed one leaves a file that locks nothing. On a file system without locks the file itself counts, and
+    the message says how to go on after a kill.
+
+    Raises:
+        BusyError: another process writes there; says which, on which machine, and since when.
+        DiskError: nothing can be written there.
+    """
+    path = directory / LOCK_NAME
+    with told_of(directory):
+        made = [each for each in (directory, *directory.parents) if not each.exists()]
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = _take(path, shared=shared)
+    try:
+        remove_leftovers(directory)
+        yield
     finally:
-        _remove(temporary)
+        with contextlib.suppress(OSError):  # the last one removes the file, while no other can hold it
+            if not shared or _flock(descriptor, fcntl.LOCK_EX) is not False:
+                path.unlink()
+        os.close(descriptor)
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _take(path: Path, *, shared: bool) -> int:
+    """Return a descriptor of the lock file `path`, locked; raises `BusyError` where another process holds it."""
+    while True:
+        is_new = not path.exists()
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        holds = _flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
+        if holds is False or (holds is None and not is_new and not shared):
+            age_s = time.time() - os.fstat(descriptor).st_mtime
+            os.close(descriptor)
+            way_out = "wait for it, or stop it" if holds is False else f"if that process is gone, remove {path}"
+            raise BusyError(f"{path.parent}: {owner.strip() or 'another process'} has been writing here for {age_s:.0f} s; {way_out}")
+        if _is_same_file(descriptor, path):
+            with contextlib.suppress(OSError):  # a full disk has no room for the name; the lock holds
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"`{_command()}`, process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            return descriptor
+        os.close(descriptor)  # it was the file of a writer that has just ended and removed it
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _command() -> str:
+    """Return what is running, as it was typed."""
+    program, *words = sys.argv
+    return " ".join(["stt-ft" if Path(program).name in ("__main__.py", "stt-ft") else Path(program).name, *words])[:200]
+
+
+def _flock(descriptor: int, mode: int) -> bool | None:
+    """Return whether this process holds the lock now: True, False where another does, None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN) else None
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,7 +258,7 @@ def recover(path: Path) -> None:
 def _remove_if_left(path: Path) -> bool:
     if not _TEMPORARY.fullmatch(path.name):
         return False
-    with contextlib.suppress(FileNotFoundError), _locked(path) as is_left:
+    with contextlib.suppress(OSError), _locked(path) as is_left:  # gone meanwhile, or on a disk that may only be read
         if is_left:
             _remove(path)
         return is_left
@@ -115,7 +267,7 @@ def _remove_if_left(path: Path) -> bool:
 
 def _remove(temporary: Path) -> None:
     """Remove a temporary file or directory; a directory that it holds aside goes back where nothing came in its place."""
-    if not temporary.is_dir():
+    if temporary.is_symlink() or not temporary.is_dir():
         temporary.unlink(missing_ok=True)
         return
     match = _TEMPORARY.fullmatch(temporary.name)

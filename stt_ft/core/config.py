@@ -113,6 +113,19 @@ def load_config(cls: type[Configuration], path: str | Path, overrides: Mapping[s
     return config
 
 
+def typed(cls: type[Configuration], values: Any) -> Configuration:
+    """Return JSON `values` as `cls`; raises `ConfigError` with every mistake by key, on one line."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cls).validate_json(json.dumps(_json_ready(values)), strict=True)
+    except ValidationError as error:
+        mistakes = [f"{key}{message}" for fault in error.errors() for key, message in _mistakes_of(cls, fault)]
+        raise ConfigError("; ".join(dict.fromkeys(mistakes))) from None
+    except RecursionError:
+        raise ConfigError("nested too deep") from None
+
+
 def _read_files(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], Path | None]:
     """Return the keys of the file at `path`, the keys of the file that it inherits from, and the path of that file."""
     own = read_yaml(path)

@@ -33,6 +33,14 @@ class CheckpointError(SttFtError):
     """A model directory, adapter or run directory that cannot be used."""
 
 
+class DiskError(SttFtError):
+    """A file that cannot be written: no room, no right, a read-only disk. Never the fault of one clip, so a stage ends with it."""
+
+
+class BusyError(SttFtError):
+    """A directory that another process is writing into."""
+
+
 class MissingExtra(SttFtError):
     """An optional dependency that a command needs and that is not installed."""
 

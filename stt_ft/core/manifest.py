@@ -4,20 +4,22 @@
     NAME/train.jsonl  dev.jsonl  heldout.jsonl       {"path": "audio/sample_001.wav", "duration": 4.352} a line, more keys allowed
     NAME/audio/sample_001.wav, sample_001.json       sound and sidecar: {"alignments": [["order", [0.58, 0.94], "SPEAKER_MAIN"]]}
 
-A clip is known by its `path`, relative to the dataset directory.
+A clip is known by its `path`, relative to the dataset directory and inside it. Sound is read through links, as `ingest` makes them; nothing
+is written through a link that leads out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import remove_leftovers, write_json, write_text
+from stt_ft.core.atomic import atomic_path, check_lies_inside, inside, write_json, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 
@@ -25,7 +27,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SPLITS = ("train", "dev", "heldout")
+
 MAIN_SPEAKER = "SPEAKER_MAIN"
+"""The speaker whose words a model learns to write, as in moshi-finetune; see `Sidecar.main_words`."""
+
+MAX_DURATION_S = 86_400.0
+"""Longest clip, a day: sizes of arrays follow from a manifest's durations and are bounded by it."""
 
 SYNTHETIC = "synthetic"
 """Key of a manifest's line, and of a sidecar (for `ingest`): true for a clip that a synthesiser spoke (`synthesize`), to be learned
@@ -49,6 +56,11 @@ class Word:
     speaker: str = MAIN_SPEAKER
     tokens: tuple[int, ...] = ()
 
+    @property
+    def is_main(self) -> bool:
+        """Whether the model is to write it."""
+        return self.speaker == MAIN_SPEAKER
+
     def moved(self, by_s: float) -> Self:
         """Return the same word, later by `by_s` seconds."""
         return dataclasses.replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s)
@@ -62,8 +74,8 @@ class Word:
         """Read `[text, [start, end], speaker]`; raises `ValueError` with the entry when it is anything else."""
         try:
             text, (start_s, end_s), speaker = entry
-            word = cls(text=text, start_s=float(start_s), end_s=float(end_s), speaker=speaker)
-        except (TypeError, ValueError):
+            word = cls(text=text, start_s=_seconds(start_s), end_s=_seconds(end_s), speaker=speaker)
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f'{json.dumps(entry, ensure_ascii=False)[:80]} is not ["word", [start, end], "SPEAKER"]') from None
         if not isinstance(text, str) or not isinstance(speaker, str):
             raise ValueError(f"word and speaker must be texts, got {text!r} and {speaker!r}")
@@ -96,7 +108,7 @@ class Sidecar:
     """The JSON file of one clip. `extra` keeps keys that this program does not know, so that rewriting loses nothing.
 
     Attributes:
-        alignments: the words that training reads, in order of time.
+        alignments: the words, in order of time.
         written: what `convert` replaced, as the aligner wrote it; None before the first `convert`.
         script: the text of the prompt.
         provenance: stage -> how it was made.
@@ -139,6 +151,17 @@ class Sidecar:
             value["provenance"] = self.provenance
         return {**value, **self.extra}
 
+    @property
+    def words_by(self) -> str:
+        """The tool whose words and times `ingest` took over; empty where `annotate` found the words, or nobody did."""
+        made = self.provenance.get("ingest")
+        return str(made.get("words_by", "")) if isinstance(made, dict) and "annotate" not in self.provenance else ""
+
+    @property
+    def main_words(self) -> tuple[Word, ...]:
+        """The words that a model is to write, and is measured by: those of SPEAKER_MAIN. What others say counts as no speech at all."""
+        return tuple(word for word in self.alignments if word.is_main)
+
     def left_out_s(self) -> list[tuple[float, float]]:
         """Return the stretches that `annotate` left out as (start, end) in seconds; a malformed entry counts as the whole clip."""
         entries = self.extra.get(LEFT_OUT) or []
@@ -147,7 +170,7 @@ class Sidecar:
             try:
                 (start_s, end_s), *_ = entry
                 spans.append((float(start_s), float(end_s)))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 spans.append((0.0, math.inf))
         return spans
 
@@ -156,10 +179,28 @@ class Sidecar:
         return dataclasses.replace(self, provenance={**self.provenance, stage: record})
 
 
+def speaker_name(value: Any) -> Any:
+    """Return a speaker as a text where it is a number, as corpora have them (7 is "7"); anything else as it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _words(value: Any, key: str) -> tuple[Word, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{key} must be a list, got {type(value).__name__}")
-    return tuple(Word.from_json(entry) for entry in value)
+    words = []
+    for number, entry in enumerate(value, start=1):
+        try:
+            words.append(Word.from_json(entry))
+        except ValueError as error:
+            raise ValueError(f"{key}, entry {number}: {error}") from None
+    return tuple(words)
+
+
+def _seconds(value: Any) -> float:
+    """Return a time or duration of JSON, which may be a number in quotes but no switch."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no number")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -184,14 +225,6 @@ class Dataset:
         dataset = cls(Path(directory))
         if dataset.directory.exists() and not dataset.directory.is_dir():
             raise ConfigError(f"--out {directory}: expected a directory, this is a file")
-        remove_leftovers(dataset.directory)
-        return dataset
-
-    @classmethod
-    def open_for_writing(cls, directory: str | Path) -> Dataset:
-        """Open an existing dataset as `open` does, and clear away what killed runs left half written in it."""
-        dataset = cls.open(directory)
-        remove_leftovers(dataset.directory)
         return dataset
 
     def splits(self) -> list[str]:
@@ -222,8 +255,22 @@ class Dataset:
 
     def write_clips(self, split: str, clips: Iterable[Clip]) -> None:
         """Replace the manifest of `split`."""
-        lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
-        write_text(self.manifest_path(split), "".join(f"{line}\n" for line in lines))
+        write_text(self.manifest_path(split), _manifest_text(clips))
+
+    def deal(self, parts: Mapping[str, Sequence[Clip]]) -> None:
+        """Replace all manifests by `parts`, split -> its clips; a split without clips has none.
+
+        All of it is on the disk before any of it counts. Then all clips stand in train until the rest is in place: a kill loses none.
+        """
+        everything = [clip for part in parts.values() for clip in part]
+        order = [("train", everything), *((name, parts[name]) for name in ("heldout", "dev", "train") if parts.get(name))]
+        with contextlib.ExitStack() as last_first:
+            for name, clips in reversed(order):
+                path = last_first.enter_context(atomic_path(self.manifest_path(name)))
+                path.write_text(_manifest_text(clips), encoding="utf-8")
+        for name in SPLITS:
+            if not parts.get(name):
+                self.manifest_path(name).unlink(missing_ok=True)
 
     def files(self) -> Iterator[Path]:
         """Yield every file of the dataset: dataset.yaml, the manifests, and sound and sidecar of each clip."""
@@ -232,14 +279,23 @@ class Dataset:
         for clip in self.clips():
             yield from (self.audio_path(clip), self.sidecar_path(clip))
 
-    def audio_path(self, clip: Clip) -> Path:
-        return self.directory / clip.path
+    def audio_path(self, clip: Clip, *, to_write: bool = False) -> Path:
+        """Return where the sound of `clip` lies; raises `DatasetError` where that is outside the dataset, `to_write` by a link too."""
+        try:
+            path = inside(self.directory, clip.path)
+            if to_write:
+                check_lies_inside(path.parent, self.directory)
+        except ValueError as error:
+            way_out = "`stt-ft ingest` makes a dataset of sound that lies elsewhere"
+            raise DatasetError(f"{self.directory}: clip {clip.path[:100]!r}: {error}; {way_out}") from None
+        return path
 
-    def sidecar_path(self, clip: Clip) -> Path:
-        return (self.directory / clip.path).with_suffix(".json")
+    def sidecar_path(self, clip: Clip, *, to_write: bool = False) -> Path:
+        """Return where the sidecar of `clip` lies: beside its sound; raises as `audio_path` does."""
+        return self.audio_path(clip, to_write=to_write).with_suffix(".json")
 
     def read_sidecar(self, clip: Clip) -> Sidecar:
-        """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed."""
+        """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed, or as `audio_path` does."""
         path = self.sidecar_path(clip)
         try:
             return Sidecar.from_json(parse_json(path.read_bytes()))
@@ -249,7 +305,8 @@ class Dataset:
             raise DatasetError(f"{path}: {error}") from None
 
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
-        write_json(self.sidecar_path(clip), sidecar.to_json())
+        """Replace the sidecar of `clip`; raises `DatasetError` where that would be outside the dataset."""
+        write_json(self.sidecar_path(clip, to_write=True), sidecar.to_json())
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
@@ -270,6 +327,11 @@ class Dataset:
         write_text(self.directory / "dataset.yaml", dump_yaml(info))
 
 
+def _manifest_text(clips: Iterable[Clip]) -> str:
+    lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _read_manifest(path: Path) -> list[Clip]:
     if not path.exists():
         raise DatasetError(f"{path}: no such manifest")
@@ -279,10 +341,12 @@ def _read_manifest(path: Path) -> list[Clip]:
             continue
         try:
             entry = parse_json(line)
-            clip_path, duration_s = entry.pop("path"), float(entry.pop("duration"))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
             raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
-        if not isinstance(clip_path, str) or not clip_path or not (math.isfinite(duration_s) and duration_s >= 0):
-            raise DatasetError(f"{path}, line {number}: path {clip_path!r} and duration {duration_s} cannot be used")
+        if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
+            raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
+        if "speaker" in entry:
+            entry["speaker"] = speaker_name(entry["speaker"])
         clips.append(Clip(path=clip_path, duration_s=duration_s, extra=entry))
     return clips

@@ -20,8 +20,9 @@ def say(message: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Write `value` to stdout as one line of JSON; NaN and infinity, which JSON lacks, are refused."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    """Write `value` to stdout as one line of JSON, in ASCII where stdout takes no more; NaN and infinity, which JSON lacks, are refused."""
+    has_letters = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, ensure_ascii=not has_letters, allow_nan=False), flush=True)
 
 
 def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:

@@ -35,17 +35,24 @@ Name = Annotated[str, Limits(min_length=1)]
 class LoraRecipe:
     """Which weights are trained: low-rank additions `W + 2 * B @ A` to all linear layers in moshi's own names, and the pause heads."""
 
-    enable: bool = True
-    """Train an adapter. False trains every weight of the model, which takes several times the memory."""
-
-    rank: Count = 128
-    """Columns of A and rows of B; moshi-finetune's default for 7b and 1b. The tiny model needs 16."""
+    rank: Count | None = 128
+    """Columns of A and rows of B; moshi-finetune's default for 7b and 1b. The tiny model needs 16. None trains no adapter but every weight
+    of the model, which takes several times the memory."""
 
     dropout: ShareBelowOne = 0.0
     """Share of the adapter's inputs zeroed while training, 0 to 1."""
 
     heads: Literal["full", "lora", "frozen"] = "full"
     """The pause heads: trained in full (49 thousand weights in 1b), through an adapter like all other layers, or left alone."""
+
+    start_from: Name | None = None
+    """Adapter to begin with: a run (its best checkpoint), a checkpoint, or a directory with lora.safetensors, by stt-ft or moshi-finetune,
+    of the same base and rank. It is read when the run begins; steps, schedule and optimizer begin anew. None begins as the base is."""
+
+    @property
+    def enable(self) -> bool:
+        """Whether an adapter is trained, not every weight."""
+        return self.rank is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +96,8 @@ class ScheduleRecipe:
     """The learning rate: up over the first twentieth of the steps, then down a cosine to nothing."""
 
     max_steps: Count = 500
-    """Optimizer steps in all."""
+    """Optimizer steps in all. A run that has ended, or was interrupted, goes on to more with a higher number, its learning rate by the
+    cosine of the new length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +298,7 @@ class Recipe(Config):
     base: Name = DEFAULT_BASE
     """Model to start from: a hub repo, a model directory, or `tiny`."""
 
-    seed: Annotated[int, Limits(ge=0)] = 0
+    seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
     """Seed of weights, batches and noise; equal seeds on equal machines give equal runs."""
 
     device: str = "auto"
@@ -328,6 +336,7 @@ class Recipe(Config):
         "evaluation": "the section is called validation now",
         "evaluation.patience": "gone: a run trains to schedule.max_steps, and the best checkpoint is kept",
         "checkpoint.every_steps": "gone: every validation leaves a checkpoint (validation.every_steps)",
+        "lora.enable": "gone: lora.rank none trains every weight",
         "lora.scaling": "always 2, which moshi's loader takes from the adapter's config.json",
         "lora.targets": "gone: all linear layers get an adapter",
         "lora.ft_embed": "gone: embeddings stay as they are",

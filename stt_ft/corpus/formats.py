@@ -1,62 +1,31 @@
 """The formats of other corpora: how a clip is described in each, which format a corpus is in, and the readers of all of them.
 
-Sound with files beside it, Mozilla Common Voice, Kaldi; and in JSON lines moshi-finetune's manifests, NeMo's, and Lhotse's cuts.
+Sound with files beside it, LJSpeech, Mozilla Common Voice, Kaldi; and in JSON lines moshi-finetune's manifests, NeMo's, and Lhotse's cuts.
+An entry that cannot be used is a clip with a fault, which `ingest` leaves out by name; a file that is not in its format ends the reading.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import SPLITS, SYNTHETIC, Sidecar, Word
+from stt_ft.core.manifest import SPLITS, speaker_name
+from stt_ft.corpus.source_clip import SourceClip, as_text, clip_beside, json_lines, or_fault, seconds, text_or_none
+from stt_ft.corpus.word_times import lhotse_words
 
-
-@dataclass(frozen=True, kw_only=True)
-class SourceClip:
-    """One clip as its corpus describes it; nothing of it has been read or checked.
-
-    Attributes:
-        clip_id: unique in the corpus.
-        audio: the sound file it is, or is a part of.
-        start_s: where it begins in the file.
-        duration_s: how long it lasts; None to the end of the file.
-        channel: channel of the file; None averages them.
-        script: its text, where the corpus has one.
-        sidecar: its words and times, where the corpus has them, kept as they are.
-        split: where the corpus puts it, None where it does not say.
-        extra: keys for the manifest: speaker, prompt_id …
-        fault: why it cannot be taken, where the corpus itself already shows that.
-    """
-
-    clip_id: str
-    audio: Path
-    start_s: float = 0.0
-    duration_s: float | None = None
-    channel: int | None = None
-    script: str | None = None
-    sidecar: Sidecar | None = None
-    split: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-    fault: str = ""
-
-    @property
-    def is_whole_file(self) -> bool:
-        return self.start_s == 0 and self.duration_s is None and self.channel is None
-
+_PARTLY_S = 0.1
+"""A supervision that lies farther than this outside its cut says what is not heard in it."""
 
 _SPLIT_TABLES = ("train.tsv", "dev.tsv", "test.tsv")
 
 
 def read_folder(source: Path) -> Iterator[SourceClip]:
-    """Yield every sound file under `source`. `NAME.txt` beside it is its script; `NAME.json` a sidecar, or an object with `text`."""
+    """Yield every sound file under `source`. `NAME.txt` (or `.lab`) beside it is its script, `NAME.json` a sidecar, an object with `text`,
+    or what Whisper and its kin write; words and times may stand in `NAME.TextGrid` or `NAME.ctm` too."""
     if not source.is_dir():
         raise DatasetError(f"{source}: not a folder")
     for audio in sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()):
@@ -65,32 +34,22 @@ def read_folder(source: Path) -> Iterator[SourceClip]:
             yield clip_beside(audio, clip_id, extra={})
 
 
-def clip_beside(audio: Path, clip_id: str, *, extra: dict[str, Any], split: str | None = None) -> SourceClip:
-    """Put a clip together from a sound file and the files beside it; a malformed file among them is the clip's fault."""
-    script = extra.get("script")
-    sidecar, fault = None, ""
-    text_path, json_path = audio.with_suffix(".txt"), audio.with_suffix(".json")
-    try:
-        if json_path.is_file():
-            sidecar, told = _read_json_beside(json_path)
-            script = sidecar.script or told.pop("text", None) or script
-            extra = {**extra, **told}
-        elif text_path.is_file():
-            script = text_path.read_text(encoding="utf-8").strip()
-    except (ValueError, RecursionError) as error:
-        fault = f"{json_path if json_path.is_file() else text_path}: {error}"
-    script = script if isinstance(script, str) and script else None
-    return SourceClip(clip_id=clip_id, audio=audio, script=script, sidecar=sidecar, extra=extra, split=split, fault=fault)
+def read_ljspeech(source: Path) -> Iterator[SourceClip]:
+    """Yield the clips of `metadata.csv` as LJSpeech and piper have it: `id|text`, `id|text|text in words` or `id|speaker|text`.
 
-
-def _read_json_beside(path: Path) -> tuple[Sidecar, dict[str, Any]]:
-    """Return the sidecar in `path` and its keys that are of use in a manifest; raises `ValueError` when it is malformed."""
-    value = parse_json(path.read_bytes())
-    if isinstance(value, dict) and isinstance(value.get("transcript"), str):
-        value.setdefault("text", value["transcript"])
-    sidecar = Sidecar.from_json(value)
-    told: dict[str, Any] = {key: value[key] for key in ("text", "speaker", "kind", "prompt_id") if isinstance(value.get(key), str)}
-    return sidecar, told | ({SYNTHETIC: True} if sidecar.extra.get(SYNTHETIC) is True else {})
+    The last column is the script. The middle one of three is a speaker where none of its values holds a space.
+    """
+    table = source / "metadata.csv" if source.is_dir() else source
+    lines = [line for line in table.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
+    rows = [line.split("|") for line in lines]
+    has_speakers = all(len(row) == 3 and row[1].strip() and " " not in row[1].strip() for row in rows)
+    folders = [table.parent / name for name in ("wavs", "wav") if (table.parent / name).is_dir()] or [table.parent]
+    for number, row in enumerate(rows, start=1):
+        name = row[0].strip()
+        audio = folders[0] / (name if Path(name).suffix.lower() in AUDIO_SUFFIXES else f"{name}.wav")
+        fault = "" if name and len(row) > 1 else f"{table}, line {number}: expected id|text, got {lines[number - 1][:60]!r}"
+        extra = {"speaker": row[1].strip()} if has_speakers else {}
+        yield SourceClip(clip_id=name or f"line {number}", audio=audio, script=as_text(row[-1]), extra=extra, fault=fault)
 
 
 def read_common_voice(source: Path) -> Iterator[SourceClip]:
@@ -106,18 +65,17 @@ def read_common_voice(source: Path) -> Iterator[SourceClip]:
 
 
 def _read_common_voice_table(table: Path) -> Iterator[SourceClip]:
-    with table.open(encoding="utf-8", errors="replace", newline="") as lines:
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = {"path", "sentence"} - set(rows.fieldnames or ())
         if missing:
             raise DatasetError(f"{table}: no column {' and '.join(sorted(missing))}; is it a Common Voice table?")
         for row in rows:
             name = row["path"] or ""
-            if not name:
-                raise DatasetError(f"{table}, line {rows.line_num}: no path")
             speaker = (row.get("client_id") or "")[:16]
             yield SourceClip(
-                clip_id=name,
+                clip_id=name or f"line {rows.line_num}",
+                fault="" if name else f"{table}, line {rows.line_num}: no path",
                 audio=table.parent / "clips" / (name if Path(name).suffix else f"{name}.mp3"),
                 script=row["sentence"] or None,
                 split=split_named(table.stem),
@@ -127,47 +85,49 @@ def _read_common_voice_table(table: Path) -> Iterator[SourceClip]:
 
 def read_kaldi(source: Path) -> Iterator[SourceClip]:
     """Yield the utterances of a Kaldi directory. Sound behind a command ("sph2pipe … |") is not run, and is reported instead."""
-    recordings = _kaldi_table(source / "wav.scp")
-    texts, speakers = _kaldi_table(source / "text", optional=True), _kaldi_table(source / "utt2spk", optional=True)
-    segments = _kaldi_table(source / "segments", optional=True)
-    for utterance in segments or recordings:
-        recording, start_s, end_s = utterance, 0.0, None
-        if segments:
-            fields = segments[utterance].split()
-            where = f"{source / 'segments'}, utterance {utterance}"
-            if len(fields) != 3 or fields[0] not in recordings:
-                raise DatasetError(f"{where}: expected a recording of wav.scp, its start and its end, got {segments[utterance]!r}")
-            recording = fields[0]
-            start_s, end_s = (seconds(field, what="a segment's time", where=where) for field in fields[1:])
-        location = recordings[recording]
-        fault = f"its sound is the output of a command ({location[:60]}); convert it to files first" if location.endswith("|") else ""
-        speaker = speakers.get(utterance)
-        yield SourceClip(
-            clip_id=utterance,
-            audio=source / location,
-            start_s=start_s,
-            duration_s=None if end_s is None else max(0.0, end_s - start_s),
-            script=texts.get(utterance),
-            extra={"speaker": speaker} if speaker else {},
-            fault=fault,
-        )
+    tables = {name: _kaldi_table(source / name, optional=name != "wav.scp") for name in ("wav.scp", "segments", "text", "utt2spk")}
+    for utterance in tables["segments"] or tables["wav.scp"]:
+        yield or_fault(utterance, source, _kaldi_utterance, utterance, source, tables)
 
 
-def _kaldi_table(path: Path, *, optional: bool = False) -> dict[str, str]:
-    """Read "key value…" lines; a missing optional table is empty."""
+def _kaldi_utterance(utterance: str, source: Path, tables: Mapping[str, Mapping[str, str | None]]) -> SourceClip:
+    twice = [name for name, table in tables.items() if table.get(utterance, "") is None]
+    if twice:
+        raise DatasetError(f"{source / twice[0]}: {utterance} stands here twice")
+    segment = tables["segments"].get(utterance)
+    recording, *span = utterance.split() if segment is None else segment.split() or [""]
+    location = tables["wav.scp"].get(recording)
+    where = f"{source / 'segments'}, utterance {utterance}"
+    if not location or (segment is not None and len(span) not in (2, 3)):
+        raise DatasetError(f"{where}: expected a recording of wav.scp, its start and its end, got {segment!r}")
+    if location.endswith("|"):
+        raise DatasetError(f"its sound is the output of a command ({location[:60]}); convert it to files first")
+    start_s = seconds(span[0], what="a segment's time", where=where) if span else 0.0
+    is_to_the_end = not span or span[1] in ("-1", "-1.0")  # so Kaldi's extract-segments reads -1
+    end_s = None if is_to_the_end else seconds(span[1], what="a segment's time", where=where)
+    speaker = tables["utt2spk"].get(utterance)
+    return SourceClip(
+        clip_id=utterance,
+        audio=source / location,
+        start_s=start_s,
+        duration_s=None if end_s is None else max(0.0, end_s - start_s),
+        channel=int(span[2]) if span[2:] and span[2].isdecimal() else None,
+        script=tables["text"].get(utterance),
+        extra={"speaker": speaker} if speaker else {},
+    )
+
+
+def _kaldi_table(path: Path, *, optional: bool = False) -> dict[str, str | None]:
+    """Read "key value…" lines; a missing optional table is empty, and a key that stands there twice has None."""
     if not path.exists():
         if optional:
             return {}
         raise DatasetError(f"{path}: no such file; a Kaldi directory has one")
-    table = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        key, *rest = line.split(maxsplit=1)
-        value = rest[0] if rest else ""
-        if key in table:
-            raise DatasetError(f"{path}, line {number}: {key} stands here twice")
-        table[key] = value.strip()
+    table: dict[str, str | None] = {}
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        if line.strip():
+            key, *rest = line.split(maxsplit=1)
+            table[key] = None if key in table else (rest[0].strip() if rest else "")
     return table
 
 
@@ -183,8 +143,12 @@ def read_jsonl(source: Path) -> Iterator[SourceClip]:
         for number, entry in json_lines(manifest):
             path = entry.pop("path", None)
             if not isinstance(path, str) or not path:
-                raise DatasetError(f'{manifest}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}')
+                fault = f'{manifest}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}'
+                yield SourceClip(clip_id=f"line {number}", audio=manifest, fault=fault)
+                continue
             entry.pop("duration", None)
+            if "speaker" in entry:
+                entry["speaker"] = speaker_name(entry["speaker"])
             yield clip_beside(manifest.parent / path, path.removeprefix("audio/"), extra=entry, split=split_named(manifest.stem))
 
 
@@ -194,27 +158,29 @@ def read_nemo(source: Path) -> Iterator[SourceClip]:
         raise DatasetError(f"{source}: a NeMo manifest is a file of JSON lines")
     seen: set[str] = set()
     for number, entry in json_lines(source):
-        where = f"{source}, line {number}"
-        path = entry.get("audio_filepath")
-        if not isinstance(path, str) or not path:
-            raise DatasetError(f"{where}: no audio_filepath")
-        offset_s = seconds(entry.get("offset") or 0, what="offset", where=where)
-        duration = entry.get("duration")
-        speaker = entry.get("speaker")
-        if isinstance(speaker, int) and not isinstance(speaker, bool):
-            speaker = str(speaker)  # NeMo's speech synthesis numbers its speakers
-        speaker = text_or_none(speaker, what="speaker", where=where)
-        is_part = offset_s > 0 or path in seen
-        seen.add(path)
-        yield SourceClip(
-            clip_id=f"{path}_{number:06d}" if is_part else path,
-            audio=source.parent / path,
-            start_s=offset_s,
-            duration_s=None if duration is None and not is_part else seconds(duration, what="duration", where=where),
-            script=text_or_none(entry.get("text"), what="text", where=where),
-            split=split_named(source.name.split(".")[0].split("_")[0]),
-            extra={"speaker": speaker} if speaker else {},
-        )
+        path = as_text(entry.get("audio_filepath"))
+        yield or_fault(path or f"line {number}", source, _nemo_entry, entry, source, number, path in seen)
+        seen |= {path} if path else set()
+
+
+def _nemo_entry(entry: Mapping[str, Any], source: Path, number: int, is_known: bool) -> SourceClip:
+    where = f"{source}, line {number}"
+    path = entry.get("audio_filepath")
+    if not isinstance(path, str) or not path:
+        raise DatasetError(f"{where}: no audio_filepath")
+    offset_s = seconds(entry.get("offset") or 0, what="offset", where=where)
+    duration = entry.get("duration")
+    speaker = text_or_none(speaker_name(entry.get("speaker")), what="speaker", where=where)  # NeMo's speech synthesis numbers its speakers
+    is_part = offset_s > 0 or is_known
+    return SourceClip(
+        clip_id=f"{path}_{number:06d}" if is_part else path,
+        audio=source.parent / path,
+        start_s=offset_s,
+        duration_s=None if duration is None and not is_part else seconds(duration, what="duration", where=where),
+        script=text_or_none(entry.get("text"), what="text", where=where),
+        split=split_named(source.name.split(".")[0].split("_")[0]),
+        extra={"speaker": speaker} if speaker else {},
+    )
 
 
 def read_lhotse(source: Path) -> Iterator[SourceClip]:
@@ -225,59 +191,64 @@ def read_lhotse(source: Path) -> Iterator[SourceClip]:
     if source.is_dir():
         raise DatasetError(f"{source}: a Lhotse cut set is a file such as cuts.jsonl.gz")
     for number, cut in json_lines(source):
-        where = f"{source}, line {number}"
         cut_id = str(cut.get("id") or f"cut_{number:06d}")
-        recording = cut.get("recording")
-        recording = recording if isinstance(recording, dict) else {}
-        files = [entry for entry in recording.get("sources") or [] if isinstance(entry, dict) and entry.get("type") == "file"]
-        if not files:
-            yield SourceClip(clip_id=cut_id, audio=source, fault=f"{where}: its recording is not one file; save the cuts' audio first")
-            continue
-        start_s = seconds(cut.get("start", 0), what="start", where=where)
-        duration_s = seconds(cut.get("duration"), what="duration", where=where)
-        whole_s = seconds(recording.get("duration", duration_s), what="recording.duration", where=where)
-        is_whole = start_s == 0 and abs(whole_s - duration_s) < 0.01
-        said = [entry for entry in cut.get("supervisions") or [] if isinstance(entry, dict)]
-        texts = [str(entry["text"]) for entry in said if entry.get("text")]
-        speakers = {str(entry["speaker"]) for entry in said if entry.get("speaker")}
-        yield SourceClip(
-            clip_id=cut_id,
-            audio=source.parent / str(files[0].get("source")),
-            start_s=start_s,
-            duration_s=None if is_whole else duration_s,
-            channel=_channel(cut, recording),
-            script=" ".join(texts) or None,
-            sidecar=Sidecar(alignments=_words(said, where)),
-            split=split_named(source.name.split(".")[0].removeprefix("cuts_")),
-            extra={"speaker": speakers.pop()} if len(speakers) == 1 else {},
-        )
+        yield or_fault(cut_id, source, _lhotse_cut, cut, cut_id, source, f"{source}, line {number}")
 
 
-def _channel(cut: dict[str, Any], recording: dict[str, Any]) -> int | None:
+def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> SourceClip:
+    recording = cut.get("recording")
+    recording = recording if isinstance(recording, dict) else {}
+    files = [entry for entry in _list(recording.get("sources")) if isinstance(entry, dict) and entry.get("type") == "file"]
     channel = cut.get("channel")
-    channels = recording.get("channel_ids") or [0]
-    return channel if isinstance(channel, int) and not isinstance(channel, bool) and len(channels) > 1 else None
-
-
-def _words(said: list[dict[str, Any]], where: str) -> tuple[Word, ...]:
-    """Return the word alignments of all supervisions, which count from the supervision's recording; empty where any has none."""
-    words = []
+    channel = channel if isinstance(channel, int) and not isinstance(channel, bool) else None
+    file = next((one for one in files if channel in _list(one.get("channels"))), files[0] if len(files) == 1 else None)
+    if file is None:
+        raise DatasetError(f"{where}: its recording is not one file; save the cuts' audio first")
+    transforms = [one.get("name") if isinstance(one, dict) else one for one in _list(recording.get("transforms"))]
+    if any(name != "Resample" for name in transforms):  # which moves nothing in time
+        names = ", ".join(map(str, transforms))
+        raise DatasetError(f"{where}: its recording is transformed ({names}), its file is not; save the cuts' audio first")
+    start_s = seconds(cut.get("start", 0), what="start", where=where)
+    duration_s = seconds(cut.get("duration"), what="duration", where=where)
+    whole_s = seconds(recording.get("duration", duration_s), what="recording.duration", where=where)
+    is_whole = start_s == 0 and abs(whole_s - duration_s) < 0.01
+    said = [entry for entry in _list(cut.get("supervisions")) if isinstance(entry, dict)]
     for entry in said:
-        items = (entry.get("alignment") or {}).get("word") or []
-        for item in items:
-            try:
-                text, begin_s, length_s = item[:3] if isinstance(item, list) else (item["symbol"], item["start"], item["duration"])
-            except (KeyError, TypeError, ValueError):
-                raise DatasetError(f"{where}: {str(item)[:60]} is no word alignment") from None
-            start_s = seconds(begin_s, what="a word's start", where=where)
-            words.append(Word(text=str(text), start_s=start_s, end_s=start_s + seconds(length_s, what="a word's duration", where=where)))
-        if not items:
-            return ()
-    return tuple(words)
+        begin_s = _number(entry.get("start", 0), where)
+        end_s = begin_s + _number(entry.get("duration", duration_s), where)
+        if begin_s < -_PARTLY_S or end_s > duration_s + _PARTLY_S:
+            raise DatasetError(f"{where}: its supervision {entry.get('id')} lies only partly in the cut, at {begin_s:.2f}-{end_s:.2f} s")
+    texts = [str(entry["text"]) for entry in said if entry.get("text")]
+    speakers = {str(entry["speaker"]) for entry in said if entry.get("speaker") not in (None, "")}
+    channels = _list(file.get("channels")) or [0]
+    clip = SourceClip(
+        clip_id=cut_id,
+        audio=source.parent / str(file.get("source")),
+        start_s=start_s,
+        duration_s=None if is_whole else duration_s,
+        channel=channels.index(channel) if channel is not None and channel in channels and len(channels) > 1 else None,
+        script=" ".join(texts) or None,
+        split=split_named(source.name.split(".")[0].removeprefix("cuts_")),
+        extra={"speaker": speakers.pop()} if len(speakers) == 1 else {},
+    )
+    return clip.with_words(lhotse_words(said, cut_start_s=start_s))
+
+
+def _list(value: Any) -> list[Any]:
+    """Return `value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise DatasetError(f"{where}: a supervision's time must be seconds, got {str(value)[:60]!r}") from None
 
 
 READERS: dict[str, Callable[[Path], Iterator[SourceClip]]] = {
     "folder": read_folder,
+    "ljspeech": read_ljspeech,
     "jsonl": read_jsonl,
     "nemo": read_nemo,
     "kaldi": read_kaldi,
@@ -295,6 +266,9 @@ def read_source(source: Path, corpus_format: str) -> list[SourceClip]:
     clips = list(READERS[detect_format(source) if corpus_format == "auto" else corpus_format](source))
     if not clips:
         raise DatasetError(f"{source}: no clips here")
+    if all(clip.fault for clip in clips):
+        more = f" (and so on: none of {len(clips)} clips can be read)" if len(clips) > 1 else ""
+        raise DatasetError(clips[0].fault + more)
     return clips
 
 
@@ -305,9 +279,11 @@ def detect_format(source: Path) -> str:
             return "kaldi"
         if any((source / f"{split}.jsonl").exists() for split in SPLITS):
             return "jsonl"
+        if (source / "metadata.csv").exists():
+            return "ljspeech"
         return "commonvoice" if (source / "clips").is_dir() and any(source.glob("*.tsv")) else "folder"
-    if source.suffix == ".tsv":
-        return "commonvoice"
+    if source.suffix in (".tsv", ".csv"):
+        return "commonvoice" if source.suffix == ".tsv" else "ljspeech"
     first = next((entry for _, entry in json_lines(source)), {})
     if "audio_filepath" in first:
         return "nemo"
@@ -318,44 +294,6 @@ def detect_format(source: Path) -> str:
     raise DatasetError(f"{source}: not a corpus in a known format; say which with --format {'|'.join(READERS)}")
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) of a JSON-lines file, gzipped or not; raises `DatasetError` by line for anything else."""
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from None
-    for number, line in enumerate(content.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = parse_json(line)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise DatasetError(f"{path}, line {number}: not JSON") from None
-        except ValueError as error:
-            raise DatasetError(f"{path}, line {number}: {error}") from None
-        if not isinstance(entry, dict):
-            raise DatasetError(f"{path}, line {number}: expected an object, got {type(entry).__name__}")
-        yield number, entry
-
-
 def split_named(name: str) -> str | None:
     """Return this program's name for the split that a corpus calls `name`; None for anything that is no split."""
     return {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "heldout", "heldout": "heldout"}.get(name.lower())
-
-
-def seconds(value: Any, *, what: str, where: str) -> float:
-    """Return `value` as seconds, not negative; raises `DatasetError` saying `where` for anything else."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number < 1e7:
-        raise DatasetError(f"{where}: {what} must be seconds, got {value!r}")
-    return number
-
-
-def text_or_none(value: Any, *, what: str, where: str) -> str | None:
-    """Return a text as it is, None for none; raises `DatasetError` saying `where` for anything else."""
-    if value is None or isinstance(value, str):
-        return value
-    raise DatasetError(f"{where}: {what} must be a text, got {value!r}")

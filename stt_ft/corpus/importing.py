@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,19 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from stt_ft.audio.files import AudioInfo, probe, read_audio, write_wav
+from stt_ft.audio.files import probe, read_audio, write_wav
 from stt_ft.audio.levels import SILENT_PEAK, peak
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import num_samples, samples_to_s
-from stt_ft.corpus.formats import SourceClip
+from stt_ft.corpus.source_clip import SourceClip
 
 _WHOLE_TOLERANCE_S = 0.1
-"""A manifest's duration this near to the file's, or beyond it, means the whole file."""
+"""A manifest's duration this near to the file's, or beyond it, means the whole file; a word may end so far behind its clip."""
+
+_LEAST_CLIP_S = 0.1
+"""The shortest word that people say; a shorter clip holds none."""
+
+_NAME_BYTES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class ImportOptions:
 
     Attributes:
         copy: copy sound files; otherwise they are linked where they can be used as they are.
-        channel: channel to take of every file; None averages, unless the corpus names one.
+        channel: channel to take of every file; None takes that which the corpus names, else averages channels that hold one voice.
         max_duration_s: longer clips are left out.
     """
 
@@ -71,8 +76,7 @@ def _import(data: Dataset, source: SourceClip, options: ImportOptions, names: di
     if source.fault:
         raise DatasetError(source.fault)
     info = probe(source.audio)
-    if options.channel is not None:
-        source = dataclasses.replace(source, channel=options.channel if info.channels > 1 else None)
+    source = dataclasses.replace(source, channel=_channel(source, options) if info.channels > 1 else None)
     if source.start_s == 0 and source.duration_s is not None and source.duration_s > info.duration_s - _WHOLE_TOLERANCE_S:
         source = dataclasses.replace(source, duration_s=None)
     duration_s = info.duration_s - source.start_s if source.duration_s is None else source.duration_s
@@ -80,34 +84,53 @@ def _import(data: Dataset, source: SourceClip, options: ImportOptions, names: di
         raise AudioError(
             f"{source.audio}: {duration_s:.0f} s long, more than {options.max_duration_s:.0f} s (cut it, or raise --max_duration)"
         )
-    samples = _cut(_read_whole(source, info), source, info.sample_rate_hz)
+    samples = _cut(read_audio(source.audio, info.sample_rate_hz, source.channel), source, info.sample_rate_hz)
+    source = _with_words_inside(source, samples_to_s(len(samples), info.sample_rate_hz))
     if peak(samples) < SILENT_PEAK:
         raise AudioError(f"{source.audio}: silent (its loudest sample is {peak(samples):.5f} of full scale)")
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     if digest in seen:
         raise DatasetError(f"{source.audio}: the same sound as {seen[digest]}")
-    usable = source.is_whole_file and info.channels == 1 and _libsndfile_reads(source.audio)
+    usable = source.is_whole_file and info.channels == 1 and info.is_plain
     path = f"audio/{_name(data, source, samples, names)}{source.audio.suffix.lower() if usable else '.wav'}"
     extra = {**source.extra, **({"script": source.script} if source.script else {})}
     clip = Clip(path=path, duration_s=samples_to_s(len(samples), info.sample_rate_hz), extra=extra)
+    target = data.audio_path(clip, to_write=True)
     if usable:
-        _link(source.audio, data.audio_path(clip), copy=options.copy)
+        _link(source.audio, target, copy=options.copy)
     else:
-        write_wav(data.audio_path(clip), samples, info.sample_rate_hz)
-    for sound in _sounds_named(data.audio_path(clip)):
-        if sound != data.audio_path(clip):  # taken by an earlier run under another suffix: linked then and converted now, or the reverse
+        write_wav(target, samples, info.sample_rate_hz)
+    for sound in _sounds_named(target):
+        if sound != target:  # taken by an earlier run under another suffix: linked then and converted now, or the reverse
             sound.unlink()
     seen[digest] = source.clip_id
     return clip, _write_sidecar(data, clip, source)
 
 
-def _read_whole(source: SourceClip, info: AudioInfo) -> np.ndarray:
-    """Return the sound of the file; raises `AudioError` where it is cut off: less can be decoded than its header promises."""
-    samples = read_audio(source.audio, info.sample_rate_hz, source.channel)
-    length_s = samples_to_s(len(samples), info.sample_rate_hz)
-    if length_s < 0.98 * info.duration_s - _WHOLE_TOLERANCE_S and _libsndfile_reads(source.audio):  # ffprobe may only estimate
-        raise AudioError(f"{source.audio}: cut off: its header promises {info.duration_s:.2f} s, {length_s:.2f} s can be read")
-    return samples
+def _channel(source: SourceClip, options: ImportOptions) -> int | None:
+    """Return the channel to take: the one asked for, the one that the corpus names, or, of moshi-finetune's sidecars, the left one."""
+    if options.channel is not None:
+        return options.channel
+    are_the_left_ones = source.sidecar is not None and bool(source.sidecar.alignments) and not source.words_by
+    return 0 if source.channel is None and are_the_left_ones else source.channel
+
+
+def _with_words_inside(source: SourceClip, duration_s: float) -> SourceClip:
+    """Return the clip with the words that another tool timed ending where it ends.
+
+    Raises:
+        DatasetError: a word lies outside the clip by more than a rounding: it belongs to another sound.
+    """
+    if source.sidecar is None or not source.words_by:
+        return source
+    words = []
+    for word in source.sidecar.alignments:
+        start_s, end_s = max(0.0, word.start_s), min(word.end_s, duration_s)
+        if max(start_s - word.start_s, word.end_s - end_s) > _WHOLE_TOLERANCE_S or start_s >= end_s:
+            where = f"{word.text!r} at {word.start_s:.2f}-{word.end_s:.2f} s"
+            raise DatasetError(f"{source.audio}: by {source.words_by}, {where} lies outside the clip of {duration_s:.2f} s")
+        words.append(dataclasses.replace(word, start_s=start_s, end_s=end_s))
+    return dataclasses.replace(source, sidecar=dataclasses.replace(source.sidecar, alignments=tuple(words)))
 
 
 def _cut(samples: np.ndarray, source: SourceClip, rate_hz: int) -> np.ndarray:
@@ -116,32 +139,35 @@ def _cut(samples: np.ndarray, source: SourceClip, rate_hz: int) -> np.ndarray:
     cut = samples[first:last]
     if len(cut) == 0:
         raise AudioError(f"{source.audio}: holds no sound from {source.start_s:.2f} s on")
+    if len(cut) < num_samples(_LEAST_CLIP_S, rate_hz):
+        raise AudioError(f"{source.audio}: {samples_to_s(len(cut), rate_hz):.4f} s long, too short for a word")
     return cut
-
-
-def _libsndfile_reads(path: Path) -> bool:
-    try:
-        soundfile.info(str(path))
-    except soundfile.LibsndfileError:
-        return False
-    return True
 
 
 def _name(data: Dataset, source: SourceClip, samples: np.ndarray, names: dict[str, str]) -> str:
     """Return a file name for a clip: its id without directory marks, suffix and anything that a file system may dislike; unique.
 
-    A clip that was ingested before keeps its name; one that only shares it with another of the dataset gets its own.
+    Letters, marks and digits of every script stay; those that are a plain letter with an accent lose the accent. A clip that was ingested
+    before keeps its name; one that only shares it with another of the dataset gets its own.
     """
     clip_id = source.clip_id
     stem = str(Path(clip_id).with_suffix("")) if Path(clip_id).suffix else clip_id
-    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
-    base = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_")[:100] or "clip"
+    plain = re.sub(r"[/]+", "_", "".join(_plain(letter) for letter in unicodedata.normalize("NFC", stem)))
+    base = plain.strip("_").encode()[:_NAME_BYTES].decode(errors="ignore") or "clip"
     name, count = base, 1
     while names.get(name.lower(), clip_id) != clip_id or _is_anothers(data, name, source, samples):
         count += 1
         name = f"{base}_{count}"
     names[name.lower()] = clip_id
     return name
+
+
+def _plain(letter: str) -> str:
+    """Return a character as it may stand in a file name: in ASCII where it has such a form, else a letter; "/" for one that may not."""
+    ascii_form = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    if ascii_form:
+        return re.sub(r"[^A-Za-z0-9_-]", "/", ascii_form)
+    return letter if unicodedata.category(letter)[0] in "LMN" else ""
 
 
 def _is_anothers(data: Dataset, name: str, source: SourceClip, samples: np.ndarray) -> bool:
@@ -196,6 +222,9 @@ def _write_sidecar(data: Dataset, clip: Clip, source: SourceClip) -> bool:
     facts |= {"script_sha256": hashlib.sha256(source.script.encode()).hexdigest()[:16]} if source.script else {}
     known = source.sidecar or Sidecar()
     words = tuple(dataclasses.replace(word, text=word.text.strip()) for word in known.alignments if word.text.strip())
+    if words and source.words_by:
+        written = json.dumps([word.to_json() for word in words], ensure_ascii=False)
+        facts |= {"words_by": source.words_by, "words_sha256": hashlib.sha256(written.encode()).hexdigest()[:16]}
     sidecar = dataclasses.replace(known, alignments=words, script=source.script).with_provenance("ingest", facts)
     if data.sidecar_path(clip).exists():
         try:

@@ -27,7 +27,7 @@ from rich.text import Text
 from stt_ft.audio.files import probe, write_wav
 from stt_ft.audio.levels import CLIPPED_LEVEL, meter, take_warnings
 from stt_ft.audio.microphone import Recording
-from stt_ft.core.errors import AudioError, DatasetError, TextError
+from stt_ft.core.errors import AudioError, DatasetError, DiskError, TextError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.timing import samples_to_s
 from stt_ft.corpus.prompt_script import PromptScript
@@ -81,8 +81,8 @@ class Session:
             raise DatasetError(f"{data.directory}: its language is {language}, the script's is {script.language}; give another --out")
         session = {key: metadata[key] for key in METADATA if metadata.get(key)}
         if session not in sessions:
-            info = data.info() or {"name": data.directory.name, "language": script.language, "made_by": "stt-ft record"}
-            data.write_info({**info, "sample_rate_hz": sample_rate_hz, "sessions": [*sessions, session]})
+            made = {"name": data.directory.name, "language": script.language, "made_by": "stt-ft record"}
+            data.write_info({**made, **data.info(), "sample_rate_hz": sample_rate_hz, "sessions": [*sessions, session]})
         opened = cls(data=data, script=script, speaker=speaker, sample_rate_hz=sample_rate_hz)
         present = {clip.path for clip in data.clips()}
         for prompt in script.prompts:
@@ -103,7 +103,7 @@ class Session:
     def keep(self, prompt: PromptLine, samples: np.ndarray) -> Clip:
         """Write a take; an earlier take of the same prompt is replaced, with its words and times."""
         clip = self._clip(prompt, duration_s=samples_to_s(len(samples), self.sample_rate_hz))
-        write_wav(self.data.audio_path(clip), samples, self.sample_rate_hz)
+        write_wav(self.data.audio_path(clip, to_write=True), samples, self.sample_rate_hz)
         self.data.write_sidecar(clip, Sidecar(script=prompt.say))
         self._add(prompt, clip)
         return clip
@@ -172,9 +172,20 @@ class Desk:
             if answer in ("s", "q"):
                 return answer == "s"
             if answer in ("", "k"):
+                return self._keep(prompt, samples)
+
+    def _keep(self, prompt: PromptLine, samples: np.ndarray) -> bool:
+        """Write a take; where the disk refuses, ask until it does not. Return False to quit without the take."""
+        while True:
+            try:
                 clip = self.session.keep(prompt, samples)
-                self.console.print(Text(f"  kept {clip.path}, {clip.duration_s:.1f} s", style="green"))
-                return True
+            except DiskError as error:
+                self.console.print(Text(f"  ! {error}", style="bold yellow"))
+                if self._ask("make room, then Enter tries again; q quits and loses this take") == "q":
+                    return False
+                continue
+            self.console.print(Text(f"  kept {clip.path}, {clip.duration_s:.1f} s", style="green"))
+            return True
 
     def _listen_and_decide(self, samples: np.ndarray) -> str:
         self._play_back(samples)

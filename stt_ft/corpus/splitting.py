@@ -40,7 +40,9 @@ def groups_of(clips: Sequence[Clip], keys: Callable[[Clip], Sequence[Hashable]])
 def assign(groups: Sequence[Sequence[Clip]], shares: Mapping[str, float], *, kind_of: Callable[[Clip], str], seed: int) -> list[str]:
     """Return the split of every group.
 
-    Large groups are placed first, each where its kinds of clip are furthest below their share; among equals a seeded shuffle decides.
+    Large groups are placed first, each where its kinds of clip are furthest below their share; among equals a seeded shuffle decides. No
+    wanted split stays empty while another has several groups: of five speakers with equally many clips, dev gets one, though its share is
+    less.
 
     Args:
         groups: clips that stay together.
@@ -65,4 +67,17 @@ def assign(groups: Sequence[Sequence[Clip]], shares: Mapping[str, float], *, kin
         for kind, count in kinds.items():
             wanted[split, kind] -= count
         chosen[index] = split
+    _fill_empty(chosen, order, [len(group) for group in groups], shares)
     return chosen
+
+
+def _fill_empty(chosen: list[str], order: Sequence[int], sizes: Sequence[int], shares: Mapping[str, float]) -> None:
+    """Move one group to each wanted split that has none, from a split that has several: the one that leaves both nearest to their share."""
+    for split in SPLITS:
+        counts = Counter(chosen)
+        spare = [index for index in order if counts[chosen[index]] > 1]
+        if shares.get(split, 0) > 0 and split not in counts and spare:
+            held = Counter({name: sum(size for size, one in zip(sizes, chosen, strict=True) if one == name) for name in SPLITS})
+            off = {name: held[name] - shares.get(name, 0) * sum(sizes) for name in SPLITS}
+            far = {index: abs(off[split] + sizes[index]) + abs(off[chosen[index]] - sizes[index]) for index in spare}
+            chosen[min(spare, key=far.__getitem__)] = split

@@ -17,6 +17,7 @@ from stt_ft.evaluation.figures import (
     build_channels,
     build_groups,
     figures_by_slice,
+    have,
     measured,
     resampling_of,
     sliced,
@@ -113,7 +114,8 @@ def _eot_bench(detectors: Mapping[str, Sequence[ClipScore]], ours: Sequence[Clip
     by_name = {}
     measures = [(name, members, eot_figures) for name, members in detectors.items()] + [("timer", ours, timer_figures)]
     for name, members, measure in measures:
-        found = {slice_name: measure([look for score in part for look in score.looks]) for slice_name, part in sliced(members).items()}
+        parts = sliced(members) if all(score.has_heads for score in members) else {}
+        found = {slice_name: measure([look for score in part for look in score.looks]) for slice_name, part in parts.items()}
         by_name[name] = {slice_name: EotBench.model_validate(one) for slice_name, one in found.items() if one is not None}
     return by_name
 
@@ -127,7 +129,7 @@ def _differences_by_slice(
             {
                 name: paired_difference(figure.of(members), figure.of(slices[slice_name]), drawn[slice_name])
                 for name, figure in FIGURES.items()
-                if slice_name in figure.slices
+                if slice_name in figure.slices and have(members, name) and have(slices[slice_name], name)
             }
         )
         for slice_name, members in sliced(ours).items()
@@ -137,6 +139,8 @@ def _differences_by_slice(
 def _calibration_by_slice(scores: Sequence[ClipScore], drawn: Mapping[str, Resampling]) -> dict[str, Calibration]:
     calibration = {}
     for slice_name, members in sliced(scores).items():
+        if not have(members, "brier"):
+            continue
         errors = [score.squared_errors for score in members]
         if not sum(map(len, errors)):
             continue
@@ -150,6 +154,8 @@ def _drift_by_slice(ours: Sequence[ClipScore], theirs: Sequence[ClipScore], draw
     """Return slice -> how far the rule's head moved from the baseline's, in nats a frame."""
     base, drift = sliced(theirs), {}
     for slice_name, members in sliced(ours).items():
+        if not (have(members, "brier") and have(base[slice_name], "brier")):
+            continue
         pairs = [(before.probs, after.probs) for after, before in zip(members, base[slice_name], strict=True)]
         nats = [drift_nats(before[: len(after)], after[: len(before)]) for before, after in pairs]
         drift[slice_name] = estimate(ratio([one.sum() for one in nats], [len(one) for one in nats]), drawn[slice_name])

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Group, Measurement, Measurements
 from stt_ft.evaluation.scores import ClipScore
-from stt_ft.metrics.digit_strings import DigitEdits, number_runs
+from stt_ft.metrics.digit_strings import DigitEdits
+from stt_ft.metrics.endpointing import TurnVerdict
 from stt_ft.metrics.intervals import Estimate, Resampling, Statistic, estimate, pooled_quantile, quantile, ratio
 from stt_ft.metrics.transcripts import EditCounts
+from stt_ft.text.inverse.said_digits import number_runs
 
 SLICES: dict[str, Callable[[ClipFrames], bool]] = {
     "numbers": lambda frames: frames.kind == "number" and frames.manner != "hesitant" and frames.voices != "people",
@@ -50,6 +52,7 @@ class Figure:
         of: the scores of a slice -> its statistic over clip indices.
         slices: the slices that have it.
         better: "lower" or "higher".
+        needs_heads: whether it is one of the pause heads, which a model may lack.
     """
 
     label: str
@@ -57,10 +60,15 @@ class Figure:
     of: Callable[[Sequence[ClipScore]], Statistic]
     slices: tuple[str, ...] = tuple(SLICES)
     better: str = "lower"
+    needs_heads: bool = False
 
 
 def _share(label: str, test: Callable[[ClipScore], bool], slices: tuple[str, ...] = tuple(SLICES), *, better: str = "lower") -> Figure:
     return Figure(label, "share", lambda scores: ratio([float(test(score)) for score in scores]), slices, better)
+
+
+def _turn_share(label: str, test: Callable[[TurnVerdict], bool]) -> Figure:
+    return replace(_share(label, lambda score: test(score.turn)), needs_heads=True)
 
 
 def _error_rate(label: str, edits: Callable[[ClipScore], EditCounts | DigitEdits], slices: tuple[str, ...] = tuple(SLICES)) -> Figure:
@@ -70,7 +78,7 @@ def _error_rate(label: str, edits: Callable[[ClipScore], EditCounts | DigitEdits
 
 
 def _latency(label: str, q: float) -> Figure:
-    return Figure(label, "s", lambda scores: quantile([score.turn.latency_s for score in scores], q))
+    return Figure(label, "s", lambda scores: quantile([score.turn.latency_s for score in scores], q), needs_heads=True)
 
 
 def _word_delay(label: str, q: float) -> Figure:
@@ -78,9 +86,9 @@ def _word_delay(label: str, q: float) -> Figure:
 
 
 FIGURES: dict[str, Figure] = {
-    "false_cut_offs": _share("False cut-offs", lambda s: s.turn.is_cut_off),
-    "cut_offs_inside_last_word": _share("Of them inside the last word", lambda s: s.turn.is_inside_last_word),
-    "missed_ends": _share("Missed ends", lambda s: s.turn.is_missed),
+    "false_cut_offs": _turn_share("False cut-offs", lambda turn: turn.is_cut_off),
+    "cut_offs_inside_last_word": _turn_share("Of them inside the last word", lambda turn: turn.is_inside_last_word),
+    "missed_ends": _turn_share("Missed ends", lambda turn: turn.is_missed),
     "latency_p50_s": _latency("End-of-turn latency p50", 0.5),
     "latency_p90_s": _latency("End-of-turn latency p90", 0.9),
     "latency_p95_s": _latency("End-of-turn latency p95", 0.95),
@@ -104,6 +112,7 @@ FIGURES: dict[str, Figure] = {
         "Brier score of the pause head",
         "score",
         lambda scores: ratio([s.squared_errors.sum() for s in scores], [len(s.probs) for s in scores]),
+        needs_heads=True,
     ),
 }
 
@@ -147,10 +156,15 @@ def resampling_of(scores: Sequence[ClipScore]) -> Resampling:
 
 
 def figures_of(scores: Sequence[ClipScore], names: Iterable[str], resampling: Resampling | None = None) -> Measurements:
-    """Return the figures `names` over `scores`, by the `resampling` of these clips where it was drawn before."""
+    """Return those of the figures `names` that `scores` have, by the `resampling` of these clips where it was drawn before."""
     drawn = resampling or resampling_of(scores)
-    statistics = {name: FIGURES[name].of(scores) for name in names}
+    statistics = {name: FIGURES[name].of(scores) for name in names if have(scores, name)}
     return measured({name: estimate(one, drawn, is_share=FIGURES[name].unit in ("share", "rate")) for name, one in statistics.items()})
+
+
+def have(scores: Sequence[ClipScore], name: str) -> bool:
+    """Return whether figure `name` can be told of `scores`: those of a model without pause heads have none of turns."""
+    return not FIGURES[name].needs_heads or all(score.has_heads for score in scores)
 
 
 def figures_by_slice(scores: Sequence[ClipScore], names: Iterable[str], drawn: Mapping[str, Resampling]) -> dict[str, Measurements]:

@@ -63,7 +63,11 @@ class GateConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One limit on one figure: `outcome` is "passed", "failed" or "skipped" (an optional slice without clips), `line` the sentence."""
+    """One limit on one figure, and the sentence on it.
+
+    Attributes:
+        outcome: "passed", "failed" or "skipped": an optional slice without clips, or a limit on pause heads where no model has any.
+    """
 
     name: str
     outcome: str
@@ -97,6 +101,10 @@ def _check(report: Report, checked: str, limit_name: str, limit: float, *, stric
     slice_name, _, figure = checked.partition(".")
     if slice_name in OPTIONAL_SLICES and not report.num_clips.get(slice_name):
         return CheckResult(name=name, outcome="skipped", line=f"{name}: no {slice_name} clips")
+    headless = [model for model in report.models if FIGURES[figure].needs_heads and not report.has_heads(model)]
+    if report.model in headless or (headless and kind.needs_baseline):
+        outcome = "skipped" if headless == report.models else "failed"
+        return CheckResult(name=name, outcome=outcome, line=f"{name}: no pause heads in {' and '.join(headless)}")
     if kind.needs_baseline and report.baseline is None:
         raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")
     found = [report.figure(model, slice_name, figure) for model in (report.models if kind.needs_baseline else [report.model])]

@@ -17,16 +17,16 @@ import torch
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
 from stt_ft.audio.smart_turn import SmartTurn, shipped_weights
-from stt_ft.core.errors import ConfigError, DatasetError
+from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
+from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
 from stt_ft.evaluation.systems import tuned_systems
-from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import codec_hash, codes_of
@@ -99,8 +99,9 @@ class Evaluation:
             through = channels_named(channels)
         except ValueError as error:
             raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
+        names = {ALONE: model_dir} if baseline is None else {BASE: baseline, TUNED: model_dir}
         return cls(
-            models={ALONE: open_model(model_dir)} if baseline is None else {BASE: open_model(baseline), TUNED: open_model(model_dir)},
+            models={name: open_model(one, require_extra_heads=False) for name, one in names.items()},
             data=Dataset.open(dataset),
             channels=through,
             all_classes=all_classes,
@@ -110,6 +111,11 @@ class Evaluation:
             batch_size=batch_size,
             device=pick_device(device),
         )
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether any model has pause heads, so that there are turns to judge."""
+        return any(model.num_heads for model in self.models.values())
 
     @property
     def judged(self) -> str:
@@ -125,16 +131,16 @@ class Evaluation:
         """Run every model, and the other detectors, on `split`; write the frames to `path` and return them as read back.
 
         Raises:
-            ConfigError: a model lacks the rule's head.
+            ConfigError: a model that has heads lacks the rule's.
             DatasetError: no clips, or one that cannot be measured, by name.
         """
         for model in self.models.values():
-            if rule.head >= model.num_heads:
+            if rule.head >= model.num_heads > 0:
                 raise ConfigError(f"--head {rule.head}: {model.name} has {model.num_heads} pause heads, counted from 0")
         clips = self.data.measured_clips(split)
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
-        references, frames = reference_words(self.data, clips), []
+        references, frames = reference_words(self.data, clips, split), []
         channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
         versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
@@ -143,6 +149,7 @@ class Evaluation:
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
             frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
         recordings = [one for one in frames if one.model == self.judged and one.channel is None]
+        with_detectors = with_detectors and self.has_heads
         if with_detectors:
             frames += [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
         if with_detectors and self.silero and silero_vad.is_installed():
@@ -160,7 +167,7 @@ class Evaluation:
         detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in self.models]
         others = other_systems([name for name in detectors if name != SILERO])
         others |= silence_systems() if SILERO in detectors else {}
-        if set_on is None:
+        if set_on is None or not self.has_heads:
             return others
         if set_on == split or set_on not in self.data.splits() or not self.data.clips(set_on):
             reason = "is what is measured" if set_on == split else "has no clips"
@@ -176,35 +183,20 @@ class Evaluation:
         return record("evaluate", dict(options), inputs, packages=(*PACKAGES, silero_vad.PACKAGE))
 
 
-def reference_words(data: Dataset, clips: Sequence[Clip]) -> list[tuple[Word, ...]]:
-    """Return the words of each clip with their times.
+def reference_words(data: Dataset, clips: Sequence[Clip], split: str) -> list[tuple[Word, ...]]:
+    """Return the words of each of `clips`, which are of `split`, with their times.
 
     Raises:
-        DatasetError: by clip, whose `manner` or `voices` no report knows, which has no words, or none in a stretch that its script does not
-            fit, or a number that is still one long word, inside which no cut-off could be seen.
+        DatasetError: by clip, whose `manner` or `voices` no report knows, or whose words have a fault that `check` calls grave: one of them
+            is a whole number, so that no cut-off inside it could be seen; a stretch has none; their times cannot be true.
     """
-    references = []
     for clip in clips:
         for key, known in (("manner", MANNERS), ("voices", VOICES)):
             if clip.extra.get(key) not in (None, *known):
                 raise DatasetError(f"{data.directory}: clip {clip.path}: {key} must be {' or '.join(known)}, got {clip.extra[key]!r}")
-        read, sidecar = data.read_sidecar(clip), data.sidecar_path(clip)
-        words = read.alignments
-        if not words:
-            raise DatasetError(f"{sidecar}: clip {clip.path} has no words; run `stt-ft annotate {data.directory}` or drop the clip")
-        for start_s, end_s in read.left_out_s()[:1]:
-            raise DatasetError(
-                f"{sidecar}: clip {clip.path} has no words at {start_s:.1f}-{end_s:.1f} s, where its script does not fit the sound: "
-                "what is heard there would count as an error; cut it, or correct the script"
-            )
-        written = next((word.text for word in words if number_runs([word.text])), None)
-        if written is not None:
-            raise DatasetError(
-                f"{sidecar}: clip {clip.path} has the number {written!r} as one word, so cut-offs inside it cannot be seen; "
-                f"run `stt-ft convert {data.directory}`"
-            )
-        references.append(words)
-    return references
+    sidecars, faults = faultless_sidecars(data, clips)
+    refuse_faulty(data, split, faults, purpose="measured")
+    return [sidecars[clip.path].main_words for clip in clips]
 
 
 def model_frames(
@@ -229,6 +221,8 @@ def model_frames(
     """
     lm = load_lm(model, device=device, dtype=inference_dtype(device))
     streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
+    if not all(np.isfinite(stream.pause_probs).all() for stream in streams):
+        raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; its weights are damaged, copy or make them again")
     heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
     first_row = model.num_prefix_frames
     return [

@@ -8,7 +8,6 @@ A figure that a slice does not have (no clips, no digits) is left out, and so is
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.json_yaml import parse_json
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.pause_heads import ReliabilityBin
 
@@ -254,7 +254,7 @@ class Report(Part):
     differences: dict[str, Measurements]
     """Slice -> the model's figures less the baseline's."""
     curves: dict[str, dict[str, Curve]]
-    """Model, or other detector of one probability -> slice -> latency against cut-offs."""
+    """Model, or other detector of one probability -> slice -> latency against cut-offs; no slice of a model without pause heads."""
     heads: dict[str, dict[str, list[HeadLine]]]
     """Model -> slice -> a line a head."""
     eot_bench: dict[str, dict[str, EotBench]] = {}
@@ -285,6 +285,10 @@ class Report(Part):
         """Return a figure of a model or system, None where it has none."""
         return self.figures[name].get(slice_name, {}).get(figure)
 
+    def has_heads(self, model: str) -> bool:
+        """Return whether `model` has pause heads, and figures of turns."""
+        return bool(self.curves[model])
+
     def difference(self, slice_name: str, figure: str) -> Measurement | None:
         """Return how the model's figure differs from the baseline's, None where nothing was compared."""
         return self.differences.get(slice_name, {}).get(figure)
@@ -309,7 +313,7 @@ def read_report(directory: Path) -> Report:
     """Read report.json of an evaluation directory; raises `DatasetError` when there is none, or one of another version or form."""
     path = directory / REPORT_NAME
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; `stt-ft evaluate MODEL_DIR DATASET --out {directory}` writes it") from None
     except (ValueError, RecursionError) as error:

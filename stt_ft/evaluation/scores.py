@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
+from stt_ft.core.manifest import Word
 from stt_ft.core.timing import frame_at, frame_heard_s
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.metrics.digit_strings import DigitScore, score_digits
-from stt_ft.metrics.endpointing import EndpointRule, TurnVerdict, judge_turn
+from stt_ft.metrics.endpointing import NEVER_ENDED, EndpointRule, TurnVerdict, judge_turn
 from stt_ft.metrics.eot_bench import Look, looks, silences
 from stt_ft.metrics.pause_heads import HeadEvidence, pause_is_coming, squared_errors
 from stt_ft.metrics.transcripts import EditCounts, character_errors, is_written_as_sentence, num_early_stops, scoring_form, word_errors
+from stt_ft.model.words import HeardWord
 from stt_ft.targets.pause_targets import HORIZONS_S
-from stt_ft.text.digit_words import digits_of_words
+from stt_ft.text.inverse.grammar import is_mark
+from stt_ft.text.inverse.said_digits import said_digits
+
+Timed = TypeVar("Timed", Word, HeardWord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +32,15 @@ class ClipScore:
     frames: ClipFrames
     rule: EndpointRule
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether the model has pause heads; without, it ends no turn, and has no figures of that."""
+        return self.frames.pause.shape[1] > 0
+
     @cached_property
     def turn(self) -> TurnVerdict:
-        """The verdict on the turn; raises `ValueError` when the model lacks the rule's head."""
-        return judge_turn(self.frames.turn, self.rule)
+        """The verdict on the turn; raises `ValueError` when the model has heads and lacks the rule's."""
+        return judge_turn(self.frames.turn, self.rule) if self.has_heads else NEVER_ENDED
 
     @cached_property
     def words(self) -> EditCounts:
@@ -53,10 +64,9 @@ class ClipScore:
     def word_delays_s(self) -> tuple[float, ...]:
         """For each word that agrees with the reference, in its order, the time from the end of its sound to its appearance.
 
-        A number in glyphs agrees digit by digit, each digit appearing with the whole.
+        A number agrees digit by digit; in glyphs, each digit appears with the whole.
         """
-        said = [(unit, word) for word in self.frames.reference for unit in _units(word.text)]
-        heard = [(unit, word) for word in self.frames.words for unit in _units(word.text)]
+        said, heard = _units(self.frames.reference), _units(self.frames.words)
         matched = word_errors([unit for unit, _ in said], [unit for unit, _ in heard]).matched
         return tuple(heard[right][1].appeared_s - said[left][1].end_s for left, right in matched)
 
@@ -114,9 +124,26 @@ class ClipScore:
         return scoring_form(self.frames.reference_texts), scoring_form(self.frames.word_texts)
 
 
-def _units(text: str) -> Sequence[str]:
-    """Return the parts in which a word is compared: its digits, in words or glyphs, or its scoring form; nothing for a lone dash."""
-    return digits_of_words([text]) or [form for form in [" ".join(scoring_form([text]))] if form]
+def _units(words: Sequence[Timed]) -> list[tuple[str, Timed]]:
+    """Return the parts in which words are compared, each with the word that says it: digits that are dictated, else scoring forms.
+
+    Where digits and words are not equally many ("zéro six douze"), all digits are said once the last word is. A lone dash is no part.
+    """
+    units: list[tuple[str, Timed]] = []
+    place = 0
+    for token in said_digits([word.text for word in words]):
+        if not token.is_dictated:
+            continue
+        units += _plain_units(words[place : token.start])
+        said = [word for word in words[token.start : token.stop] if not is_mark(word.text)]
+        owners = said if len(said) == len(token.digits) else [said[-1]] * len(token.digits)
+        units += zip(token.digits, owners, strict=True)
+        place = token.stop
+    return units + _plain_units(words[place:])
+
+
+def _plain_units(words: Sequence[Timed]) -> list[tuple[str, Timed]]:
+    return [(form, word) for word in words if (form := " ".join(scoring_form([word.text])))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ TURN_FIGURES = ("false_cut_offs", "cut_offs_inside_last_word", "missed_ends", "l
 def tuned_systems(dev_frames: Sequence[ClipFrames], rule: EndpointRule, split: str) -> dict[str, System]:
     """Return for each model of `dev_frames` the system with the best threshold and hold on those clips, by name."""
     systems = {}
-    for model in dict.fromkeys(one.model for one in dev_frames):
+    for model in dict.fromkeys(one.model for one in dev_frames if one.pause.shape[1] > 0):
         turns = [one.turn for one in dev_frames if one.model == model]
         try:
             point = best_point(sweep(turns, rule), CUT_OFF_BUDGET)
@@ -55,9 +55,9 @@ def tuned_systems(dev_frames: Sequence[ClipFrames], rule: EndpointRule, split: s
 
 
 def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Curve]:
-    """Return slice -> latency against cut-offs over every threshold and hold, for the head in use."""
+    """Return slice -> latency against cut-offs over every threshold and hold, for the head in use; nothing of a model without heads."""
     curves = {}
-    for slice_name, members in sliced(scores).items():
+    for slice_name, members in sliced(scores).items() if all(score.has_heads for score in scores) else ():
         points = sweep([score.frames.turn for score in members], rule)
         curves[slice_name] = Curve(
             frontier=[Point.model_validate(point) for point in frontier(points)],

@@ -9,7 +9,6 @@ moshi-server and `moshi::lm::Config` read them. The engine is `tools/candle_prob
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -29,9 +28,9 @@ from stt_ft.core.progress import say
 from stt_ft.core.timing import FRAME_RATE_HZ
 from stt_ft.export.agreement import Heard
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
-from stt_ft.model.merge import as_buffer, write_config_and_companions
+from stt_ft.model.merge import write_config_and_companions
 from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, candle_name, read_header
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, as_buffer, candle_name, read_header
 
 FIXED = {
     "norm": "rms_norm_f32", "gating": "silu", "positional_embedding": "rope", "causal": True, "layer_scale": None, "kv_repeat": 1,
@@ -111,15 +110,15 @@ def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, o
     Raises `CheckpointError`: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
     header = checked_header(model)
-    with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as directory:
-        write_candle_named(header, directory / MOSHI_NAME)
-        write_server_toml(model, directory, MOSHI_NAME, out=out if absolute_paths else None)
+    with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as written:
+        write_candle_named(header, written.lm_weights)
+        write_server_toml(written, out=out if absolute_paths else None)
     return [candle_name(name) for name in header.tensors]
 
 
 @contextlib.contextmanager
-def model_directory(model: ModelDir, out: Path, *, num_bytes: int, overwrite: bool, moshi_name: str = MOSHI_NAME) -> Iterator[Path]:
-    """Yield a directory that becomes `out`: config, tokenizer and codec are in it, and `num_bytes` of the language model have room.
+def model_directory(model: ModelDir, out: Path, *, num_bytes: int, overwrite: bool, moshi_name: str = MOSHI_NAME) -> Iterator[ModelDir]:
+    """Yield the model in a directory that becomes `out`: config, tokenizer and codec are there, and the language model's file has room.
 
     Raises `CheckpointError`: a broken codec, an existing `out`, too little disk.
     """
@@ -127,9 +126,9 @@ def model_directory(model: ModelDir, out: Path, *, num_bytes: int, overwrite: bo
     companions = model.mimi_weights.stat().st_size + model.tokenizer_path.stat().st_size
     check_output(out, overwrite=overwrite, num_bytes=num_bytes + companions)
     with whole_directory(out) as directory:
-        write_config_and_companions(model, directory, moshi_name=moshi_name)
-        write_candle_named(codec, directory / model.mimi_weights.name)
-        yield directory
+        written = write_config_and_companions(model, directory, moshi_name=moshi_name)
+        write_candle_named(codec, written.mimi_weights)
+        yield written
 
 
 def write_candle_named(header: SafetensorsHeader, path: Path) -> None:
@@ -220,10 +219,9 @@ def gate_width(model: ModelDir) -> int:
     return 21 * dim // 8 if dim_feedforward == 4 * dim else 2 * dim_feedforward // 3
 
 
-def write_server_toml(model: ModelDir, directory: Path, weights_name: str, *, out: Path | None) -> None:
-    """Write `moshi-server.toml` into `directory`; it names the files there by absolute paths under `out`, where that is given."""
-    exported = dataclasses.replace(model, lm_weights=directory / weights_name)
-    write_text(directory / "moshi-server.toml", server_toml(exported, directory=None if out is None else out.absolute()))
+def write_server_toml(written: ModelDir, *, out: Path | None) -> None:
+    """Write `moshi-server.toml` beside an exported model; it names the files there by absolute paths under `out`, where that is given."""
+    write_text(written.directory / "moshi-server.toml", server_toml(written, directory=None if out is None else out.absolute()))
 
 
 def server_toml(model: ModelDir, *, directory: Path | None) -> str:

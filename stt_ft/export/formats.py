@@ -15,7 +15,6 @@ import torch
 from stt_ft.core.errors import ConfigError
 from stt_ft.export.agreement import PAUSE_TOLERANCE, Agreement, Heard, compare
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.output_dir import check_sums
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward, load_lm
 
@@ -38,7 +37,6 @@ def write_format(format: str, model: ModelDir, out: Path, *, absolute_paths: boo
         MissingExtra: the format needs a package that is not installed.
         CheckpointError: what the format's own function raises, all before anything is written.
     """
-    check_sums(model.directory)
     if format == "candle":
         from stt_ft.export.candle import export_candle
 

@@ -36,9 +36,9 @@ def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, ove
         raise MissingExtra("the gguf package", "gguf", "--format gguf") from None
     header = checked_header(model)
     num_bytes = sum(_num_bytes(*entry) for entry in header.tensors.items())
-    with model_directory(model, out, num_bytes=num_bytes, moshi_name=GGUF_NAME, overwrite=overwrite) as directory:
-        _write_gguf(header, directory / GGUF_NAME, model)
-        write_server_toml(model, directory, GGUF_NAME, out=out if absolute_paths else None)
+    with model_directory(model, out, num_bytes=num_bytes, moshi_name=GGUF_NAME, overwrite=overwrite) as written:
+        _write_gguf(header, written.lm_weights, model)
+        write_server_toml(written, out=out if absolute_paths else None)
     return [candle_name(name) for name in header.tensors]
 
 

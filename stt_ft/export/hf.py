@@ -27,10 +27,10 @@ from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckpointError, MissingExtra
 from stt_ft.export.agreement import Heard
 from stt_ft.export.candle import checked_header, gate_width
-from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.merge import TORCH_TYPES, as_buffer, read_float32
+from stt_ft.model.checkpoint_dir import UNFIT, ModelDir
+from stt_ft.model.merge import TORCH_TYPES, read_float32
 from stt_ft.model.output_dir import check_output, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, candle_name, read_header
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, as_buffer, candle_name, read_header
 
 WEIGHTS_NAME, HEADS_NAME = "model.safetensors", "extra_heads.safetensors"
 
@@ -242,8 +242,12 @@ def processor_of(model: ModelDir) -> Any:
     from transformers.convert_slow_tokenizer import MoshiConverter
 
     pieces = model.tokenizer
+    try:
+        converted = MoshiConverter(str(model.tokenizer_path)).converted()
+    except UNFIT as error:  # it knows tokenizers of one kind (unigram), as Kyutai's are
+        raise CheckpointError(f"{model.tokenizer_path}: transformers cannot convert this tokenizer: {error}") from None
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=MoshiConverter(str(model.tokenizer_path)).converted(),
+        tokenizer_object=converted,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
         unk_token=pieces.id_to_piece(pieces.unk_id()),

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import stt_ft
+from stt_ft.core.atomic import check_lies_inside, inside
 from stt_ft.core.errors import CheckpointError
 from stt_ft.core.json_yaml import dump_yaml
 from stt_ft.core.manifest import Dataset
+from stt_ft.model.checkpoint_dir import MOSHI_NAME, home_of, read_json_object
+from stt_ft.model.output_dir import check_sums
 from stt_ft.model.safetensors_file import read_header
 
 BASE_LICENCE = "cc-by-4.0"
@@ -49,15 +52,16 @@ class PushedModel:
     def open(cls, directory: Path, *, base: str | None = None) -> PushedModel:
         """Open a directory of `merge` or `export`; raises `CheckpointError` where it is something else."""
         path = directory / "config.json"
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file; `stt-ft merge` and `stt-ft export` write directories that can be pushed")
+        config = read_json_object(path)
         try:
-            config = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"{path}: no such file; `stt-ft merge` and `stt-ft export` write directories that can be pushed"
-            ) from None
+            weights = inside(directory, str(config.get("moshi_name", MOSHI_NAME)))
+            for file in files_to_push(directory):
+                check_lies_inside(file, home_of(directory))
         except ValueError as error:
-            raise CheckpointError(f"{path}: not JSON: {error}") from None
-        weights = directory / str(config.get("moshi_name", "model.safetensors"))
+            raise CheckpointError(f"{directory}: {error}; a stranger would get what lies there") from None
+        check_sums(directory)
         metadata = {} if weights.suffix == ".gguf" else read_header(weights).metadata
         if not weights.is_file():
             raise CheckpointError(f"{weights}: no such file; config.json names it")
@@ -115,10 +119,14 @@ def model_card(
 
 def _facts(model: PushedModel, licence: str) -> Iterator[str]:
     yield f"- base: {model.base or 'not told'}" + (f" (sha256 {sha[:16]}…)" if (sha := model.metadata.get("base_sha256")) else "")
-    for adapter in json.loads(model.metadata.get("adapters", "[]")):
-        yield f"- adapter: sha256 {adapter['sha256'][:16]}…, scaling {adapter['scaling']:g}, weight {adapter['weight']:g}"
-    lag = model.config.get("stt_config", {}).get("audio_delay_seconds", model.config.get("stt_ft_text_lag_s"))
-    yield f"- text lag: {'not told' if lag is None else f'{lag:g} s'}"
+    try:
+        for adapter in json.loads(model.metadata.get("adapters", "[]")):
+            yield f"- adapter: sha256 {adapter['sha256'][:16]}…, scaling {adapter['scaling']:g}, weight {adapter['weight']:g}"
+    except (ValueError, LookupError, TypeError):
+        raise CheckpointError(f"{model.directory}: what its weights' metadata say of adapters is not what `stt-ft merge` writes") from None
+    stt_config = model.config.get("stt_config")
+    lag = (stt_config if isinstance(stt_config, dict) else {}).get("audio_delay_seconds", model.config.get("stt_ft_text_lag_s"))
+    yield f"- text lag: {f'{lag:g} s' if isinstance(lag, (int, float)) else 'not told'}"
     heads = model.config.get("extra_heads_num_heads", model.config.get("stt_ft_num_extra_heads", 0))
     yield f"- pause heads: {heads}"
     yield f"- licence: {licence}" + (" (that of the base)" if licence == BASE_LICENCE else "")

@@ -26,9 +26,8 @@ from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import CheckFailed, CheckpointError, MissingExtra
 from stt_ft.export.agreement import Heard
 from stt_ft.export.candle import checked_header, feedforward_dim, model_directory
-from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
-from stt_ft.model.merge import as_buffer
-from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, candle_name
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.safetensors_file import SafetensorsWriter, TensorSpec, as_buffer, candle_name
 
 PYTHON_VARIABLE = "STT_FT_MLX_PYTHON"
 """Environment variable that names a Python with moshi_mlx."""
@@ -56,14 +55,13 @@ def export_mlx(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[s
         raise CheckpointError(
             f"{model.directory}: moshi_mlx builds models of hidden_scale 4.125 alone, not {model.config.get('hidden_scale')}"
         )
-    with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as directory:
-        config = DEPFORMER_KEYS | {"delays": [0] * (model.n_q + 1), **model.config, "lora": False, "moshi_name": MOSHI_NAME}
-        write_json(directory / "config.json", config | {"mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name})
+    with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as written:
+        write_json(written.directory / "config.json", DEPFORMER_KEYS | {"delays": [0] * (model.n_q + 1), **written.config})
         specs = {
             mlx_name(name): TensorSpec(dtype=spec.dtype, shape=spec.shape[-1:] if name.endswith(".alpha") else spec.shape)
             for name, spec in header.tensors.items()
         }
-        with SafetensorsWriter(directory / MOSHI_NAME, specs, {**header.metadata, "format": "mlx"}) as writer:
+        with SafetensorsWriter(written.lm_weights, specs, {**header.metadata, "format": "mlx"}) as writer:
             for name in header.tensors:
                 writer.write(mlx_name(name), as_buffer(header.tensor(name)))
     return list(specs)

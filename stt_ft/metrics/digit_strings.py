@@ -2,35 +2,26 @@
 
 A clip's digit string is all the digits its words say, in order ("order four double five oh" and "order 4550" both give "4550", "seven
 eighty eight" and "788" give "788", "A one B two" and "A1B2" give "12"), so a transcript is right when its string equals the reference's.
-Words are read as `text.inverse.written_numbers` writes them, in English or French, marks passed over. A *number* is a run of at least
-`MIN_NUMBER_DIGITS` digits that are dictated part by part: no amount ("two hundred"), no time of day. The digit error
-rate is Levenshtein's distance per reference digit; of its operations, two are named apart: a digit inserted beside its like is *doubled*,
-and two neighbours that changed places are *swapped* (one swap, two errors, as Levenshtein has it).
+`text.inverse.said_digits` reads both. The digit error rate is Levenshtein's distance per reference digit; of its operations, two are named
+apart: a digit inserted beside its like is *doubled*, and two neighbours that changed places are *swapped* (one swap, two errors, as
+Levenshtein has it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from stt_ft.text.digit_words import digits_of_words
-from stt_ft.text.inverse.grammar import is_mark, language_of, marks_around, says_number
-from stt_ft.text.inverse.written_numbers import WrittenToken, written_tokens
-
-MIN_NUMBER_DIGITS = 3
-"""Fewest digits in a row that count as a dictated number: "one or two" is ordinary speech."""
+from stt_ft.text.inverse.grammar import says_number
+from stt_ft.text.inverse.said_digits import said_digits
+from stt_ft.text.inverse.written_numbers import WrittenToken
 
 FORMS = ("words", "digits", "mixed", "none")
 
 
-def number_runs(words: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the runs of `words` (first, last + 1) that say a number."""
-    return [(run.start, run.stop) for run in _read(words) if run.is_dictated and len(run.digits) >= MIN_NUMBER_DIGITS]
-
-
 def written_form(words: Sequence[str]) -> str:
     """Return how `words` write their digits: "words", "digits" (glyphs), "mixed", or "none" when they say no digit."""
-    return _form(words, _read(words))
+    return _form(words, said_digits(words))
 
 
 def _form(words: Sequence[str], runs: Sequence[WrittenToken]) -> str:
@@ -38,18 +29,6 @@ def _form(words: Sequence[str], runs: Sequence[WrittenToken]) -> str:
     if not in_glyphs:
         return "none"
     return "digits" if all(in_glyphs) else "mixed" if any(in_glyphs) else "words"
-
-
-def _read(words: Sequence[str]) -> list[WrittenToken]:
-    """Return the tokens of `words` that say digits. Marks part no number, for a model may write them anywhere.
-
-    A digit word of the other language says its digit as well: a word too many is an error in whatever language it is.
-    """
-    places = [index for index, word in enumerate(words) if not is_mark(word)]
-    plain = [marks_around(words[index])[1] or words[index] for index in places]
-    tokens = written_tokens(plain, language_of(plain))
-    said = [replace(token, digits=token.digits or digits_of_words(token.text.split())) for token in tokens]
-    return [replace(token, start=places[token.start], stop=places[token.stop - 1] + 1) for token in said if token.digits]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +75,8 @@ class DigitScore:
 
 def score_digits(reference: Sequence[str], transcript: Sequence[str]) -> DigitScore:
     """Compare the digits that two lists of words say."""
-    runs = _read(transcript)
-    said, heard = ("".join(run.digits for run in read) for read in (_read(reference), runs))
+    runs = said_digits(transcript)
+    said, heard = ("".join(run.digits for run in read) for read in (said_digits(reference), runs))
     return DigitScore(reference=said, transcript=heard, form=_form(transcript, runs), edits=digit_edits(said, heard))
 
 

@@ -146,6 +146,10 @@ class TurnVerdict:
         return self.ended_s is None
 
 
+NEVER_ENDED = TurnVerdict(cut_off_s=None, is_inside_last_word=False, ended_s=None, latency_s=math.inf)
+"""The verdict on a turn that nothing ends."""
+
+
 def judge_turn(turn: Turn, rule: EndpointRule) -> TurnVerdict:
     """Return how an agent that follows `rule` would have ended `turn`."""
     level, speaking = level_of(turn, rule), turn.speaking_rows

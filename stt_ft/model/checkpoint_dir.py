@@ -5,25 +5,31 @@
     TOKENIZER.model        sentencepiece: 0 end-of-padding, 3 padding
     MIMI.safetensors       the codec (and, where its shape is not Mimi's own, its config)
 
-Opening one checks that the files belong together and loads no weights.
+Opening one checks that the files belong together, lie in the directory and have the bytes that SHA256SUMS tells of, where it is there. No
+weights are loaded.
 """
 
 from __future__ import annotations
 
 import functools
-import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from stt_ft.core.errors import CheckpointError
+from stt_ft.core.atomic import check_lies_inside, inside
+from stt_ft.core.config import Config, Limits, typed
+from stt_ft.core.errors import AlignmentError, CheckpointError, ConfigError
+from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Word
+from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import DEFAULT_BASE
 from stt_ft.core.timing import frame_start_s, num_frames_covering
+from stt_ft.model.output_dir import check_sums
 from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
 from stt_ft.model.words import HeardWord, words_from_tokens
 from stt_ft.targets.interleave import TextStream, build_text_stream
@@ -46,10 +52,104 @@ NOT_FOR_THE_LM = (
 TAIL_S = 2.5
 """Silence after a clip and the text lag, in seconds, in which the last words get written and the heads learn that the turn is over."""
 
-REQUIRED_SIZES = ("dim", "num_heads", "num_layers", "n_q", "card", "text_card", "context")
-"""Keys of config.json without which nothing can be built; all are counts."""
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What upstream's constructors raise for a config or for weights that are not theirs."""
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+_Count = Annotated[int, Limits(ge=1, le=1024)]
+_Width = Annotated[int, Limits(ge=1, le=65_536)]
+_Seconds = Annotated[float, Limits(ge=0, le=60)]
+_Token = Annotated[int, Limits(ge=0, le=10_000_000)]
+_FileName = Annotated[str, Limits(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SttConfig:
+    """`stt_config` of config.json."""
+
+    audio_delay_seconds: _Seconds
+    audio_silence_prefix_seconds: _Seconds = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigJson(Config):
+    """The keys of config.json that are relied on, with limits several times what Kyutai's models have; all others are upstream's."""
+
+    __pydantic_config__: ClassVar[Any] = {**Config.__pydantic_config__, "extra": "ignore"}
+
+    dim: _Width
+    num_heads: _Count
+    num_layers: _Count
+    n_q: _Count
+    card: Annotated[int, Limits(ge=1, le=32_767)]  # codes are int16
+    text_card: Annotated[int, Limits(ge=1, le=1_000_000)]
+    context: Annotated[int, Limits(ge=1, le=8192)]
+    mimi_name: _FileName
+    tokenizer_name: _FileName
+    moshi_name: _FileName = MOSHI_NAME
+    mimi_config_name: str | None = None
+    stt_config: SttConfig | None = None
+    dep_q: int | None = None
+    lora: bool | None = None
+    quantize: bool | None = None
+    extra_heads_num_heads: Annotated[int, Limits(ge=0, le=64)] = 0
+    extra_heads_dim: _Count = 6
+    text_card_out: Annotated[int, Limits(ge=1, le=1_000_000)] | None = None
+    existing_text_padding_id: _Token = 3
+    existing_text_end_padding_id: _Token = 0
+    hidden_scale: Annotated[float, Limits(gt=0, le=64)] = 4
+    max_period: Annotated[float, Limits(gt=0, le=1e9)] = 10_000
+    delays: tuple[Annotated[int, Limits(ge=0, le=8192)], ...] = ()
+    conditioners: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.stt_config is None:
+            faults.append("stt_config.audio_delay_seconds is missing: this is no speech-to-text model")
+        if self.dep_q:
+            faults.append(f"dep_q is {self.dep_q}: the model speaks; only models that listen (dep_q 0) are used")
+        if self.lora:
+            faults.append("lora is true: this is the config of an adapter, not of a whole model; merge it first")
+        if self.quantize:
+            faults.append("quantize is true: only weights that are not quantized are used")
+        for key in ("existing_text_padding_id", "existing_text_end_padding_id"):
+            if getattr(self, key) >= self.text_card:
+                faults.append(f"{key} must be one of text_card's {self.text_card} tokens, got {getattr(self, key)}")
+        if faults:
+            raise ValueError(*faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MimiPart:
+    """`seanet`, `transformer` or `quantizer` of mimi_config.json: what upstream builds one after the other, or asks for as it listens."""
+
+    n_residual_layers: Annotated[int, Limits(ge=0, le=64)] = 1
+    ratios: Annotated[tuple[int, ...], Limits(max_length=16)] = ()
+    num_layers: _Count = 8
+    n_q: _Count = 8
+    context: Annotated[int, Limits(ge=1, le=8192)] | None = None
+    max_period: Annotated[float, Limits(gt=0, le=1e9)] = 10_000
+    kernel_size: _Count = 7
+    residual_kernel_size: _Count = 3
+    last_kernel_size: _Count = 7
+    dilation_base: _Count = 2
+    compress: _Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MimiConfigJson(Config):
+    """The keys of mimi_config.json that decide how long building takes; how big it gets is held against the weights (`MimiCodec.load`)."""
+
+    __pydantic_config__: ClassVar[Any] = ConfigJson.__pydantic_config__
+
+    seanet: MimiPart
+    transformer: MimiPart
+    quantizer: MimiPart
+    sample_rate: Annotated[int, Limits(ge=1, le=192_000)]
+    frame_rate: Annotated[float, Limits(gt=0, le=1000)]
+    channels: Annotated[int, Limits(ge=1, le=2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +169,16 @@ class ModelDir:
     mimi_weights: Path
     mimi_config: dict[str, Any] | None
     tokenizer_path: Path
+
+    @functools.cached_property
+    def _hashes(self) -> dict[Path, str]:
+        return {}
+
+    def sha256(self, path: Path) -> str:
+        """Return the SHA-256 of one of the model's files, read once for an opened model."""
+        if path not in self._hashes:
+            self._hashes[path] = file_sha256(path)
+        return self._hashes[path]
 
     @property
     def text_lag_s(self) -> float:
@@ -125,6 +235,20 @@ class ModelDir:
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{self.tokenizer_path}: not a sentencepiece model: {error}") from None
 
+    def tokens_of(self, word: str) -> tuple[int, ...]:
+        """Return the text tokens of a word.
+
+        Raises:
+            AlignmentError: it has none, or letters that the tokenizer lacks: their token is 0, which on the text stream ends the padding.
+        """
+        tokens = tuple(self.tokenizer.encode(word.strip()))
+        if self.tokenizer.unk_id() in tokens:
+            lacking = dict.fromkeys(glyph for glyph in word.strip() if self.tokenizer.unk_id() in self.tokenizer.encode(glyph))
+            raise AlignmentError(f"word {word!r} holds {(''.join(lacking) or word)!r}, which the tokenizer of {self.name} cannot write")
+        if not tokens:
+            raise AlignmentError(f"word {word!r} has no text tokens")
+        return tokens
+
     def num_tail_frames(self, tail_s: float = TAIL_S) -> int:
         """Return the whole frames of silence that follow a clip: the text lag and `tail_s` seconds more."""
         return num_frames_covering(self.text_lag_s + tail_s)
@@ -169,37 +293,51 @@ def open_model(base: str | Path, *, require_extra_heads: bool = True) -> ModelDi
     if not directory.is_dir() and not _REPO_ID.fullmatch(name):
         raise CheckpointError(f"{name}: no such model directory (give a directory, a hub repo id such as {DEFAULT_BASE}, or 'tiny')")
     file = functools.partial(_local_file, directory) if directory.is_dir() else functools.partial(_hub_file, name)
-    config = _read_config(file("config.json"))
+    path = file("config.json")
+    config = _read_config(path, ConfigJson)
     if require_extra_heads and not config.get("extra_heads_num_heads"):
         raise CheckpointError(
-            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there is no pause detection to train; use {DEFAULT_BASE}, "
-            "or a recipe with loss.pause_targets: off"
+            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there are no pause heads to train or to show; use "
+            f"{DEFAULT_BASE}, or its words alone: `train` with loss.pause_targets: off, `transcribe` without --pauses"
         )
     mimi_config_name = config.get("mimi_config_name")
     model = ModelDir(
         name=name,
         config=config,
-        directory=file("config.json").parent,
+        directory=path.parent,
         lm_weights=file(config.get("moshi_name", MOSHI_NAME)),
         mimi_weights=file(config["mimi_name"]),
-        mimi_config=_read_json(file(mimi_config_name)) if mimi_config_name else None,
+        mimi_config=_read_config(file(mimi_config_name), MimiConfigJson) if mimi_config_name else None,
         tokenizer_path=file(config["tokenizer_name"]),
     )
+    check_sums(model.directory, model.sha256)
     _check_weights(model, require_extra_heads=require_extra_heads)
+    _check_tokenizer(model)
     return model
 
 
 def _local_file(directory: Path, filename: str) -> Path:
     """Return the path of a file of a model directory, from the hub where its name begins with hf://."""
     if filename.startswith("hf://"):
-        owner, repo, rest = filename.removeprefix("hf://").split("/", 2)
-        return _hub_file(f"{owner}/{repo}", rest)
-    path = directory / filename
-    if Path(filename).is_absolute() or ".." in Path(filename).parts:
-        raise CheckpointError(f"{directory}/config.json: the file name {filename!r} leads out of the directory")
+        match = re.fullmatch(f"hf://({_REPO_ID.pattern})/(.+)", filename)
+        if match is None:
+            raise CheckpointError(f"{directory}/config.json: {filename[:100]!r} is not hf://OWNER/REPO/FILE")
+        return _hub_file(match[1], match[2])
+    try:
+        path = inside(directory, filename)
+        check_lies_inside(path, home_of(directory))
+    except ValueError as error:
+        raise CheckpointError(f"{directory}/config.json: {filename[:100]!r}: {error}; put the file itself there") from None
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a model directory holds config.json and the files it names")
     return path
+
+
+def home_of(directory: Path) -> Path:
+    """Return the directory to which links of a model directory may lead: itself, or, in the hub's cache (`models--OWNER--NAME/snapshots/
+    COMMIT`, whose files are links into `models--OWNER--NAME/blobs`), that of the repository."""
+    real = Path(os.path.realpath(directory))
+    return real.parent.parent if real.parent.name == "snapshots" else real
 
 
 def _hub_file(repo: str, filename: str) -> Path:
@@ -209,10 +347,11 @@ def _hub_file(repo: str, filename: str) -> Path:
     from requests.exceptions import RequestException
 
     try:
+        inside(Path(), filename)
         return Path(hf_hub_download(repo, filename))
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
         raise CheckpointError(f"{repo}: neither a directory here nor a repository of the hub that you may read") from None
-    except (EntryNotFoundError, HfHubHTTPError, RequestException, OSError) as error:
+    except (EntryNotFoundError, HfHubHTTPError, RequestException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{repo}: no directory of that name here, and {filename} could not be fetched from the hub ({reason}); "
@@ -220,31 +359,24 @@ def _hub_file(repo: str, filename: str) -> Path:
         ) from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object; raises `CheckpointError` for any other."""
     try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        value = parse_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read config.json; raises `CheckpointError` with all its faults."""
-    config = _read_json(path)
-    sizes = {key: config.get(key) for key in REQUIRED_SIZES}
-    faults = [f"{key} must be a positive count, got {size!r}" for key, size in sizes.items() if type(size) is not int or size <= 0]
-    faults += [f"{key} is missing" for key in ("mimi_name", "tokenizer_name") if not isinstance(config.get(key), str)]
-    stt_config = config.get("stt_config")
-    if not isinstance(stt_config, dict) or not isinstance(stt_config.get("audio_delay_seconds"), (int, float)):
-        faults.append("stt_config.audio_delay_seconds is missing: this is no speech-to-text model")
-    if config.get("dep_q"):
-        faults.append(f"dep_q is {config['dep_q']!r}: the model speaks; only models that listen (dep_q 0) are used")
-    if config.get("lora"):
-        faults.append("lora is true: this is the config of an adapter, not of a whole model; merge it first")
-    if faults:
-        raise CheckpointError(f"{path}: {'; '.join(faults)}")
+def _read_config(path: Path, form: type[Config]) -> dict[str, Any]:
+    """Read a JSON object that has the keys of `form`; raises `CheckpointError` with all its faults."""
+    config = read_json_object(path)
+    try:
+        typed(form, config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return config
 
 
@@ -252,6 +384,9 @@ def _check_weights(model: ModelDir, *, require_extra_heads: bool) -> None:
     """Check the table of contents of both weight files: heads present, sizes as the config says."""
     read_header(model.mimi_weights)
     tensors = model.lm_header().tensors
+    layers = {int(found[1]) for name in tensors if (found := re.match(r"transformer\.layers\.(\d{1,9})\.", name))}
+    if layers != set(range(model.config["num_layers"])):
+        raise CheckpointError(f"{model.lm_weights}: {len(layers)} layers, config.json says num_layers {model.config['num_layers']}")
     dim = model.config["dim"]
     wanted = {"text_emb.weight": (model.config["text_card"] + 1, dim)}
     wanted |= {f"emb.{index}.weight": (model.config["card"] + 1, dim) for index in range(model.n_q)}
@@ -265,3 +400,12 @@ def _check_weights(model: ModelDir, *, require_extra_heads: bool) -> None:
             raise CheckpointError(
                 f"{model.lm_weights}: tensor {name} has shape {list(tensors[name].shape)}, config.json says {list(shape)}"
             )
+
+
+def _check_tokenizer(model: ModelDir) -> None:
+    """Check that the tokenizer has a piece for every token that the model writes, and no other."""
+    num_pieces, num_tokens = model.tokenizer.get_piece_size(), model.config.get("text_card_out") or model.config["text_card"]
+    if num_pieces != num_tokens:
+        raise CheckpointError(
+            f"{model.tokenizer_path}: {num_pieces} pieces, where config.json's text_card is {num_tokens}: another model's"
+        )

@@ -27,15 +27,14 @@ from safetensors import SafetensorError
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.core import timing
-from stt_ft.core.atomic import atomic_path
+from stt_ft.core.atomic import atomic_path, check_lies_inside
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
-from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import Version
-from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.checkpoint_dir import UNFIT, ModelDir
 from stt_ft.model.device import compile_only_on_gpu
-from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
+from stt_ft.model.safetensors_file import SafetensorsHeader, candle_name, check_finite, read_header
 
 KEY_LENGTH = 16
 """Hexadecimal digits of a key: 64 bits, enough to tell billions of clips apart."""
@@ -44,7 +43,7 @@ KEY_LENGTH = 16
 def codec_hash(model: ModelDir) -> str:
     """Return a hash of all that codes depend on beside the sound: weights, shape, codebooks, silence before and after."""
     facts = {
-        "weights": file_sha256(model.mimi_weights),
+        "weights": model.sha256(model.mimi_weights),
         "config": model.mimi_config,
         "num_codebooks": model.n_q,
         "num_prefix_frames": model.num_prefix_frames,
@@ -63,10 +62,17 @@ class MimiCodec:
 
     @classmethod
     def load(cls, model: ModelDir, device: torch.device | str = "cpu") -> MimiCodec:
-        """Load the codec; raises `CheckpointError` when its weights do not fit its config or the language model."""
+        """Load the codec; raises `CheckpointError` when its weights do not fit its config or the language model, or are not finite."""
         try:
+            if model.mimi_config is not None:  # of a foreign shape: held against the weights before anything of its size is made
+                with torch.device("meta"):
+                    shapes = loaders.get_mimi(None, model.mimi_config, device="meta", num_codebooks=model.n_q).state_dict()
+                stored = {candle_name(name): spec.shape for name, spec in read_header(model.mimi_weights).tensors.items()}
+                for name, tensor in shapes.items():
+                    if stored.get(candle_name(name)) != tensor.shape:
+                        raise ValueError(f"mimi_config.json asks for {name} of shape {list(tensor.shape)}")
             mimi = loaders.get_mimi(model.mimi_weights, model.mimi_config, device=device, num_codebooks=model.n_q)
-        except (RuntimeError, TypeError, KeyError, AssertionError, SafetensorError) as error:
+        except (*UNFIT, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{model.mimi_weights}: these codec weights cannot be used: {reason}") from None
         if mimi.cardinality != model.config["card"] or mimi.frame_size != timing.SAMPLES_PER_FRAME:
@@ -74,6 +80,7 @@ class MimiCodec:
                 f"{model.mimi_weights}: {mimi.cardinality} codes and {mimi.frame_size} samples a frame, "
                 f"where the language model takes {model.config['card']} and {timing.SAMPLES_PER_FRAME}"
             )
+        check_finite(mimi.state_dict(), model.mimi_weights)
         return cls(mimi, model, torch.device(device))
 
     def encode(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
@@ -151,9 +158,10 @@ def sounds_of(data: Dataset, clips: Sequence[Clip], versions: Sequence[Version] 
 class TokenStore:
     """The codes of a dataset under one codec."""
 
-    def __init__(self, directory: Path) -> None:
-        """Read the headers of the shards in `directory`; raises `CheckpointError` naming one that is broken."""
+    def __init__(self, directory: Path, *, card: int = 1 << 15) -> None:
+        """Read the headers of the shards in `directory`, codes below `card`; raises `CheckpointError` naming one that is broken."""
         self.directory = directory
+        self._card = card
         self._shard_of_key: dict[str, SafetensorsHeader] = {}
         self._num_shards = 0
         for path in sorted(directory.glob("*.safetensors")):
@@ -162,12 +170,12 @@ class TokenStore:
     @classmethod
     def of(cls, data: Dataset, model: ModelDir) -> TokenStore:
         """Open the store of `data` for the codec of `model`, empty where there is none yet."""
-        return cls.open(data.directory, codec_hash(model))
+        return cls.open(data.directory, codec_hash(model), card=model.config["card"])
 
     @classmethod
-    def open(cls, dataset_dir: Path, codec_hash: str) -> TokenStore:
+    def open(cls, dataset_dir: Path, codec_hash: str, *, card: int = 1 << 15) -> TokenStore:
         """Open the store of a dataset's directory for a codec by its hash."""
-        return cls(dataset_dir / "tokens" / codec_hash[:KEY_LENGTH])
+        return cls(dataset_dir / "tokens" / codec_hash[:KEY_LENGTH], card=card)
 
     def missing(self, sounds: Iterable[Sound]) -> list[Sound]:
         """Return those of `sounds` that have no codes yet, in order."""
@@ -177,14 +185,27 @@ class TokenStore:
         """Return the codes of a clip [n_q, T]; raises `DatasetError` when it has none."""
         if key not in self._shard_of_key:
             raise DatasetError(f"{self.directory}: no codes for sound {key}; run `stt-ft encode`")
-        return self._shard_of_key[key].array(key)
+        header = self._shard_of_key[key]
+        codes = header.array(key)
+        if codes.dtype != np.int16 or codes.ndim != 2 or codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:
+            raise CheckpointError(
+                f"{header.path}: damaged: {key} holds no codes from 0 to {self._card - 1}; remove it, `stt-ft encode` again"
+            )
+        return codes
 
     def add(self, codes: Mapping[str, npt.NDArray[np.int16]]) -> None:
-        """Write one more shard. Another process may do so at the same time: only one with the same sounds has the same name."""
+        """Write one more shard. Another process may do so at the same time: only one with the same sounds has the same name.
+
+        Raises `DatasetError` where the store is a link that leads out of the dataset.
+        """
         if not codes:
             return
         digest = hashlib.sha256(" ".join(sorted(codes)).encode()).hexdigest()[:KEY_LENGTH]
         path = self.directory / f"{self._num_shards:05d}-{digest}.safetensors"
+        try:
+            check_lies_inside(self.directory, self.directory.parent.parent)
+        except ValueError as error:
+            raise DatasetError(f"{error}; nothing is written there: put a directory in its place, or link the whole dataset") from None
         with atomic_path(path) as temporary:
             safetensors.numpy.save_file({key: np.ascontiguousarray(codes[key], dtype=np.int16) for key in sorted(codes)}, temporary)
         self._take_in(path)

@@ -226,7 +226,7 @@ SCALING = 2.0
 def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, nn.Parameter]:
     """Freeze the base, add what `recipe` asks for, and return the weights that learn, by name. They are kept in float32."""
     lm.requires_grad_(False)
-    if recipe.enable:
+    if recipe.rank is not None:
         generator = torch.Generator(device=lm.device).manual_seed(seed)
         except_for = () if recipe.heads == "lora" else ("extra_heads.*",)
         add_lora(lm, rank=recipe.rank, scaling=SCALING, except_for=except_for, dropout=recipe.dropout, generator=generator)

@@ -5,27 +5,32 @@ Several adapters `i` with weights `w_i` give `W + sum of w_i * (W_i - W)`, where
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import stt_ft
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import CheckpointError
+from stt_ft.core.progress import say
 from stt_ft.core.provenance import file_sha256
-from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
+from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir, read_json_object
 from stt_ft.model.device import pick_dtype
 from stt_ft.model.lora import adapter_rank, adapter_scaling
-from stt_ft.model.output_dir import check_output, check_sums, whole_directory
-from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, pytorch_name, read_header
+from stt_ft.model.output_dir import SUMS_NAME, check_output, whole_directory
+from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, TensorSpec, as_buffer, pytorch_name, read_header
 
 FORMAT_NAMES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 """Names of number types in a safetensors header."""
+
+_OWN_NAMES = ("config.json", "mimi_config.json", "moshi-server.toml", SUMS_NAME)
+"""Files of a written model directory that no file of the source may take the place of."""
 
 TORCH_TYPES = {name: dtype for dtype, name in FORMAT_NAMES.items()} | {"F64": torch.float64}
 
@@ -38,6 +43,11 @@ class Adapter:
     scaling: float
     weight: float = 1.0
 
+    @property
+    def is_lora(self) -> bool:
+        """Whether it holds matrices A and B."""
+        return any(name.endswith(".lora_A.weight") for name in self.header.tensors)
+
     @classmethod
     def open(cls, path: Path, *, weight: float = 1.0) -> Adapter:
         """Open the file of an adapter, or the directory that holds it (`lora.safetensors` or `consolidated.safetensors`)."""
@@ -47,10 +57,13 @@ class Adapter:
                 raise CheckpointError(f"{path}: no lora.safetensors here")
             path = candidates[0]
         header = read_header(path)
-        is_lora = any(name.endswith(".lora_A.weight") for name in header.tensors)
-        if is_lora:
-            adapter_rank(path)
-        return cls(header=header, scaling=adapter_scaling(path) if is_lora else 1.0, weight=weight)
+        if not header.tensors:
+            raise CheckpointError(f"{path}: holds no tensors, so there is nothing to fold in")
+        opened = cls(header=header, scaling=1.0, weight=weight)
+        if not opened.is_lora:
+            return opened
+        adapter_rank(path)  # refuses several
+        return dataclasses.replace(opened, scaling=adapter_scaling(path))
 
     def whole_weight(self, module: str) -> str | None:
         """Return the name under which the weight of `module` was saved in full, if it was."""
@@ -97,21 +110,16 @@ def read_float32(header: SafetensorsHeader, name: str) -> torch.Tensor:
     return header.tensor(name).float()
 
 
-def as_buffer(tensor: torch.Tensor) -> Any:
-    """Return the bytes of a tensor without copying them."""
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy()
-
-
-def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfloat16") -> MergePlan:
+def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfloat16", any_base: bool = False) -> MergePlan:
     """Work out which tensor is made of what.
 
-    Raises `CheckpointError`: an adapter of another base, or one with names or shapes that the base does not have.
+    Raises `CheckpointError`: an adapter of a base with other weights (unless `any_base`), one whose config.json says another thing than its
+    tensors or the base's, one with names or shapes that the base does not have, or one of which a part is missing.
     """
     number_type = FORMAT_NAMES[pick_dtype(dtype)]
     header = base.lm_header()
-    base_sha256 = file_sha256(base.lm_weights)
     for adapter in adapters:
-        _check_adapter(adapter, base, base_sha256, header)
+        check_adapter(adapter, base, any_base=any_base)
     specs = {
         name: TensorSpec(dtype=number_type if spec.dtype in TORCH_TYPES else spec.dtype, shape=spec.shape)
         for name, spec in header.tensors.items()
@@ -119,7 +127,7 @@ def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfl
     metadata = {
         "format": "pt",
         "base": base.name,
-        "base_sha256": base_sha256,
+        "base_sha256": base.sha256(base.lm_weights),
         "adapters": json.dumps([{"sha256": file_sha256(a.header.path), "scaling": a.scaling, "weight": a.weight} for a in adapters]),
         "dtype": dtype,
         "stt_ft": stt_ft.__version__,
@@ -132,21 +140,66 @@ def _module_of(name: str) -> str:
     return pytorch_name(name).removesuffix(".weight")
 
 
-def _check_adapter(adapter: Adapter, base: ModelDir, base_sha256: str, header: SafetensorsHeader) -> None:
-    path = adapter.header.path
+def check_adapter(adapter: Adapter, base: ModelDir, *, any_base: bool = False) -> None:
+    """Raise `CheckpointError` for an adapter that does not fit `base` (see `plan_merge`)."""
+    if not any_base:
+        _check_base(adapter, base)
+    _check_config(adapter, base)
+    _check_tensors(adapter, base, base.lm_header())
+
+
+def _check_base(adapter: Adapter, base: ModelDir) -> None:
+    base_sha256 = base.sha256(base.lm_weights)
     trained_on = adapter.header.metadata.get("base_sha256")
     if trained_on is not None and trained_on != base_sha256:
         trained_name = adapter.header.metadata.get("base", "?")
         raise CheckpointError(
-            f"{path}: trained on another base ({trained_name}, {trained_on[:12]}…) than {base.name} ({base_sha256[:12]}…); give --base"
+            f"{adapter.header.path}: trained on another base ({trained_name}, {trained_on[:12]}…) than {base.name} ({base_sha256[:12]}…); "
+            "name its base by --base, or fold it into this one all the same with --any_base"
         )
+
+
+def _check_config(adapter: Adapter, base: ModelDir) -> None:
+    """Refuse an adapter whose config.json, where it has one, names another rank or scaling than its tensors, or another model than the
+    base: moshi's loader goes by config.json, and would make another model of it."""
+    path = adapter.header.path.with_name("config.json")
+    if not path.exists():
+        return
+    config, stt = read_json_object(path), base.config["stt_config"]
+    said = {key: value for key, value in config.items() if key in base.lm_kwargs and not key.startswith("lora")}
+    is_of = {key: base.lm_kwargs[key] for key in said}
+    if isinstance(config.get("stt_config"), dict):
+        said |= {f"stt_config.{key}": value for key, value in config["stt_config"].items() if key in stt}
+        is_of |= {f"stt_config.{key}": value for key, value in stt.items() if key in config["stt_config"]}
+    if adapter.is_lora:
+        own = {"lora_rank": adapter_rank(adapter.header.path), "lora_scaling": adapter.scaling}
+        is_of |= {key: value for key, value in own.items() if key in config}
+        said |= {key: config[key] for key in own if key in config}
+    wrong = [f"{key} {said[key]!r:.60}, where it is {is_of[key]!r:.60}" for key in said if said[key] != is_of[key]]
+    if wrong:
+        raise CheckpointError(f"{path}: says {'; '.join(wrong[:4])} in {base.name} and the adapter; correct it, or take config.json away")
+
+
+def _check_tensors(adapter: Adapter, base: ModelDir, header: SafetensorsHeader) -> None:
+    """Refuse names and shapes that the base does not have, and an adapter that holds some layers of a kind and lacks others."""
+    path = adapter.header.path
     used: set[str] = set()
+    of_kind: dict[str, dict[str, bool]] = {}
     for name, spec in header.tensors.items():
-        used |= set(adapter.names_of(_module_of(name)))
-        _check_shapes(adapter, _module_of(name), spec.shape)
+        module = _module_of(name)
+        used |= set(adapter.names_of(module))
+        _check_shapes(adapter, module, spec.shape)
+        if len(spec.shape) == 2 and not re.match(r"(text_)?emb\b", module):
+            of_kind.setdefault(re.sub(r"\d+", "*", module), {})[module] = bool(adapter.names_of(module))
     unknown = sorted(set(adapter.header.tensors) - used)
     if unknown:
         raise CheckpointError(f"{path}: holds {len(unknown)} tensors that {base.name} has no place for, such as {unknown[0]}")
+    for kind, is_held in of_kind.items():
+        missing = [module for module, held in is_held.items() if not held]
+        if 0 < len(missing) < len(is_held):
+            raise CheckpointError(f"{path}: lacks {', '.join(missing[:3])}, and holds others of {kind}: a part of it is lost")
+        if missing:
+            say(f"{path}: holds nothing for {kind}, which stays as it is in {base.name}")
 
 
 def _check_shapes(adapter: Adapter, module: str, shape: tuple[int, ...]) -> None:
@@ -162,13 +215,14 @@ def _check_shapes(adapter: Adapter, module: str, shape: tuple[int, ...]) -> None
         raise CheckpointError(f"{adapter.header.path}: {found} does not fit the base's {module} of shape {list(shape)}")
 
 
-def merge_adapter(base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dtype: str = "bfloat16", overwrite: bool = False) -> MergePlan:
+def merge_adapter(
+    base: ModelDir, adapters: Sequence[Adapter], out: Path, *, dtype: str = "bfloat16", overwrite: bool = False, any_base: bool = False
+) -> MergePlan:
     """Write the model directory `out`: the base with `adapters` folded in, its tensor names, order and config kept.
 
     Raises `CheckpointError`: adapters that do not fit, an existing `out`, too little disk; all found before anything is written.
     """
-    check_sums(base.directory)
-    plan = plan_merge(base, adapters, dtype=dtype)
+    plan = plan_merge(base, adapters, dtype=dtype, any_base=any_base)
     check_output(out, overwrite=overwrite, num_bytes=plan.num_bytes)
     with whole_directory(out) as directory:
         write_merged_weights(plan, directory / MOSHI_NAME)
@@ -203,13 +257,30 @@ def _merged(weight: torch.Tensor, module: str, adapters: Sequence[Adapter]) -> t
     return merged
 
 
-def write_config_and_companions(model: ModelDir, directory: Path, *, moshi_name: str = MOSHI_NAME) -> None:
-    """Copy tokenizer and codec of `model` into `directory` and write its config.json: whole (no adapter), every file by its plain name."""
+def write_config_and_companions(model: ModelDir, directory: Path, *, moshi_name: str = MOSHI_NAME) -> ModelDir:
+    """Copy tokenizer and codec of `model` into `directory`, write its config.json, and return the model as it will lie there: whole (no
+    adapter), its files side by side under their plain names; one whose name is taken ("codec/model.safetensors") is told apart."""
+    names = {moshi_name, *_OWN_NAMES}
+    mimi_name = _free_name(model.mimi_weights.name, "mimi", names)
+    tokenizer_name = _free_name(model.tokenizer_path.name, "tokenizer", {*names, mimi_name})
     config = {key: value for key, value in model.config.items() if key not in ("lora_rank", "lora_scaling", "lora_name")}
-    config |= {"lora": False, "moshi_name": moshi_name, "mimi_name": model.mimi_weights.name, "tokenizer_name": model.tokenizer_path.name}
-    shutil.copyfile(model.mimi_weights, directory / model.mimi_weights.name)
-    shutil.copyfile(model.tokenizer_path, directory / model.tokenizer_path.name)
+    config |= {"lora": False, "moshi_name": moshi_name, "mimi_name": mimi_name, "tokenizer_name": tokenizer_name}
+    written = dataclasses.replace(
+        model,
+        directory=directory,
+        config=config,
+        lm_weights=directory / moshi_name,
+        mimi_weights=directory / mimi_name,
+        tokenizer_path=directory / tokenizer_name,
+    )
+    shutil.copyfile(model.mimi_weights, written.mimi_weights)
+    shutil.copyfile(model.tokenizer_path, written.tokenizer_path)
     if model.mimi_config is not None:
         config["mimi_config_name"] = "mimi_config.json"
         write_json(directory / "mimi_config.json", model.mimi_config)
     write_json(directory / "config.json", config)
+    return written
+
+
+def _free_name(name: str, kind: str, taken: Collection[str]) -> str:
+    return f"{kind}-{name}" if name.lower() in {one.lower() for one in taken} else name

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stt_ft.core.atomic import atomic_directory, recover, write_text
+from stt_ft.core.atomic import atomic_directory, inside, recover, write_text
 from stt_ft.core.errors import CheckpointError
 from stt_ft.core.provenance import file_sha256
 
@@ -48,24 +49,38 @@ def whole_directory(out: Path) -> Iterator[Path]:
     recover(out)
     with atomic_directory(out, replace=True) as directory:
         yield directory
-        sums = (f"{file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in CHECKED_SUFFIXES)
-        write_text(directory / SUMS_NAME, "".join(sums))
-        for path in directory.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        seal(directory)
 
 
-def check_sums(directory: Path) -> None:
+def seal(directory: Path, suffixes: Sequence[str] = CHECKED_SUFFIXES) -> None:
+    """Write the checksums of the files in `directory` that have one of `suffixes`, and bring all of its files to the disk."""
+    sums = (f"{file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in suffixes)
+    write_text(directory / SUMS_NAME, "".join(sums))
+    for path in directory.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def check_sums(directory: Path, sha256_of: Callable[[Path], str] = file_sha256) -> None:
     """Compare weights and tokenizer with the checksums that stt-ft left, where it did; a flipped bit shows nowhere else.
 
-    Raises `CheckpointError` naming a file that differs.
+    Every command that opens a model does so, at about a gigabyte a second; `sha256_of` may remember.
+
+    Raises `CheckpointError` naming a file that differs, or a line that is none of `sha256sum`'s.
     """
+    sums = directory / SUMS_NAME
     try:
-        lines = (directory / SUMS_NAME).read_text(encoding="utf-8").splitlines()
+        lines = sums.read_bytes().splitlines()
     except FileNotFoundError:
         return
-    for line in lines:
-        expected, _, name = line.partition("  ")
-        path = directory / name
-        if path.is_file() and file_sha256(path) != expected:
+    for number, line in enumerate(lines, start=1):
+        match = re.fullmatch(rb"([0-9a-f]{64}) [ *](.+)", line)
+        try:
+            path = inside(directory, match[2].decode()) if match else None
+        except ValueError:
+            path = None
+        if match is None or path is None:
+            raise CheckpointError(f"{sums}, line {number}: expected HASH  NAME, as sha256sum writes them; make it again or remove it")
+        expected = match[1].decode()
+        if path.is_file() and sha256_of(path) != expected:
             raise CheckpointError(f"{path}: not the bytes that {SUMS_NAME} tells of ({expected[:12]}…); copy or make it again")

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """Bytes of one number, by the format's name of its type."""
 
+_TORCH_NAMES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+"""torch's names of these types; torch itself takes a second to import and is not needed to read a header."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
@@ -57,7 +63,9 @@ class SafetensorsHeader:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return tensor `name` in the type it is stored in; raises `CheckpointError` when it is not there or the file has changed.
+        """Return tensor `name` in the type it is stored in.
+
+        Raises `CheckpointError`: it is not there, the file has changed, or not all of its numbers are finite.
 
         The file is mapped anew for every tensor: no more of it is in memory than the tensors in use.
         """
@@ -70,9 +78,19 @@ class SafetensorsHeader:
     def _read(self, name: str, framework: str) -> Any:
         try:
             with safe_open(self.path, framework) as file:
-                return file.get_tensor(name)
+                tensor = file.get_tensor(name)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{self.path}: tensor {name} cannot be read: {' '.join(str(error).split())}") from None
+        if framework == "pt":
+            check_finite({name: tensor}, self.path)
+        return tensor
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise `CheckpointError` naming the first tensor of the file `path` that holds NaN or infinity (3.5 GB of weights a second)."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() and not all(math.isfinite(end) for end in tensor.aminmax()):
+            raise CheckpointError(f"{path}: tensor {name} is not finite: it holds NaN or infinity; the training that made it went astray")
 
 
 def read_header(path: Path) -> SafetensorsHeader:
@@ -98,6 +116,28 @@ def read_header(path: Path) -> SafetensorsHeader:
     return SafetensorsHeader(path=path, tensors=tensors, metadata=metadata)
 
 
+def as_buffer(tensor: torch.Tensor) -> Any:
+    """Return the bytes of a tensor without copying them."""
+    import torch
+
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors that are on the CPU as `safetensors.torch.save_file` does, the widest types first and then by name.
+
+    Equal contents give equal bytes: upstream's writer puts the metadata in another order every time.
+    """
+    import torch
+
+    name_of = {getattr(torch, long): short for short, long in _TORCH_NAMES.items()}
+    ordered = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    specs = {name: TensorSpec(dtype=name_of[tensors[name].dtype], shape=tuple(tensors[name].shape)) for name in ordered}
+    with SafetensorsWriter(path, specs, metadata) as writer:
+        for name in ordered:
+            writer.write(name, as_buffer(tensors[name]))
+
+
 class SafetensorsWriter:
     """Write a safetensors file tensor by tensor, in the order of `specs`. To be used as a context manager."""
 
@@ -110,7 +150,7 @@ class SafetensorsWriter:
 
     def __enter__(self) -> SafetensorsWriter:
         self._file = self._path.open("wb")
-        header: dict[str, Any] = {"__metadata__": dict(sorted(self._metadata.items()))}
+        header: dict[str, Any] = {"__metadata__": dict(sorted(self._metadata.items()))} if self._metadata else {}
         position = 0
         for name, spec in self._specs.items():
             header[name] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [position, position + spec.num_bytes]}

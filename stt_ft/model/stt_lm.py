@@ -16,9 +16,10 @@ from moshi.models.lm_utils import _delay_sequence, _undelay_sequence
 from safetensors import SafetensorError
 
 from stt_ft.core.errors import CheckpointError
-from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.checkpoint_dir import UNFIT, ModelDir
 from stt_ft.model.device import compile_only_on_gpu
 from stt_ft.model.lora import attach_adapter
+from stt_ft.model.safetensors_file import check_finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,14 @@ def load_lm(
 ) -> LMModel:
     """Load the language model in evaluation mode, with the adapter of `lora_weights` where one is given.
 
-    Raises `CheckpointError`: weights that do not fit the config, or an adapter that does not fit the model.
+    Raises `CheckpointError`: weights that do not fit the config or are not finite, or an adapter that does not fit the model.
     """
     try:
         lm = loaders.get_moshi_lm(model.lm_weights, lm_kwargs=model.lm_kwargs, device=device, dtype=dtype)
-    except (RuntimeError, TypeError, AssertionError, SafetensorError) as error:
+    except (*UNFIT, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{model.lm_weights}: these weights do not fit {model.directory / 'config.json'}: {reason}") from None
+    check_finite(lm.state_dict(), model.lm_weights)
     if lora_weights is not None:
         attach_adapter(lm, lora_weights)
     return lm.eval()

@@ -136,7 +136,7 @@ def training_diagram(course: TrainingCourse, loss: str, title: str) -> Markup | 
     train, dev = (
         [(row["step"] or 0, value) for row in rows if (value := row.get(loss)) is not None] for rows in (course.train, course.dev)
     )
-    if not train:
+    if not any(value for _, value in train):  # the loss of pause heads that are not trained is 0
         return None
     after_start = train[len(train) // 20 :]  # the height of the first twentieth would flatten all that follows
     axes = _Axes(DIAGRAM_HEIGHT, max(step for step, _ in train), 0.0, max(value for _, value in [*after_start, *dev]) * 1.05)

@@ -16,8 +16,8 @@ from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem
-from stt_ft.metrics.digit_strings import number_runs
 from stt_ft.pages.offline_page import PageSounds, outline, render_page
+from stt_ft.text.inverse.said_digits import number_runs
 
 MAX_BEYOND_S = 2.0
 """Seconds drawn behind the sound, for words that stand there by mistake."""
@@ -86,7 +86,7 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
     """Return a clip's data for the script of the page, its outline and the source of its sound, both empty where it has none."""
     try:
         samples = read_audio(data.audio_path(clip))
-    except (AudioError, OSError):
+    except (AudioError, DatasetError, OSError):
         samples = None
     try:
         sidecar = data.read_sidecar(clip)
@@ -104,7 +104,7 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
         "viewEnd": round(max(0.1, duration_s, min(last_end_s, duration_s + MAX_BEYOND_S)), 3),
         "words": [_word(word) for word in sidecar.alignments],
         "written": None if sidecar.written is None else [_word(word) for word in sidecar.written],
-        "numbers": [list(run) for run in number_runs([word.text for word in sidecar.alignments])],
+        "numbers": _number_places(sidecar),
         "unsure": _least_sure(sidecar),
         "problems": [[one.kind, one.message, list(one.words)] for one in sorted(problems, key=lambda one: list(KINDS).index(one.kind))],
     }
@@ -117,6 +117,13 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
 def _text(extra: Mapping[str, Any], key: str) -> str:
     value = extra.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _number_places(sidecar: Sidecar) -> list[list[int]]:
+    """Return the dictated numbers as places among all words of the clip: first, last + 1."""
+    places = [index for index, word in enumerate(sidecar.alignments) if word.is_main]
+    runs = number_runs([sidecar.alignments[index].text for index in places])
+    return [[places[start], places[stop - 1] + 1] for start, stop in runs]
 
 
 def _word(word: Word) -> list[Any]:

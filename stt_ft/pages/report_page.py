@@ -60,7 +60,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
     clips = page_clips(by_model, model=report.model, baseline=report.baseline, dataset=dataset, page_dir=path.parent)
     roles = {model: "theirs" if model == report.baseline else "ours" for model in report.models}
     number_slices = [name for name in NUMBER_SLICES if report.num_clips[name]]
-    curve_slices = number_slices or ["all"]
+    curve_slices = (number_slices or ["all"]) if all(map(report.has_heads, report.models)) else []
     rule = asdict(report.rule)
     bins = {model: slices["all"].bins for model, slices in report.calibration.items() if "all" in slices}
     made = {"rule": rule, **({} if report.provenance is None else {"provenance": report.provenance})}
@@ -169,12 +169,10 @@ def _turn_table(report: Report, roles: Roles) -> dict[str, Any]:
 
 def _eot_table(report: Report, roles: Roles) -> dict[str, Any]:
     """Return eot-bench's measures, a row a detector and a group of columns a slice; texts as they are drawn."""
-    slices = [name for name in (*NUMBER_SLICES, "ordinary") if any(name in found for found in report.eot_bench.values())]
-    labels = {name: name for name in roles} | {
-        system.model: system.label for system in report.systems.values() if system.model not in roles
-    }
+    slices = [name for name in (*NUMBER_SLICES, "ordinary") if all(name in found for found in report.eot_bench.values())]
+    labels = {system.model: system.label for system in report.systems.values()} | {name: name for name in roles}
     rows = []
-    for detector, found in report.eot_bench.items():
+    for detector, found in report.eot_bench.items() if slices else ():
         points = [
             (value, unit)
             for one in (found[name] for name in slices)
@@ -183,9 +181,8 @@ def _eot_table(report: Report, roles: Roles) -> dict[str, Any]:
         ]
         cells = ["–" if value is None else show_value(value, unit) for value, unit in points]
         rows.append({"label": labels.get(detector, "a timer alone"), "role": roles.get(detector, ""), "cells": cells})
-    columns = [f"cut-offs at {budget_s:g} s" for budget_s in LATENCY_BUDGETS_S] + [
-        f"latency at {100 * rate:g} %" for rate in CUT_OFF_BUDGETS
-    ]
+    columns = [f"cut-offs at {budget_s:g} s" for budget_s in LATENCY_BUDGETS_S]
+    columns += [f"latency at {100 * rate:g} %" for rate in CUT_OFF_BUDGETS]
     groups = [(SLICE_TITLES[name], report.eot_bench[report.model][name].num_holds) for name in slices]
     return {"groups": groups, "columns": columns, "rows": rows}
 
@@ -303,4 +300,6 @@ def _change(after: ClipScore, before: ClipScore | None) -> str:
 def _highest_while_speaking(score: ClipScore) -> float:
     """Return the level that the rule's head kept while the turn was not over: how near a cut-off was."""
     turn = score.frames.turn
+    if not score.has_heads:
+        return 0.0
     return float(level_of(turn, score.rule)[turn.speaking_rows].max(initial=0.0))

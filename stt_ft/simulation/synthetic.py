@@ -167,7 +167,7 @@ class Session:
     def _write(self, clip: Clip, utterance: Utterance, redrawn: Redrawn, channel: Channel | None, draw: int) -> None:
         samples = utterance.samples if channel is None else channel.carry(utterance.samples, clip.path)
         loudest = float(np.abs(samples).max())
-        write_wav(self.data.audio_path(clip), samples * min(1.0, _MAX_PEAK / loudest), SAMPLE_RATE_HZ)
+        write_wav(self.data.audio_path(clip, to_write=True), samples * min(1.0, _MAX_PEAK / loudest), SAMPLE_RATE_HZ)
         words = tuple(dataclasses.replace(word, text=label) for label, word in zip(redrawn.labels, utterance.words, strict=True))
         record = {"stt_ft": stt_ft.__version__, **self._made_by, "draw": draw, "numbers": list(redrawn.numbers)}
         sidecar = Sidecar(alignments=words, script=clip.extra["script"], provenance={STAGE: record}, extra={SYNTHETIC: True})

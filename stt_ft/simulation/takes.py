@@ -91,7 +91,7 @@ def write_plan(
 def _write_take(dataset: Dataset, name: str, utterance: Utterance, extra: dict[str, Any], *, with_times: bool) -> Clip:
     """Write sound and sidecar of a take; its true words stand under `TIMES_BY`, and `with_times` as `alignments` too."""
     clip = Clip(path=f"audio/{name}.wav", duration_s=utterance.duration_s, extra=extra)
-    write_wav(dataset.audio_path(clip), utterance.samples, SAMPLE_RATE_HZ)
+    write_wav(dataset.audio_path(clip, to_write=True), utterance.samples, SAMPLE_RATE_HZ)
     truth = {TIMES_BY: {TRUTH: words_to_json(utterance.words)}}
     dataset.write_sidecar(clip, Sidecar(alignments=utterance.words if with_times else (), script=extra["script"], extra=truth))
     return clip

@@ -60,7 +60,7 @@ COMMANDS = {
         ),
         Command(
             name="ingest", module="recordings", group=_DATA, example="stt-ft ingest ~/takes --out datasets/orders",
-            summary="take over recordings that exist: a folder, JSON lines, NeMo, Kaldi, Common Voice, Lhotse",
+            summary="take over recordings that exist: a folder, LJSpeech, JSON lines, NeMo, Kaldi, Common Voice, Lhotse",
         ),
         Command(
             name="annotate", module="words", group=_DATA, example="stt-ft annotate datasets/orders --aligner whisper --device cuda",

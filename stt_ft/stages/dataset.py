@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import emit_json, say, track
@@ -34,8 +35,10 @@ def check(
         json: write the problems to stdout as JSON, one a line.
     """
     from stt_ft.corpus.problems import ADVICE, KINDS, inspect
-    from stt_ft.model.checkpoint_dir import open_model
+    from stt_ft.model.checkpoint_dir import TAIL_S, open_model
 
+    if not 0 <= tail_s <= TAIL_S:
+        raise ConfigError(f"--tail_s must be 0 to {TAIL_S}, got {tail_s}")
     if html is not None and not html.lower().endswith((".html", ".htm")):
         raise ConfigError(f"--html {html}: expected the name of a file that ends in .html")
     data = Dataset.open(dataset)
@@ -93,28 +96,25 @@ def split(
 
     if dev < 0 or heldout < 0 or dev + heldout >= 1:
         raise ConfigError(f"--dev {dev} and --heldout {heldout} must not be negative and must leave something to train on")
-    data = Dataset.open_for_writing(dataset)
-    clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
-    all_groups = groups_of(clips, _keys(data, by))
-    groups = [group for group in all_groups if not any(clip.is_synthetic for clip in group)]
-    to_train = [clip for group in all_groups if any(clip.is_synthetic for clip in group) for clip in group]
-    shares = {"train": 1 - dev - heldout, "dev": dev, "heldout": heldout}
-    wanted = sum(share > 0 for share in shares.values())
-    if len(groups) < wanted:
-        raise DatasetError(
-            f"{data.directory}: {len(groups)} groups by {by} cannot fill {wanted} splits; record more, or split --by number or clip"
-        )
-    chosen = assign(groups, shares, kind_of=lambda clip: str(clip.extra.get("kind", "")), seed=seed)
-    parts: dict[str, list[Clip]] = {name: [] for name in SPLITS}
-    for name, group in zip(chosen, groups, strict=True):
-        parts[name] += group
-    parts["train"] += to_train
-    empty = [name for name, share in shares.items() if share > 0 and not parts[name]]
-    if empty:
-        few = f"its groups by {by} are too few or too large; split --by number or clip"
-        raise DatasetError(f"{data.directory}: nothing falls to {' and '.join(empty)}: {few}")
-    _write(data, parts)
-    data.write_info({**data.info(), "splits": {"by": by, "dev": dev, "heldout": heldout, "seed": seed}})
+    data = Dataset.open(dataset)
+    with sole_writer(data.directory):
+        clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
+        all_groups = groups_of(clips, _keys(data, by))
+        groups = [group for group in all_groups if not any(clip.is_synthetic for clip in group)]
+        to_train = [clip for group in all_groups if any(clip.is_synthetic for clip in group) for clip in group]
+        shares = {"train": 1 - dev - heldout, "dev": dev, "heldout": heldout}
+        wanted = sum(share > 0 for share in shares.values())
+        if len(groups) < wanted:
+            raise DatasetError(
+                f"{data.directory}: {len(groups)} groups by {by} cannot fill {wanted} splits; record more, or split --by number or clip"
+            )
+        chosen = assign(groups, shares, kind_of=lambda clip: str(clip.extra.get("kind", "")), seed=seed)
+        parts: dict[str, list[Clip]] = {name: [] for name in SPLITS}
+        for name, group in zip(chosen, groups, strict=True):
+            parts[name] += group
+        parts["train"] += to_train
+        data.deal(parts)
+        data.write_info({**data.info(), "splits": {"by": by, "dev": dev, "heldout": heldout, "seed": seed}})
     counts = ", ".join(f"{name} {len(part)} clips" for name, part in parts.items() if part)
     num_synthetic = sum(clip.is_synthetic for clip in clips)
     counts += f" ({num_synthetic} synthetic, all in train)" if num_synthetic else ""
@@ -140,13 +140,3 @@ def _keys(data: Dataset, by: str) -> Callable[[Clip], Sequence[Hashable]]:
         return found
 
     return keys
-
-
-def _write(data: Dataset, parts: dict[str, list[Clip]]) -> None:
-    """Write the manifests; a split without clips has none. All clips stand in train until the rest is written: a kill loses none."""
-    data.write_clips("train", [clip for part in parts.values() for clip in part])
-    for name in ("heldout", "dev", "train"):
-        if parts[name]:
-            data.write_clips(name, parts[name])
-        else:
-            data.manifest_path(name).unlink(missing_ok=True)

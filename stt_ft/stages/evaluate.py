@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stt_ft.core.atomic import write_text
+from stt_ft.core.atomic import remove_leftovers, write_text
 from stt_ft.core.errors import CheckFailed, CheckpointError
 from stt_ft.core.progress import say
 from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, Report, TrainingCourse, read_report, write_report
@@ -35,6 +35,8 @@ def evaluate(
     device: str = "auto",
 ) -> Report:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
+
+    Of a model without pause heads (kyutai/stt-2.6b-en-candle), words, digits and delays are measured, and no ends of turns.
 
     Args:
         model_dir: the model to judge: a model directory, a hub repo id, or tiny.
@@ -65,6 +67,7 @@ def evaluate(
 
     model_dir, dataset, baseline = str(model_dir), str(dataset), None if baseline is None else str(baseline)  # report.json quotes them
     directory = Path(out)
+    remove_leftovers(directory)
     agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or []}
@@ -72,6 +75,9 @@ def evaluate(
     options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, **how}
     provenance = evaluation.provenance(split, options)
     training = None if run_dir is None else _training_course(run_dir)
+    for name, model in evaluation.models.items():
+        if not model.num_heads:
+            say(f"{name}, {model.name}: has no pause heads, so words, digits and delays are measured, and no ends of turns")
 
     frames = evaluation.listen(split, agent, directory / FRAMES_NAME)
     systems = evaluation.systems(frames, agent, set_on=set_on, split=split, out=directory)

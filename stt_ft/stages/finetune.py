@@ -4,11 +4,13 @@ interrupted run up again, `stt-ft merge` folds the adapter into its base: a mode
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stt_ft.core.atomic import remove_leftovers, sole_writer
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
@@ -48,6 +50,7 @@ def encode(
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
     versions = _versions(speeds or (), channels or ())
     data = Dataset.open(dataset)
+    remove_leftovers(data.directory)
     model = open_model(base, require_extra_heads=False)
     store = TokenStore.of(data, model)
     splits = data.splits()
@@ -82,9 +85,14 @@ def _versions(speeds: Sequence[float], channels: Sequence[str]) -> tuple[Version
 def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
 
-    The dataset must have been through `encode` with the same base. Checkpoints, metrics and loss.png go to `run_dir`; a run that was
-    interrupted there goes on from its newest checkpoint and ends as if nothing had happened. On several GPUs:
-    torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG.
+    The dataset must have been through `encode` with the same base. Checkpoints, metrics, loss.png and a README.md that says what to do next
+    go to `run_dir`. On several GPUs: torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG.
+
+        the same command again                 an interrupted run goes on, and ends as if nothing had happened
+        --schedule.max_steps 1000              a run of fewer steps, ended or not, goes on to so many
+        --run_dir NEW --lora.start_from OLD    a new run begins with the adapter of an old one
+
+    Which other keys may change when a run goes on: docs/training.md.
 
     Args:
         config: recipe file, such as configs/stt_1b_digits.yaml.
@@ -95,7 +103,9 @@ def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     if isinstance(config, Recipe) and overrides:
         raise ConfigError("train: overrides are for a recipe file; a Recipe is changed by dataclasses.replace")
     recipe = config if isinstance(config, Recipe) else load_recipe(config, overrides)
-    loop.train(recipe)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes of a torchrun, which share the run
+    with sole_writer(Path(recipe.run_dir)) if is_first else contextlib.nullcontext():
+        loop.train(recipe)
     return Path(recipe.run_dir)
 
 
@@ -107,12 +117,14 @@ def merge(
     dtype: str = "bfloat16",
     adapter: list[str] | None = None,
     last: int | None = None,
+    any_base: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Fold what was trained into the base and write a whole model directory.
 
     Args:
-        run_or_checkpoint: a run (its best checkpoint on the dev split, else its newest), a checkpoint, or what holds lora.safetensors.
+        run_or_checkpoint: a run (its best checkpoint on the dev split, else its newest), a checkpoint, or what holds lora.safetensors. Of a
+            run, damaged checkpoints are passed over, and a line says so.
         out: model directory to write.
         base: the base it was trained on; by default the one that the adapter names.
         dtype: number type of the weights: bfloat16 (what the production engine reads), float16 or float32.
@@ -120,6 +132,7 @@ def merge(
             averaged: the mean of three runs is A --adapter A:0.333,B:0.333,C:0.333, and A --adapter B,C goes three times as far. A weight
             scales all that was trained, pause heads too: RUN --adapter RUN:0.8 lies between base (0) and tuned model (1), 1.2 beyond it.
         last: take the mean of this number of newest checkpoints of a run, in place of its best one; choose it by figures of dev.
+        any_base: fold into the base whatever its weights are: by default only into those that it was trained on, to the last byte.
         overwrite: replace an existing model directory.
     """
     from stt_ft.model.checkpoint_dir import open_model
@@ -139,7 +152,7 @@ def merge(
     if trained_on is None:
         raise CheckpointError(f"{adapters[0].header.path}: does not say which base it was trained on; give --base")
     model = open_model(trained_on, require_extra_heads=False)
-    plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite)
+    plan = merge_adapter(model, adapters, Path(out), dtype=dtype, overwrite=overwrite, any_base=any_base)
     folded = ", ".join(str(a.header.path.parent) + ("" if a.weight == 1 else f" by {a.weight:.3g}") for a in adapters)
     say(f"{out}: {len(plan.specs)} tensors of {model.name} with {folded} folded in, {dtype}, {plan.num_bytes / 1e6:,.1f} MB")
     return Path(out)

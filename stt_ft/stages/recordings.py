@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stt_ft.core.atomic import write_text
+from stt_ft.core.atomic import sole_writer, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import say, track
@@ -67,20 +67,22 @@ def record(
         return
     if script is None or out is None:
         raise ConfigError("record needs --script FILE and --out DATASET (or --list_devices, or --make_script digits)")
-    from stt_ft.audio.microphone import Recording, play
+    from stt_ft.audio.microphone import Recording, play, require_input
 
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
     prompts.numbered(1 if start_at is None else start_at)
+    require_input(device)
     data = Dataset.to_fill(out)
-    session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
-    desk = Desk(
-        session,
-        record=lambda: Recording(sample_rate_hz=sample_rate, device=device),
-        play=lambda samples: play(samples, sample_rate),
-        console=console,
-    )
-    finished = desk.run(start_at)
+    with sole_writer(data.directory):
+        session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
+        desk = Desk(
+            session,
+            record=lambda: Recording(sample_rate_hz=sample_rate, device=device),
+            play=lambda samples: play(samples, sample_rate),
+            console=console,
+        )
+        finished = desk.run(start_at)
     say(f"{out}: {len(session.clips)} of {len(prompts.prompts)} prompts recorded by {session.speaker}")
     if not finished or session.missing():
         say("the same command goes on with the first prompt that is missing")
@@ -136,7 +138,7 @@ def _make_script(path: str | None, *, count: int, seed: int, language: str) -> N
     text = make_digits_script(count=count, seed=seed, language=language)
     if path is None:
         sys.stdout.write(text)
-    elif Path(path).exists() and Path(path).read_bytes() != text.encode():
+    elif Path(path).is_file() and Path(path).read_bytes() != text.encode():
         raise ConfigError(f"{path}: there is another file of this name; give --script the name of a new one")
     else:
         write_text(Path(path), text)
@@ -147,24 +149,27 @@ def ingest(
     source: str,
     *,
     out: str,
-    format: Literal["auto", "folder", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse"] = "auto",
+    format: Literal["auto", "folder", "ljspeech", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse"] = "auto",
     copy: bool = False,
     channel: int | None = None,
     max_duration: float = 120.0,
-    language: str = "en",
+    language: str | None = None,
 ) -> None:
     """Make a dataset of recordings that exist. Clips that cannot be used are named and left out.
 
-    Running again adds what is new and keeps what later stages have written.
+    Running again adds what is new and keeps what later stages have written. Words with times that stand beside the sound (Whisper's and
+    whisperX's JSON, NAME.TextGrid, NAME.ctm, Lhotse's alignments) are taken where every word has its time, and `annotate` leaves them as
+    they are; docs/data_format.md has a table.
 
     Args:
         source: folder, manifest or corpus directory.
         out: dataset directory.
         format: format of the source; auto finds out.
         copy: copy sound files instead of linking to them.
-        channel: channel of stereo files to take, counted from 0; by default all are averaged. Mono files are taken as they are.
+        channel: channel of stereo files to take, counted from 0. By default it is the one that the corpus names (the left one where words
+            come in moshi-finetune's format); else all are averaged, and files whose channels hold different voices are left out.
         max_duration: seconds beyond which a clip is left out.
-        language: language of the recordings, for dataset.yaml.
+        language: language of the recordings, which dataset.yaml keeps; en where neither says one.
     """
     from stt_ft.corpus.formats import read_source
     from stt_ft.corpus.importing import ImportOptions, import_clips
@@ -172,31 +177,40 @@ def ingest(
     if max_duration <= 0:
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
     data = Dataset.to_fill(out)
+    there = data.info().get("language")
+    if language is not None and there is not None and data.language() != language.partition("-")[0]:
+        raise ConfigError(f"{data.directory}: its language is {there}, not {language}; give another --out")
     sources = read_source(Path(source), format)
-    by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
-    places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
-    options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
-    num_taken = num_left_out = 0
-    for imported in track(import_clips(data, sources, options), "ingesting clips", total=len(sources)):
-        if imported.clip is None:
-            num_left_out += 1
-            say(f"{imported.source.clip_id}: left out: {imported.fault}")
-        else:
-            num_taken += 1
-            split, index = places.get(_stem(imported.clip), ("", 0))
-            if not split:
-                by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
-            elif imported.is_new or by_split[split][index].path != imported.clip.path:
-                by_split[split][index] = replace(imported.clip, extra={**by_split[split][index].extra, **imported.clip.extra})
-    if num_taken == 0:
-        raise DatasetError(f"{source}: none of its {len(sources)} clips can be used; the reasons are above")
-    if not data.info():
-        data.write_info({"name": data.directory.name, "language": language, "made_by": f"stt-ft ingest {source}"})
-    for split in SPLITS:
-        if split in by_split:
-            data.write_clips(split, by_split[split])
+    with sole_writer(data.directory):
+        by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
+        places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
+        options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
+        num_taken = num_left_out = num_with_words = 0
+        for imported in track(import_clips(data, sources, options), "ingesting clips", total=len(sources)):
+            if imported.clip is None:
+                num_left_out += 1
+                say(f"{imported.source.clip_id}: left out: {imported.fault}")
+            else:
+                num_taken += 1
+                num_with_words += bool(imported.source.words_by)
+                if imported.source.notice and imported.is_new:
+                    say(f"{imported.source.clip_id}: {imported.source.notice}")
+                split, index = places.get(_stem(imported.clip), ("", 0))
+                if not split:
+                    by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
+                elif imported.is_new or by_split[split][index].path != imported.clip.path:
+                    by_split[split][index] = replace(imported.clip, extra={**by_split[split][index].extra, **imported.clip.extra})
+        if num_taken == 0:
+            raise DatasetError(f"{source}: none of its {len(sources)} clips can be used; the reasons are above")
+        if there is None:
+            made = {"name": data.directory.name, "language": language or "en", "made_by": f"stt-ft ingest {source}"}
+            data.write_info({**made, **data.info(), "language": made["language"]})
+        for split in SPLITS:
+            if split in by_split:
+                data.write_clips(split, by_split[split])
     counts = ", ".join(f"{split} {len(clips)}" for split, clips in by_split.items())
-    say(f"{data.directory}: {num_taken} clips taken, {num_left_out} left out; it holds {counts}")
+    timed = f" ({num_with_words} with the words and times of other tools)" if num_with_words else ""
+    say(f"{data.directory}: {num_taken} clips taken{timed}, {num_left_out} left out; it holds {counts}")
 
 
 def _stem(clip: Clip) -> str:

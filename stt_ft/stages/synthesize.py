@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
@@ -102,21 +103,22 @@ def synthesize(
         channels=through,
         forbidden=frozenset().union(*(_measured_numbers(each) for each in beside)),
     )
-    session.check()
-    total = session.missing(count)
-    train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
-    saved_s, num_failed = time.monotonic(), 0
-    try:
-        for made in track((made for made in session.clips(count) if not made.was_there), "clips spoken", total=total):
-            train[made.clip.path] = made.clip
-            num_failed += made.num_failed
-            if time.monotonic() - saved_s > _SAVE_EVERY_S:
+    with sole_writer(data.directory):
+        session.check()
+        total = session.missing(count)
+        train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
+        saved_s, num_failed = time.monotonic(), 0
+        try:
+            for made in track((made for made in session.clips(count) if not made.was_there), "clips spoken", total=total):
+                train[made.clip.path] = made.clip
+                num_failed += made.num_failed
+                if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                    data.write_clips("train", train.values())
+                    saved_s = time.monotonic()
+        finally:
+            if train:
                 data.write_clips("train", train.values())
-                saved_s = time.monotonic()
-    finally:
-        if train:
-            data.write_clips("train", train.values())
-            data.write_info({"name": data.directory.name, "language": prompts.language, "made_by": "stt-ft synthesize", **data.info()})
+                data.write_info({"name": data.directory.name, "language": prompts.language, "made_by": "stt-ft synthesize", **data.info()})
     synthetic = [clip for clip in train.values() if clip.is_synthetic]
     minutes, voices = sum(clip.duration_s for clip in synthetic) / 60, {clip.extra.get("speaker") for clip in synthetic}
     holds = f"train holds {len(synthetic)} synthetic clips of {minutes:.1f} minutes in {len(voices)} voices"

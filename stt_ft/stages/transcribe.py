@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stt_ft.core.atomic import write_text
-from stt_ft.core.errors import ConfigError
+from stt_ft.core.errors import AudioError, ConfigError
 from stt_ft.core.progress import emit_json, say
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, frame_heard_s
 
@@ -33,22 +34,25 @@ def transcribe(
     srt: bool = False,
     written: bool = False,
     language: str = "en",
+    channel: int | None = None,
     mic: bool = False,
     mic_device: int | None = None,
     seconds: float | None = None,
     batch_size: int = 16,
     device: str = "auto",
 ) -> None:
-    """Transcribe sound files or the microphone, frame by frame as the production server does.
+    """Transcribe sound files or the microphone, frame by frame as the production server does. Files that cannot be read are named, the
+    others transcribed, and the exit code is 2.
 
     Args:
         model_dir: a model directory, a hub repo id, or tiny.
         audio: sound files, patterns such as 'takes/*.wav', or directories of sound files.
         pauses: also show, frame by frame, the probabilities of the pause heads (within 0.5, 1, 2 and 3 seconds).
         json: one JSON object a file: text, words as [text, start, end, appeared] in seconds, pause probabilities [frame][head].
-        srt: subtitles: printed for one file, written beside each (take.srt) for several.
+        srt: subtitles: printed for one file, written beside each for several (take.srt; take.wav.srt where take.mp3 is among them too).
         written: write numbers in digits: "1296803" for "one two nine six eight zero three", as an application wants them; not with --mic.
         language: whose numbers --written reads: en, fr, fr-be or fr-ch.
+        channel: channel of stereo files to take, counted from 0; by default all are averaged, where they hold the same voice.
         mic: listen to the microphone, and show words and pauses as they come, until Ctrl-C; with --json a line a frame.
         mic_device: number of the microphone, as `stt-ft record --list_devices` shows it.
         seconds: stop listening to the microphone after this time.
@@ -68,14 +72,29 @@ def transcribe(
         _listen_live(Transcriber.open(model_dir, device=device), as_json=json, mic_device=mic_device, seconds=seconds)
         return
     paths = sound_files(audio)
-    sounds = [read_audio(path) for path in paths]
+    sounds, faults = {}, []
+    for path in paths:
+        try:
+            sounds[path] = read_audio(path, channel=channel)
+        except AudioError as error:
+            faults.append(error)
+    if len(faults) == len(paths) == 1:
+        raise faults[0]
+    for fault in faults:
+        say(str(fault))
+    unread = AudioError(f"{len(faults)} of {len(paths)} files could not be read; the reasons are above")
+    if not sounds:
+        raise unread
+    readable = list(sounds)
+    shared = {stem for stem, count in Counter(path.with_suffix("") for path in readable).items() if count > 1}
     transcriber = Transcriber.open(model_dir, device=device, require_extra_heads=pauses)
-    for first in range(0, len(paths), batch_size):
-        heard = transcriber.transcribe(sounds[first : first + batch_size])
-        for path, transcript in zip(paths[first:], heard, strict=False):
+    for first in range(0, len(readable), batch_size):
+        batch = readable[first : first + batch_size]
+        for path, transcript in zip(batch, transcriber.transcribe([sounds[path] for path in batch]), strict=True):
             transcript = _in_digits(transcript, language) if written else transcript
             if srt:
-                _leave_subtitles(path, transcript, printed=len(paths) == 1)
+                subtitles = path.with_suffix(f"{path.suffix}.srt" if path.with_suffix("") in shared else ".srt")
+                _leave_subtitles(None if len(paths) == 1 else subtitles, transcript)
             elif json:
                 words, pause = _timed(transcript.words), transcript.pause_probs.round(4).tolist()
                 emit_json({"audio": str(path), "text": transcript.text, "frame_s": FRAME_S, "words": words, "pause": pause})
@@ -83,6 +102,8 @@ def transcribe(
                 print(f"{path}: {transcript.text}" if len(paths) > 1 else transcript.text)
                 if pauses:
                     _print_pauses(transcript)
+    if faults:
+        raise unread
 
 
 def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
@@ -116,16 +137,16 @@ def _in_digits(transcript: Transcript, language: str) -> Transcript:
     return replace(transcript, words=tuple(words))
 
 
-def _leave_subtitles(path: Path, transcript: Transcript, *, printed: bool) -> None:
-    """Print the subtitles of a file, or write them beside it."""
+def _leave_subtitles(path: Path | None, transcript: Transcript) -> None:
+    """Write the subtitles to `path`, or print them."""
     from stt_ft.text.captions import captions, to_srt
 
     lines = captions(transcript.words)
-    if printed:
+    if path is None:
         print(to_srt(lines), end="")
         return
-    write_text(path.with_suffix(".srt"), to_srt(lines))
-    say(f"{path.with_suffix('.srt')}: {len(lines)} captions")
+    write_text(path, to_srt(lines))
+    say(f"{path}: {len(lines)} captions")
 
 
 def _timed(words: Sequence[HeardWord]) -> list[list[str | float]]:

@@ -13,6 +13,7 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import stt_ft
+from stt_ft.core.atomic import sole_writer
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, DatasetError, MissingExtra, SttFtError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
@@ -40,9 +42,11 @@ def annotate(
     device: str = "auto",
     batch_size: int = 8,
     verify: bool = False,
+    replace: bool = False,
 ) -> Dataset:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
-    and so are synthetic ones (`synthesize`), which come with their words.
+    and so are synthetic ones (`synthesize`), which come with their words, and those whose words and times `ingest` took from another tool,
+    unless --replace says otherwise.
 
     Under torchrun or SLURM every process takes its share of the clips.
 
@@ -54,11 +58,12 @@ def annotate(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips in one batch (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
+        replace: find anew also the words that `ingest` took, with their times, from another tool.
     """
     from stt_ft.align import work_named
-    from stt_ft.align.aligner import shard_of
+    from stt_ft.align.aligner import is_shared, shard_of
 
-    data = Dataset.open_for_writing(dataset)
+    data = Dataset.open(dataset)
     language = data.language(language)
     clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ) if not clip.is_synthetic}
 
@@ -67,36 +72,45 @@ def annotate(
         work_named(name, model=model, language=language, device=device, batch_size=batch_size)
         for name in ((aligner, other) if verify else (aligner,))
     ]
-    faults, results = _align(data, clips, works[0], language)
-    for path, fault in sorted(faults.items()):
-        say(f"{path}: {fault}")
-    counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results)} were done"
-    num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
-    say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
-    for second in works[1:]:
-        _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
+    with sole_writer(data.directory, shared=is_shared(os.environ)):
+        faults, results, num_kept = _align(data, clips, works[0], language, replace=replace)
+        for path, fault in sorted(faults.items()):
+            say(f"{path}: {fault}")
+        counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results) - num_kept} were done"
+        counts += f", {num_kept} have the words and times of other tools" if num_kept else ""
+        num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
+        say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
+        for second in works[1:]:
+            _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be annotated"
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
     return data
 
 
-def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> tuple[dict[str, str], list[AlignmentResult]]:
-    """Annotate the clips that need it; return the faults by clip, and what was found in those that were annotated now."""
+def _align(
+    data: Dataset, clips: dict[str, Clip], work: Work, language: str, *, replace: bool
+) -> tuple[dict[str, str], list[AlignmentResult], int]:
+    """Annotate the clips that need it; return the faults by clip, what was found in those that were annotated now, and how many clips keep
+    the words of another tool."""
     from stt_ft.align.aligner import AlignmentJob
     from stt_ft.align.sidecars import annotated, known_sidecar, provenance_of
 
     faults: dict[str, str] = {}
     annotated_now: list[AlignmentResult] = []
+    num_kept = 0
     records, jobs = {}, []
     for path, clip in clips.items():
-        if not data.audio_path(clip).is_file():
-            faults[path] = f"{data.audio_path(clip)}: no such audio file"
-            continue
         try:
+            if not data.audio_path(clip).is_file():
+                raise DatasetError(f"{data.audio_path(clip)}: no such audio file")
             sidecar = known_sidecar(data, clip)
         except DatasetError as error:
             faults[path] = str(error)
+            continue
+        data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
+        if sidecar.words_by and not replace:
+            num_kept += 1
             continue
         records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
         if sidecar.provenance.get("annotate") != records[path]:
@@ -114,7 +128,7 @@ def _align(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> 
         for one in result.left_out:
             texts = f"the script has {one.script!r}, heard was {one.heard!r}"
             say(f"{result.clip_id}: {one.start_s:.1f}-{one.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
-    return faults, annotated_now
+    return faults, annotated_now, num_kept
 
 
 def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> None:
@@ -159,50 +173,53 @@ def convert(
         language: language of the number words, by default that of dataset.yaml; fr-be and fr-ch say septante and nonante.
         style: digits reads every number digit by digit; auto reads codes so and quantities as amounts, years, times, by context and by ear.
         dry_run: show the changes and write nothing.
-        realign: time new words by aligning them on the sound where `annotate` has not (English); otherwise by syllables.
+        realign: where `annotate` has not heard how a number was said, choose the reading and the times of its words by the sound;
+            otherwise the likeliest reading, timed by syllables. French is aligned with an English model: right for nine of ten readings
+            of synthetic voices, never tried on people.
     """
     from stt_ft.align.sidecars import spoken_sidecar
     from stt_ft.audio.files import read_audio
     from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
-    data = Dataset.open(dataset) if dry_run else Dataset.open_for_writing(dataset)
+    data = Dataset.open(dataset)
     speech = data.language(language, choices=LANGUAGES)
     language_named(speech)  # one that cannot be read aloud is refused here, once
     clips = data.clips()
-    aligner = _span_aligner() if realign and speech == "en" else None
+    aligner = _span_aligner(speech) if realign else None
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
     num_changed = num_corrected = 0
-    for clip in clips:
-        try:
-            sidecar = data.read_sidecar(clip)
-            if _is_corrected(sidecar):
-                num_corrected += 1
+    with contextlib.nullcontext() if dry_run else sole_writer(data.directory):
+        for clip in clips:
+            try:
+                sidecar = data.read_sidecar(clip)
+                if _is_corrected(sidecar):
+                    num_corrected += 1
+                    continue
+                if not (sidecar.written or sidecar.alignments):
+                    raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
+                result = spoken_sidecar(
+                    sidecar,
+                    language=speech,
+                    style=style,
+                    duration_s=clip.duration_s,
+                    sound=lambda clip=clip: read_audio(data.audio_path(clip)),
+                    aligner=aligner,
+                )
+            except SttFtError as error:
+                faults[clip.path] = str(error)
                 continue
-            if not (sidecar.written or sidecar.alignments):
-                raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
-            result = spoken_sidecar(
-                sidecar,
-                language=speech,
-                style=style,
-                duration_s=clip.duration_s,
-                sound=lambda clip=clip: read_audio(data.audio_path(clip)),
-                aligner=aligner,
-            )
-        except SttFtError as error:
-            faults[clip.path] = str(error)
-            continue
-        sources += result.sources
-        made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
-        record = {"stt_ft": stt_ft.__version__, "language": speech, "style": style, **made}
-        converted = result.sidecar.with_provenance("convert", record)
-        if converted == sidecar:
-            continue
-        num_changed += 1
-        if dry_run:
-            _show(clip.path, converted)
-        else:
-            data.write_sidecar(clip, converted)
+            sources += result.sources
+            made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
+            record = {"stt_ft": stt_ft.__version__, "language": speech, "style": style, **made}
+            converted = result.sidecar.with_provenance("convert", record)
+            if converted == sidecar:
+                continue
+            num_changed += 1
+            if dry_run:
+                _show(clip.path, converted)
+            else:
+                data.write_sidecar(clip, converted)
     for path, fault in faults.items():
         say(f"{path}: {fault}")
     if num_corrected:
@@ -215,12 +232,12 @@ def convert(
     return data
 
 
-def _span_aligner() -> SphinxAligner | None:
+def _span_aligner(language: str) -> SphinxAligner | None:
     """Return the aligner for spans that `annotate` has not timed, or None where pocketsphinx is not installed."""
     from stt_ft.align.sphinx_aligner import SphinxAligner
 
     try:
-        return SphinxAligner()
+        return SphinxAligner(language)
     except MissingExtra as missing:
         say(f"new words are timed by syllables: {missing}")
         return None

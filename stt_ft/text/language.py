@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from stt_ft.text.lattice import Arc, Lattice
+from stt_ft.text.lattice import Arc, Lattice, either, or_else
+
+if TYPE_CHECKING:
+    import re
+
+    from stt_ft.text.reading.reader import Reader
 
 Ways = list[tuple[str, ...]]
 """Ways of saying one thing, likeliest first."""
@@ -15,6 +21,9 @@ _VARIANT_PRIOR, _REPEAT_PRIOR = 1e-2, 1e-20
 
 _GROUP_PRIOR = 1e-10
 """The same for two or three digits of a code said as one amount: "ninety six", "eight hundred three"."""
+
+_FEMININE_PRIOR = 1e-3
+"""The same for "une" against "un" at the end of an amount (by tools/bench/readings_fr.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,24 @@ class Language:
         year_contexts: lower-case words after which four digits are a year.
         fractions: (numerator, denominator) -> ways of saying it.
         hundred: the word for two zeros after any two digits ("twenty three hundred"); empty in a language without this habit.
+        apart: what belongs together though it is written apart ("10 h 30"); its group `thousands` is one number ("10 000").
+        lone_units: units of one letter that are units apart from their number too ("10 h").
+        notation: reads what this language alone writes; None for any other text.
+        point_variants: other words for a decimal mark.
+        says_decimals_as_amounts: whether the digits behind a decimal mark are said as one amount ("virgule quatorze").
+        is_day_first: whether "02/03/2003" is the second of March and nothing else.
+        feminine: the last word of an amount before a feminine noun, where it is another ("vingt et une").
+        hour_mark: the letter between hours and minutes ("10h30"); empty where there is none.
+        plural: a word -> its plural, where digits have one ("the 5s", "1990s"); None where they have none.
+        days: day of the month, whether its month follows -> ways of saying it; None where it is said as an amount.
+        months_of: lower-case abbreviation of a month -> its name, said instead beside a day.
+        magnitudes: abbreviation or word behind an amount of money -> the word that is said.
+        minus_variants: other words for a minus sign before a number.
+        per: unit -> ways of saying the slash before it ("$20/mo").
+        marks: a mark between numbers or letters -> ways of saying it, likeliest first; where it may be silent, that is likelier still.
+        article: the word with which a fraction begins behind a number ("two and a half"); empty where it has none.
+        known_codes: digits that are a code wherever they stand ("911").
+        street_words: lower-case abbreviation in an address -> what may be said for it.
     """
 
     code: str
@@ -70,6 +97,40 @@ class Language:
     code_contexts: frozenset[str]
     year_contexts: frozenset[str]
     hundred: str = ""
+    apart: re.Pattern[str] | None = None
+    lone_units: frozenset[str] = frozenset()
+    notation: Callable[[str, Reader], Lattice | None] | None = None
+    point_variants: tuple[str, ...] = ()
+    says_decimals_as_amounts: bool = False
+    is_day_first: bool = False
+    feminine: str = ""
+    hour_mark: str = ""
+    plural: Callable[[str], str] | None = None
+    days: Callable[[int, bool], Ways] | None = None
+    months_of: Mapping[str, str] = field(default_factory=dict)
+    magnitudes: Mapping[str, str] = field(default_factory=dict)
+    minus_variants: tuple[str, ...] = ()
+    per: Callable[[str], Ways] | None = None
+    marks: Mapping[str, Ways] = field(default_factory=dict)
+    article: str = ""
+    known_codes: frozenset[str] = frozenset()
+    street_words: Mapping[str, Ways] = field(default_factory=dict)
+
+    def mark_ways(self, mark: str) -> Ways:
+        """Return the ways of saying a mark that stands between or beside numbers; none where it is not said."""
+        own: Mapping[str, Ways] = {
+            "+": [(self.plus,)],
+            "*": [(self.star,)],
+            "&": [(self.ampersand,)],
+            "%": [self.percent],
+        }
+        return [*own.get(mark, []), *self.marks.get(mark, [])]
+
+    def amount_lattice(self, ways: Ways) -> Lattice:
+        """Return the lattice of `ways` of saying an amount; those before a feminine noun are less likely."""
+        feminine = [way for way in ways if self.feminine and way[-1] == self.feminine]
+        others = [way for way in ways if way not in feminine]
+        return or_else(either(others), either(feminine) if feminine else None, prior=_FEMININE_PRIOR) if others else either(feminine)
 
     def digit_lattice(self, digits: str) -> Lattice:
         """Return the ways of saying ASCII `digits` one by one: each zero under any of its names, repeats with "double" and "triple"."""
@@ -110,4 +171,9 @@ class Language:
             return ways + ([self.cardinals(int(group[:2]))[0] + self.cardinals(int(group[2:]))[0]] if two_tens else [])
         if len(group) == 2 and group[1] == "0" and following not in ("", "0"):
             return []
-        return self.cardinals(int(group))
+        return [way for way in self.cardinals(int(group)) if way[-1] != self.feminine]
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a number as num2words writes it, without hyphens and commas."""
+    return tuple(text.replace(",", " ").replace("-", " ").split())

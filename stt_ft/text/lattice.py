@@ -6,10 +6,12 @@ saying the token. An aligner that hears the sound picks the path that fits best;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-_UNLIKELY = 1e-10  # prior of a way that is seldom said
+UNLIKELY = 1e-10
+"""Prior of a way that is seldom said."""
+
 _OTHER = -1  # in `without`: something else was said
 
 
@@ -105,12 +107,19 @@ def chain(parts: Sequence[Lattice]) -> Lattice:
 
 def also(lattice: Lattice, ways: Iterable[Sequence[str]]) -> Lattice:
     """Return `lattice` with further, less likely ways of saying the whole of it."""
-    more = tuple(Arc(0, lattice.last, tuple(way), _UNLIKELY) for way in dict.fromkeys(map(tuple, ways)) if not lattice.accepts(way))
+    more = tuple(Arc(0, lattice.last, tuple(way), UNLIKELY) for way in dict.fromkeys(map(tuple, ways)) if not lattice.accepts(way))
     return Lattice(words=lattice.words, arcs=lattice.arcs + more, last=lattice.last)
 
 
-def or_else(likely: Lattice, otherwise: Lattice) -> Lattice:
-    """Return the lattice of the ways of `likely` and, less likely, of those of `otherwise`."""
+def maybe(ways: Sequence[Sequence[str]]) -> Lattice:
+    """Return the lattice that says nothing or, less likely, one of `ways`."""
+    return Lattice(words=(), arcs=(Arc(0, 1, ()), *(Arc(0, 1, tuple(way), UNLIKELY) for way in ways)), last=1)
+
+
+def or_else(likely: Lattice, otherwise: Lattice | None, *, prior: float = UNLIKELY) -> Lattice:
+    """Return the lattice of the ways of `likely` and, by `prior` less likely, of those of `otherwise`."""
+    if otherwise is None:
+        return likely
     if not otherwise.is_open and likely.accepts(otherwise.words):
         return likely
     last = likely.last + otherwise.last - 1
@@ -121,8 +130,17 @@ def or_else(likely: Lattice, otherwise: Lattice) -> Lattice:
     arcs = [Arc(moved(arc.start, 0, likely.last), moved(arc.stop, 0, likely.last), arc.words, arc.prior) for arc in likely.arcs]
     for arc in otherwise.arcs:
         start, stop = (moved(node, likely.last - 1, otherwise.last) for node in (arc.start, arc.stop))
-        arcs.append(Arc(start, stop, arc.words, arc.prior * (1.0 if start else _UNLIKELY)))
+        arcs.append(Arc(start, stop, arc.words, arc.prior * (1.0 if start else prior)))
     return Lattice(words=likely.words, arcs=tuple(arcs), last=last)
+
+
+def last_changed(lattice: Lattice, change: Callable[[str], str]) -> Lattice:
+    """Return the lattice whose every way ends in another word: `change` of its last."""
+    arcs = tuple(
+        Arc(arc.start, arc.stop, (*arc.words[:-1], change(arc.words[-1])), arc.prior) if arc.stop == lattice.last and arc.words else arc
+        for arc in lattice.arcs
+    )
+    return Lattice(words=(*lattice.words[:-1], change(lattice.words[-1])), arcs=arcs, last=lattice.last)
 
 
 def without(lattice: Lattice, words: Sequence[str]) -> Lattice | None:

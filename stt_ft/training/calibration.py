@@ -28,7 +28,7 @@ from moshi.models.lm import LMModel
 
 from stt_ft.core.atomic import atomic_directory, recover, write_json
 from stt_ft.core.config import to_dict
-from stt_ft.core.errors import ConfigError
+from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.progress import say
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import Recipe
@@ -37,11 +37,12 @@ from stt_ft.metrics.intervals import wilson
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import pick_device, pick_dtype
 from stt_ft.model.lora import folded
-from stt_ft.model.safetensors_file import read_header
+from stt_ft.model.output_dir import seal
+from stt_ft.model.safetensors_file import read_header, write_tensors
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.targets.pause_targets import pause_targets
-from stt_ft.training.checkpoints import RunDir, find_checkpoint
+from stt_ft.training.checkpoints import RunDir, check_whole, find_checkpoint, weights_in
 from stt_ft.training.data.clips import TrainingClip
 from stt_ft.training.validation import Listener
 
@@ -113,7 +114,7 @@ def calibrate(
     """
     step = find_checkpoint(run)
     consolidated = run.checkpoint(step) / "consolidated"
-    source = next(path for path in sorted(consolidated.glob("*.safetensors")))
+    source = weights_in(consolidated)
     made_of = {
         "step": step,
         "weights_sha256": file_sha256(source),
@@ -124,7 +125,7 @@ def calibrate(
     recover(out)
     if (out / "calibration.json").is_file():
         there = json.loads((out / "calibration.json").read_bytes())
-        if all(there.get(key) == value for key, value in made_of.items()):
+        if all(there.get(key) == value for key, value in made_of.items()) and _is_whole(out / "consolidated"):
             return None
     heard = _listen(model, recipe, source, train, dev)
     corrections, spread = fit(heard), heard.spread()
@@ -141,12 +142,21 @@ def calibrate(
     }
     with atomic_directory(out, replace=True) as directory:
         (directory / "consolidated").mkdir()
-        safetensors.torch.save_file(tensors, directory / "consolidated" / source.name, metadata=dict(read_header(source).metadata))
+        write_tensors(directory / "consolidated" / source.name, tensors, read_header(source).metadata)
         shutil.copyfile(consolidated / "config.json", directory / "consolidated" / "config.json")
+        seal(directory / "consolidated", (".safetensors", ".json"))
         write_json(directory / "calibration.json", record)
     before, after = (_in_words(record[when], len(dev)) for when in ("before", "after"))
     say(f"{out}: pause heads of step {step} on dev: {before} before, {after} after")
     return record
+
+
+def _is_whole(consolidated: Path) -> bool:
+    try:
+        check_whole(weights_in(consolidated))
+    except CheckpointError:
+        return False
+    return True
 
 
 def _listen(model: ModelDir, recipe: Recipe, source: Path, train: Sequence[TrainingClip], dev: Sequence[TrainingClip]) -> HeardHeads:

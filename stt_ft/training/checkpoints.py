@@ -12,12 +12,14 @@ A checkpoint directory appears whole or not at all. Batches and noise follow fro
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,19 +29,23 @@ import torch
 from moshi.models.lm import LMModel
 from torch import nn
 
-from stt_ft.core.atomic import atomic_directory, write_json, write_text
-from stt_ft.core.config import dump_config, load_config, to_dict
+from stt_ft.core.atomic import atomic_directory, told_of, write_json, write_text
+from stt_ft.core.config import dump_config, load_config
 from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.json_yaml import parse_json
+from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.lora import SCALING, adapter_state_dict
+from stt_ft.model.output_dir import SUMS_NAME, check_sums, seal
+from stt_ft.model.safetensors_file import read_header, write_tensors
 from stt_ft.training.parallel import like, whole
 
 TRAIN_METRICS, DEV_METRICS = "metrics.train.jsonl", "metrics.eval.jsonl"
 """Files of a run directory: a row an optimizer step, a row a validation."""
 
-MAY_CHANGE = ("device", "threads", "run_dir", "parallel", "log", "checkpoint", "calibration", "annotate", "convert")
-"""Keys of a recipe that do not change what is learned; all others must be the same when a run is taken up again."""
+WEIGHTS_NAMES = ("lora.safetensors", "consolidated.safetensors")
+"""Files of trained weights: an adapter, or a whole model. moshi-finetune's names."""
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})")
 
@@ -56,7 +62,9 @@ class Progress:
         guard: what `StepGuard` remembers of the loss.
         loss_scale: the state of float16's `GradScaler`, empty in other types.
         data: fingerprint of the clips trained on.
+        dev_data: fingerprint of the clips of validation; empty in runs of earlier versions.
         base_sha256: hash of the base's language model.
+        started_from: path and sha256 of the adapter that the run began with, empty where it began as the base.
     """
 
     step: int
@@ -67,6 +75,8 @@ class Progress:
     num_skipped: int = 0
     guard: tuple[float, float, float] = (0.0, 0.0, 0.0)
     loss_scale: dict[str, Any] = field(default_factory=dict)
+    dev_data: str = ""
+    started_from: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,56 +87,87 @@ class RunDir:
 
     @classmethod
     def open(cls, recipe: Recipe) -> RunDir:
-        """Open the run of `recipe`, making its directory if need be.
-
-        Raises:
-            ConfigError: a run with another recipe lives there; the differences are listed.
-        """
+        """Open the run of `recipe`, whose directory is made if need be, and write the recipe into it."""
         run = cls(Path(recipe.run_dir))
-        path = run.directory / "args.yaml"
-        if path.exists():
-            differences = recipe_differences(load_config(Recipe, path), recipe)
-            if differences:
-                raise ConfigError(
-                    f"{run.directory}: holds a run with another recipe: {'; '.join(differences)}; give another --run_dir, or the old recipe"
-                )
-        write_text(path, dump_config(recipe))
+        write_text(run.directory / "args.yaml", dump_config(recipe))
         return run
 
     def checkpoint(self, step: int) -> Path:
         return self.directory / "checkpoints" / f"checkpoint_{step:06d}"
 
     def checkpoint_steps(self) -> list[int]:
-        """Return the steps that have a whole checkpoint, ascending."""
+        """Return the steps that have a checkpoint, ascending."""
         found = (self.directory / "checkpoints").glob("checkpoint_*")
         return sorted(int(match.group(1)) for path in found if (match := _CHECKPOINT.fullmatch(path.name)) and path.is_dir())
+
+    def whole_steps(self, *, to_go_on: bool = False, tell: Callable[[str], None] = say) -> Iterator[int]:
+        """Yield the steps whose checkpoints are whole, the newest first; of a damaged one `tell` gets a line that names the fault.
+
+        What was trained has to be whole, and, for a run `to_go_on` from there, training_state too.
+        """
+        for step in reversed(self.checkpoint_steps()):
+            if (fault := self.fault(step, to_go_on=to_go_on)) is None:
+                yield step
+            else:
+                tell(f"{self.checkpoint(step)}: damaged, so the checkpoint before it counts ({fault})")
+
+    def newest(self, *, to_go_on: bool = False, tell: Callable[[str], None] = say) -> int | None:
+        """Return the first of `whole_steps`, None where there are no checkpoints.
+
+        Raises:
+            CheckpointError: there are some, and none is whole.
+        """
+        steps, newest = self.checkpoint_steps(), next(self.whole_steps(to_go_on=to_go_on, tell=tell), None)
+        if steps and newest is None:
+            raise CheckpointError(
+                f"{self.directory}: none of its {len(steps)} checkpoints is whole; train into another --run_dir, with "
+                "--lora.start_from and the directory of a checkpoint whose adapter is"
+            )
+        return newest
+
+    def fault(self, step: int, *, to_go_on: bool = False) -> str | None:
+        """Return what is wrong with the checkpoint of `step`: a file that is missing, cut short, or not the bytes that were written."""
+        path = self.checkpoint(step)
+        try:
+            check_whole(weights_in(path / "consolidated"))
+            if to_go_on:
+                check_whole(path / "training_state" / "state.safetensors")
+                self.read_progress(step)
+        except CheckpointError as error:
+            return str(error)
+        return None
 
     def read_progress(self, step: int) -> Progress:
         """Read how far the run was at the checkpoint of `step`; raises `CheckpointError` when it cannot be read."""
         path = self.checkpoint(step) / "training_state" / "state.json"
         try:
-            return Progress(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            return Progress(**parse_json(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path}: not the state of a run: {error}") from None
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to `name`, `TRAIN_METRICS` or `DEV_METRICS`; a figure that is not finite is written as null."""
-        with (self.directory / name).open("a", encoding="utf-8") as file:
+        path = self.directory / name
+        with told_of(path), path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
         """Read the rows of a metrics file; a last line cut short by a kill is passed over."""
         path = self.directory / name
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                rows.append(parse_json(line))
+            except (ValueError, RecursionError):
                 break
         return rows
 
     def forget_after(self, step: int) -> None:
-        """Drop the rows of steps that a resumed run will do again."""
+        """Drop the rows of steps that a resumed run will do again, and set their checkpoints, which are damaged, aside."""
+        for path in [self.checkpoint(later) for later in self.checkpoint_steps() if later > step]:
+            aside = path.with_name(f"damaged_{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
         for name in (TRAIN_METRICS, DEV_METRICS):
             kept = [row for row in self.read_rows(name) if row["step"] <= step]
             write_text(self.directory / name, "".join(json.dumps(row) + "\n" for row in kept))
@@ -134,24 +175,6 @@ class RunDir:
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
-
-
-def recipe_differences(then: Recipe, now: Recipe) -> list[str]:
-    """Return "key: was X, is Y" for every key that changes what is learned."""
-    before, after = flat(to_dict(then)), flat(to_dict(now))
-    return [
-        f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
-        for key in {**before, **after}
-        if before.get(key) != after.get(key) and key.split(".")[0] not in MAY_CHANGE
-    ]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested `values` as dotted key -> value."""
-    items: dict[str, Any] = {}
-    for key, value in values.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +202,7 @@ class Snapshot:
         """Gather a checkpoint; every process must ask where weights are sharded."""
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
         lora = recipe.lora
-        if lora.enable:
+        if lora.rank is not None:
             weights = adapter_state_dict(lm, rank=lora.rank, dtype=dtype, gather=whole)
         else:
             weights = {name: whole(tensor.detach()).to("cpu", dtype).contiguous() for name, tensor in lm.state_dict().items()}
@@ -224,14 +247,18 @@ def save_checkpoint(run: RunDir, progress: Progress, snapshot: Snapshot) -> Path
     if path.exists():
         return path
     metadata = {"format": "pt", **snapshot.metadata, "base_sha256": progress.base_sha256, "step": str(progress.step)}
+    if progress.started_from:
+        metadata["started_from_sha256"] = progress.started_from["sha256"]
     with atomic_directory(path) as directory:
         consolidated, state_dir = directory / "consolidated", directory / "training_state"
         consolidated.mkdir()
         state_dir.mkdir()
-        safetensors.torch.save_file(dict(snapshot.weights), consolidated / snapshot.weights_name, metadata=metadata)
+        write_tensors(consolidated / snapshot.weights_name, snapshot.weights, metadata)
         write_json(consolidated / "config.json", dict(snapshot.model_config))
-        safetensors.torch.save_file(dict(snapshot.state), state_dir / "state.safetensors")
+        write_tensors(state_dir / "state.safetensors", snapshot.state, {})
         write_json(state_dir / "state.json", dataclasses.asdict(progress))
+        for part in (consolidated, state_dir):
+            seal(part, (".safetensors", ".json"))
     return path
 
 
@@ -260,32 +287,45 @@ def prune_checkpoints(run: RunDir, *, keep: int | None, best_step: int | None) -
 
 
 def find_checkpoint(run: RunDir) -> int:
-    """Return the step of the checkpoint that looked best on the dev split, where one was validated, else of the newest.
+    """Return the step of the whole checkpoint that looked best on the dev split, where one was validated, else of the newest.
 
     Raises:
         CheckpointError: the run has none.
     """
-    steps = run.checkpoint_steps()
-    if not steps:
+    newest = run.newest()
+    if newest is None:
         raise CheckpointError(f"{run.directory}: no checkpoint here yet")
-    best = run.read_progress(steps[-1]).best_step
-    return best if best is not None and best in steps else steps[-1]
+    best = _best_step(run, newest)
+    if best is None or best == newest or not run.checkpoint(best).is_dir():
+        return newest
+    if fault := run.fault(best):
+        say(f"{run.checkpoint(best)}: best on dev, but damaged, so the newest counts, of step {newest} ({fault})")
+        return newest
+    return best
+
+
+def _best_step(run: RunDir, newest: int) -> int | None:
+    """Return the best step as the newest readable state.json tells it, that of step `newest` or one before."""
+    for step in [step for step in reversed(run.checkpoint_steps()) if step <= newest]:
+        with contextlib.suppress(CheckpointError):
+            return run.read_progress(step).best_step
+    return None
 
 
 def newest_consolidated(path: Path, count: int) -> list[Path]:
     """Return what `find_consolidated` does of the newest `count` checkpoints of the run at `path`, oldest first.
 
     Raises:
-        CheckpointError: `path` is no run, or has fewer.
+        CheckpointError: `path` is no run, or has fewer that are whole.
         ConfigError: `count` is not positive.
     """
     if count < 1:
         raise ConfigError(f"--last must be positive, got {count}")
     run = RunDir(path)
-    steps = run.checkpoint_steps()
+    steps = list(itertools.islice(run.whole_steps(), count))
     if len(steps) < count:
         raise CheckpointError(f"{path}: --last {count} asks for more checkpoints than there are, {len(steps)}; checkpoint.keep keeps more")
-    return [find_consolidated(run.checkpoint(step)) for step in steps[-count:]]
+    return [find_consolidated(run.checkpoint(step)) for step in reversed(steps)]
 
 
 def find_consolidated(path: Path) -> Path:
@@ -294,19 +334,44 @@ def find_consolidated(path: Path) -> Path:
     Of a run it is its calibrated checkpoint where its recipe asks for one, else that of `find_checkpoint`.
 
     Raises:
-        CheckpointError: nothing of the kind is there, or the calibrated checkpoint that the recipe asks for is missing.
+        CheckpointError: nothing of the kind is there, it is damaged, or the calibrated checkpoint that the recipe asks for is missing.
     """
     run = RunDir(path)
     args = path / "args.yaml"
     if run.checkpoint_steps():
+        step = find_checkpoint(run)
         asked = args.is_file() and load_config(Recipe, args).calibration.method != "off"
-        if asked and not (path / "calibrated").is_dir():
+        if asked and calibrated_step(run) != step:
             raise CheckpointError(
                 f"{path}: its recipe asks for calibrated pause heads, and they are not there yet; run `stt-ft train` on it again, "
                 "or give that --calibration.method off"
             )
-        path = path / "calibrated" if asked else run.checkpoint(find_checkpoint(run))
-    for candidate in (path / "consolidated", path):
-        if any((candidate / name).is_file() for name in ("lora.safetensors", "consolidated.safetensors")):
-            return candidate
-    raise CheckpointError(f"{path}: no checkpoint here (expected a run directory, a checkpoint, or a directory with lora.safetensors)")
+        path = path / "calibrated" if asked else run.checkpoint(step)
+    directory = path / "consolidated" if (path / "consolidated").is_dir() else path
+    if not any((directory / name).is_file() for name in WEIGHTS_NAMES):
+        raise CheckpointError(f"{path}: no checkpoint here (expected a run directory, a checkpoint, or a directory with lora.safetensors)")
+    check_whole(weights_in(directory))
+    return directory
+
+
+def weights_in(directory: Path) -> Path:
+    """Return the file of trained weights in the directory `consolidated`, that of an adapter where there is none."""
+    return next((directory / name for name in WEIGHTS_NAMES if (directory / name).is_file()), directory / WEIGHTS_NAMES[0])
+
+
+def check_whole(weights: Path) -> None:
+    """Raise `CheckpointError` where a file of weights, or one beside it, is missing, cut short, or not the bytes that were written."""
+    read_header(weights)
+    check_sums(weights.parent)
+    sums = weights.with_name(SUMS_NAME)
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
+        if not (path := weights.parent / line.partition("  ")[2]).is_file():
+            raise CheckpointError(f"{path}: no such file")
+
+
+def calibrated_step(run: RunDir) -> int | None:
+    """Return the step of the checkpoint whose pause heads were calibrated, None where none were."""
+    try:
+        return json.loads((run.directory / "calibrated" / "calibration.json").read_bytes())["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

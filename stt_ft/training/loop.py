@@ -23,25 +23,26 @@ from moshi.models.lm import LMModel
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
+from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
-from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import OptimRecipe, Recipe
 from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir, open_model
 from stt_ft.model.device import pick_device, pick_dtype, training_kernels
 from stt_ft.model.lora import checkpoint_layers, make_trainable, part_of_batch
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.training import checkpoints
+from stt_ft.training.beginning import load_start, where_it_stands
 from stt_ft.training.calibration import calibrate
-from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot
+from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot, find_checkpoint
 from stt_ft.training.data.batches import Batch, TrainingBatches
-from stt_ft.training.data.clips import TrainingClip, dev_clips, fingerprint, training_clips
+from stt_ft.training.data.clips import TrainingClip, dev_clips, training_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, labelled
 from stt_ft.training.losses import BaseMemory, Objective
 from stt_ft.training.parallel import World, check_shardable, data_parallel, joined_world, local_device, shard, whole
 from stt_ft.training.validation import validate
-from stt_ft.training.watching import Dashboard, Trackers, draw_curves, out_of_memory_advice
+from stt_ft.training.watching import Dashboard, Trackers, draw_curves, out_of_memory_advice, what_next
 
 BETAS = (0.9, 0.95)
 """AdamW's averaging of gradient and squared gradient; moshi-finetune's."""
@@ -72,9 +73,12 @@ def train(recipe: Recipe) -> None:
     """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
     inputs = prepare(recipe)
     with joined_world(inputs.device) as world:
-        run = RunDir.open(recipe) if world.is_main else RunDir(Path(recipe.run_dir))
-        world.wait()
-        progress = where_it_stands(run, inputs)
+        run = RunDir(Path(recipe.run_dir))
+        tell = say if world.is_main else lambda line: None
+        progress = where_it_stands(run, recipe, inputs.model, train=inputs.train_clips, dev=inputs.dev_clips, tell=tell)
+        world.wait()  # until all have read what the first now writes
+        if world.is_main:
+            run = RunDir.open(recipe)
         was_done = progress.step >= recipe.schedule.max_steps
         if not was_done:
             progress = learn(inputs, run, progress, world)
@@ -84,9 +88,11 @@ def train(recipe: Recipe) -> None:
         draw_curves(run.directory / "loss.png", run.read_rows(TRAIN_METRICS), run.read_rows(DEV_METRICS))
     if recipe.calibration.method != "off":
         calibrate(run, inputs.model, recipe, train=inputs.train_clips, dev=inputs.dev_clips)
-    best = f", best on dev after step {progress.best_step}" if progress.best_step else ""
+    step = find_checkpoint(run)
+    write_text(run.directory / "README.md", what_next(run.directory, recipe, step=step, num_done=progress.step))
+    best = f", best on dev after step {step}" if progress.best_step == step else ""
     state = "this run is done" if was_done else f"{progress.step} steps done"
-    say(f"{run.directory}: {state}{best}; next: stt-ft merge {run.directory} --out DIR")
+    say(f"{run.directory}: {state}{best}; next: stt-ft merge {run.directory} --out DIR ({run.directory / 'README.md'} has more)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +112,14 @@ def prepare(recipe: Recipe) -> TrainingInputs:
         torch.set_num_threads(recipe.threads)
     device = pick_device(recipe.device)
     model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
+    if recipe.lora.enable and recipe.lora.rank > model.config["dim"]:
+        raise ConfigError(f"lora.rank must be at most {model.config['dim']}, the width of {model.name}, got {recipe.lora.rank}")
     if recipe.loss.pause_targets != "off" and model.num_heads != 4:
         raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
     if recipe.batch.tail_s > TAIL_S:
         raise ConfigError(f"batch.tail_s must be at most {TAIL_S}, got {recipe.batch.tail_s}: `encode` keeps no more silence after a clip")
     if recipe.replay.holds and not recipe.lora.enable:
-        raise ConfigError("replay.text_weight needs lora.enable: without adapters to switch off, the base is gone")
+        raise ConfigError("replay.text_weight needs lora.rank: without adapters to switch off, the base is gone")
     data = Dataset.open(recipe.dataset)
     return TrainingInputs(
         recipe=recipe,
@@ -120,19 +128,6 @@ def prepare(recipe: Recipe) -> TrainingInputs:
         train_clips=training_clips(data, model, recipe),
         dev_clips=dev_clips(data, model, recipe),
     )
-
-
-def where_it_stands(run: RunDir, inputs: TrainingInputs) -> Progress:
-    """Return how far the run has come, step 0 for a new one; raises `ConfigError` where clips or base are not those it began with."""
-    now = Progress(step=0, data=fingerprint(inputs.train_clips), base_sha256=file_sha256(inputs.model.lm_weights))
-    steps = run.checkpoint_steps()
-    if not steps:
-        return now
-    then = run.read_progress(steps[-1])
-    for what, before, after in (("the training clips", then.data, now.data), ("the base's weights", then.base_sha256, now.base_sha256)):
-        if before != after:
-            raise ConfigError(f"{run.directory}: {what} changed since this run began; give another --run_dir to train on them anew")
-    return then
 
 
 def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World) -> Progress:
@@ -152,6 +147,8 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
         train_clips, dev_clips = labelled(train_clips, dev_clips, path, progress.base_sha256, chooser, world, listens=learner.listens)
     if progress.step:
         checkpoints.load_checkpoint(run, progress.step, learner.trainable, learner.optimizer)
+    elif progress.started_from:
+        load_start(Path(progress.started_from["path"]), learner.trainable)
     world.wait()
     if world.is_main:
         run.forget_after(progress.step)
@@ -360,7 +357,10 @@ def make_optimizer(trainable: dict[str, nn.Parameter], recipe: OptimRecipe) -> t
 
 
 def learning_rate(step: int, highest: float, max_steps: int) -> float:
-    """Return the learning rate of optimizer step `step`, counted from 0: up in a line to `highest`, then down to 0 along a cosine."""
+    """Return the learning rate of optimizer step `step`, counted from 0: up in a line to `highest`, then down to 0 along a cosine.
+
+    A run that was lengthened follows the curve of its new length from the step that it has reached.
+    """
     warmup_steps = max_steps // WARMUP_STEPS_IN
     if step < warmup_steps:
         return highest * (step + 1) / warmup_steps

@@ -1,5 +1,5 @@
-"""What a person sees of a run: a live line on a terminal or plain lines in a log, `loss.png`, TensorBoard, Weights & Biases, and advice
-where it does not fit into memory.
+"""What a person sees of a run: a live line on a terminal or plain lines in a log, `loss.png`, TensorBoard, Weights & Biases, a README.md
+that says what to do next, and advice where it does not fit into memory.
 
 All of it is beside metrics.train.jsonl and metrics.eval.jsonl, which are always there.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -141,8 +142,9 @@ class _WeightsAndBiases:
             raise MissingExtra("wandb", "wandb", "log: [wandb]") from None
         place = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]  # the same for a run that is taken up again, and no other
         self._run = wandb.init(
-            project=directory.name, name=directory.name, dir=str(directory), config=config, resume="allow", id=f"{directory.name}-{place}"
-        )
+            project=directory.name, name=directory.name, dir=str(directory), config=config, resume="allow", id=f"{directory.name}-{place}",
+            allow_val_change=True,
+        )  # fmt: skip
         # Rows of training come a few steps after the dev split's, and W&B drops what comes late by its own count of steps.
         self._run.define_metric("*", step_metric=_STEP)
 
@@ -174,6 +176,30 @@ def draw_curves(path: Path, train_rows: Sequence[dict[str, Any]], eval_rows: Seq
     axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def what_next(run_dir: Path, recipe: Recipe, *, step: int, num_done: int) -> str:
+    """Return the README.md of a run of which `num_done` steps are done, and the checkpoint of `step` counts."""
+    run, model, dataset = shlex.quote(str(run_dir)), shlex.quote(f"models/{run_dir.name}"), shlex.quote(recipe.dataset)
+    report, other, base = shlex.quote(f"reports/{run_dir.name}"), shlex.quote(f"{run_dir}_2"), shlex.quote(recipe.base)
+    return f"""# A run of `stt-ft train`
+
+{num_done} steps from {recipe.base} on {recipe.dataset}. The checkpoint that counts is that of step {step}; `loss.png` and
+`metrics.*.jsonl` have the course of training, `args.yaml` has the whole recipe.
+
+A model of it, and its figures beside the base's:
+
+    stt-ft merge {run} --out {model}
+    stt-ft evaluate {model} {dataset} --out {report} --baseline {base} --run_dir {run}
+
+More steps of the same, here:
+
+    stt-ft train {run}/args.yaml --schedule.max_steps {2 * num_done}
+
+A new run that begins with this adapter, on other recordings or by another recipe:
+
+    stt-ft train {run}/args.yaml --lora.start_from {run} --run_dir {other} --dataset DATASET
+"""
 
 
 def out_of_memory_advice(recipe: Recipe, batches: Sequence[Batch], step: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import yaml
+from short_runs import NUM_STEPS
 
 from stt_ft.stages.finetune import train
 
@@ -14,7 +16,7 @@ SHARED = {  # how the clips of a step fall to the processes
     "whole batches": {"batch": {"batch_size": 3, "grad_accumulation": 2}},
 }
 
-WHOLE_WEIGHTS = {"lora": {"enable": False, "heads": "full"}, "optim": {"lr": 3e-4}, "batch": {"batch_size": 5}}
+WHOLE_WEIGHTS = {"lora": {"rank": None, "heads": "full"}, "optim": {"lr": 3e-4}, "batch": {"batch_size": 5}}
 
 
 @pytest.fixture
@@ -52,6 +54,17 @@ def test_a_run_of_one_process_is_taken_up_by_two(trained, held, two_processes):
     shutil.rmtree(run.checkpoint(run.checkpoint_steps()[-1]))
     two_processes.train(run.config)
     run.assert_like(trained(1, {**held, **SHARED["rows"]}))
+
+
+def test_a_run_begun_with_an_adapter_and_lengthened_learns_the_same(trained, held, two_processes):
+    start = {"lora": {"start_from": str(trained(1, held).directory)}}
+    one, ddp, fsdp = trained(1, start), *(trained(2, {**start, "parallel": parallel}) for parallel in ("ddp", "fsdp"))
+    for run in (one, ddp, fsdp):
+        recipe = yaml.safe_load(run.config.read_text())
+        run.config.write_text(yaml.safe_dump({**recipe, "schedule": {"max_steps": 2 * NUM_STEPS}}))
+        (train if run is one else two_processes.train)(str(run.config))
+        assert run.rows("train")[-1]["step"] == 2 * NUM_STEPS
+        run.assert_like(one)
 
 
 def test_what_shards_cannot_do_is_refused_by_all(trained):

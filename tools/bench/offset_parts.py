@@ -150,7 +150,7 @@ def edges(sounds: Sounds) -> Iterator[Offsets]:
                     continue
                 starts_s.append(speech[0] * CHUNK_S - take.begin_s)
                 ends_s.append(np.flatnonzero(silent_s == 0)[-1] * CHUNK_S - take.end_s)
-                rows = turn_rows(silent_s, CHUNK_S, len(sound) // SAMPLES_PER_FRAME)[:, 0]
+                rows = turn_rows(silent_s, CHUNK_S, len(sound) // SAMPLES_PER_FRAME, (0.5,))[:, 0]
                 known_s = np.array([frame_heard_s(row) for row in range(len(rows))])
                 fired = np.flatnonzero((rows > 0) & (known_s >= take.end_s))
                 rules_s += [known_s[fired[0]] - take.end_s - 0.5] if len(fired) else []

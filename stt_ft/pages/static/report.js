@@ -26,6 +26,7 @@ function spokenText(clip) {
 }
 
 function outcome(model) {
+  if (!model.pause.length) return ['has no pause heads', ''];
   if (model.cutOff !== null) return [`cuts off${model.cutsLastWord ? ' the last word' : ''} at ${model.cutOff.toFixed(2)} s`, 'cut'];
   if (model.latency === null) return ['never ends the turn', 'cut'];
   return [`ends the turn after ${model.latency.toFixed(2)} s`, ''];

@@ -14,8 +14,10 @@ function drawTimeline(canvas, clip, { roles, rule }) {
   drawSpokenWords(view);
   const models = Object.entries(clip.models);
   const drawn = models.map(([name, model], index) => drawHeardWords(view, name, model, colours[roles[name]], HEARD.top + index * HEARD.row));
-  drawPauseGrid(view);
-  models.forEach(([name, model]) => drawPauseCurve(view, model, colours[roles[name]]));
+  const withHeads = models.filter(([, model]) => model.pause.length);
+  if (withHeads.length) drawPauseGrid(view);
+  else drawSeconds(view, PAUSE.top + PAUSE.height + 16);
+  withHeads.forEach(([name, model]) => drawPauseCurve(view, model, colours[roles[name]]));
   models.forEach(([name, model]) => drawVerdict(view, name, model, colours[roles[name]]));
   return drawn;
 }

@@ -23,8 +23,8 @@ _PLACES = {
     "fr": "chapitre étape page ligne option porte quai voie niveau partie question version place table bus route chaîne étage",
 }
 _ANY_ONE = frozenset(["no", "any", "every", "some", "each", "this", "that", "which", "another"])
-_UNSURE_MONEY = frozenset(["pound", "pounds", "livre", "livres", "franc", "francs"])
-"""Currencies whose names are weights or other countries' money too: a sign is written where the hundredths are named as well."""
+_UNSURE_MONEY = frozenset(["pound", "pounds", "livre", "livres", "franc", "francs", "won"])
+"""Currencies whose names mean other things too: a sign is written where the hundredths are named as well."""
 
 _TIME_CONTEXTS = frozenset(["à", "vers", "dès", "avant", "après", "depuis", "jusqu'à"])
 _HALVES = {("a", "m"): "am", ("p", "m"): "pm"}

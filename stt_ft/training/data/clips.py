@@ -19,17 +19,14 @@ import numpy.typing as npt
 
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
-from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.recipe import BatchRecipe, Recipe, Version
-from stt_ft.corpus.problems import numbers_in
-from stt_ft.metrics.digit_strings import number_runs
+from stt_ft.corpus.problems import faultless_sidecars, numbers_in, refuse_faulty
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore, sounds_of
 from stt_ft.targets.interleave import TextStream
+from stt_ft.text.inverse.said_digits import number_runs
 from stt_ft.text.written_style import WrittenStyle
-
-MAX_FAULTS_SHOWN = 5
-"""Faulty clips named in one error."""
 
 SEARCHED_SHARE = 0.5
 """A clip is cut at the widest gap between words in this last share of the room that a piece has."""
@@ -166,8 +163,8 @@ def load_clips(
     """Load a split for training, every clip in each of `versions`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
 
     Raises:
-        DatasetError: the split is empty, is dev and holds a synthetic clip, or clips have no codes, no words, words that do not fit, or are
-            too long; named by id.
+        DatasetError: the split is empty, is dev and holds a synthetic clip, or clips have no codes, words with faults that `check` calls
+            grave, words that do not fit, or are too long; named by id.
     """
     clips = data.measured_clips(split)
     store = TokenStore.of(data, model)
@@ -179,40 +176,28 @@ def load_clips(
             f"{data.directory}: {len(missing)} clips of {split} have no codes for this base (first: {first}{which}); "
             f"run `stt-ft encode {data.directory} --base {model.name}{_version_flags(versions)}`"
         )
-    tokenizer = model.tokenizer
-    loaded, faults = [], []
+    sidecars, faults = faultless_sidecars(data, clips)
+    words_of: dict[str, list[Word]] = {}
+    for path, sidecar in sidecars.items():
+        try:
+            words_of[path] = [dataclasses.replace(word, tokens=model.tokens_of(word.text)) for word in sidecar.main_words]
+        except AlignmentError as error:
+            faults[path] = str(error)
+    loaded = []
     for sound in sounds:
         clip, version = sound.clip, sound.version
+        if clip.path in faults:
+            continue
         try:
-            sidecar = data.read_sidecar(clip)
-            _require_all_words(sidecar)
-            words = [
-                dataclasses.replace(word.at_speed(version.speed), tokens=tuple(tokenizer.encode(word.text.strip())))
-                for word in sidecar.alignments
-                if word.speaker == MAIN_SPEAKER
-            ]
+            words = [word.at_speed(version.speed) for word in words_of[clip.path]]
             played = dataclasses.replace(clip, duration_s=clip.duration_s / version.speed)
             loaded.append(_load_clip(played, store.get(sound.key), words, model, recipe, is_replay=clip.extra.get("kind") in replay_kinds))
         except (AlignmentError, DatasetError) as error:
-            faults.append(f"clip {clip.path}: {error}")
-    if faults:
-        more = f"; and {len(faults) - MAX_FAULTS_SHOWN} more" if len(faults) > MAX_FAULTS_SHOWN else ""
-        shown = "; ".join(faults[:MAX_FAULTS_SHOWN]) + more
-        raise DatasetError(
-            f"{data.directory}: {len(faults)} clips of {split} cannot be trained on: {shown}; see `stt-ft check {data.directory}`"
-        )
+            faults[clip.path] = str(error)
+    refuse_faulty(data, split, {clip.path: faults[clip.path] for clip in clips if clip.path in faults}, purpose="trained on")
     if not loaded:
         raise DatasetError(f"{data.manifest_path(split)}: no clips to train on")
     return loaded
-
-
-def _require_all_words(sidecar: Sidecar) -> None:
-    """Raise `DatasetError` for a clip in which `annotate` left a stretch out: its speech would be taught as silence."""
-    spans_s = sidecar.left_out_s()
-    if spans_s:
-        first = f"{spans_s[0][0]:.1f}-{spans_s[0][1]:.1f} s"
-        more = f" and {len(spans_s) - 1} more" if len(spans_s) > 1 else ""
-        raise DatasetError(f"its script does not fit the sound at {first}{more}, so no words are there; cut it, or correct the script")
 
 
 def _version_flags(versions: Sequence[Version]) -> str:
@@ -225,16 +210,13 @@ def _version_flags(versions: Sequence[Version]) -> str:
 def _load_clip(
     clip: Clip, codes: np.ndarray, words: Sequence[Word], model: ModelDir, recipe: BatchRecipe, *, is_replay: bool
 ) -> TrainingClip:
-    """Put one clip together and make sure that it has words and that they fit."""
-    if not words:
-        raise DatasetError("it has no words; run `stt-ft annotate`, or take it out of the manifest")
+    """Put one clip together and make sure that its words fit."""
     if recipe.long_clips == "refuse" and recipe.max_clip_s is not None and clip.duration_s > recipe.max_clip_s:
         raise DatasetError(
             f"{clip.duration_s:.1f} s long, more than batch.max_clip_s {recipe.max_clip_s} (set batch.long_clips: cut, or raise the limit)"
         )
     num_recorded = model.num_prefix_frames + timing.num_frames_covering(clip.duration_s)
     num_frames = min(codes.shape[1], num_recorded + model.num_tail_frames(recipe.tail_s))
-    words = sorted(words, key=lambda word: word.start_s)
     runs = number_runs([word.text for word in words])
     loaded = TrainingClip(
         clip_id=clip.path,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stt_ft.align.aligner import AlignedWord
 from stt_ft.align.sidecars import spoken_sidecar
-from stt_ft.core.doubts import doubts_of
+from stt_ft.core.doubts import Rival, doubts_of
 from stt_ft.core.errors import AlignmentError, TextError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.text.lattice import Lattice
@@ -28,14 +28,16 @@ ORDER = sidecar(("order", 0.5, 0.9), ("1296803.", 1.0, 3.1), ("please", 3.2, 3.6
 class Ear:
     """An aligner that hears words at fixed places of the sound it is given."""
 
-    def __init__(self, *words: tuple[str, float, float], deaf: bool = False) -> None:
+    def __init__(self, *words: tuple[str, float, float], deaf: bool = False, rival: Rival | None = None) -> None:
         self.words = words
         self.deaf = deaf
+        self.rival = rival
 
-    def align(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> list[list[AlignedWord]]:
+    def align_with_rivals(self, samples: np.ndarray, lattices: Sequence[Lattice]) -> tuple[list[list[AlignedWord]], list[Rival | None]]:
         if self.deaf:
             raise AlignmentError("no path")
-        return [[AlignedWord(text=text, start_s=start_s, end_s=end_s, confidence=1.0) for text, start_s, end_s in self.words]]
+        words = [AlignedWord(text=text, start_s=start_s, end_s=end_s, confidence=1.0) for text, start_s, end_s in self.words]
+        return [words], [self.rival]
 
 
 def convert(before: Sidecar, **options: object) -> Sidecar:
@@ -120,6 +122,27 @@ def test_a_zero_length_span_is_widened_into_the_gap_or_refused() -> None:
         convert(sidecar(("order", 0.5, 0.9), ("1296803", 0.9, 0.9), ("please", 0.9, 1.9)))
 
 
+@pytest.mark.parametrize("style", ["digits", "auto"])
+def test_marks_alone_go_and_the_times_of_the_words_beside_them_stay(style: str) -> None:
+    before = sidecar(
+        ("well", 0.5, 0.9), ("-", 0.9, 1.0), ("yes", 1.0, 1.4), ("...", 1.4, 2.0), ("room", 2.0, 2.3), ("/", 2.3, 2.4), ("no", 2.5, 2.8)
+    )
+    after = convert(before, style=style)
+    assert [(word.text, word.start_s, word.end_s) for word in after.alignments] == [
+        ("well", 0.5, 0.9),
+        ("yes", 1.0, 1.4),
+        ("room", 2.0, 2.3),
+        ("no", 2.5, 2.8),
+    ]
+    assert after.written == before.alignments
+    dialled = convert(
+        sidecar(("call", 0.5, 0.9), ("1", 1.0, 1.2), ("-", 1.2, 1.3), ("800", 1.3, 2.0), ("...", 2.0, 2.2), ("now", 2.2, 2.4)), style=style
+    )
+    assert [word.text for word in dialled.alignments] == ["call", "one", "eight", "zero", "zero", "now"]
+    assert (dialled.alignments[1].start_s, dialled.alignments[4].end_s) == (1.0, 2.0)
+    assert convert(sidecar(("-", 0.5, 0.9))).alignments == ()
+
+
 def test_what_cannot_be_read_is_refused() -> None:
     with pytest.raises(TextError, match="5☃"):
         convert(sidecar(("5☃", 0.0, 1.0)))
@@ -169,3 +192,10 @@ def test_rivals_that_annotate_did_not_write_are_passed_over(broken: object) -> N
     after = convert(sidecar(("code", 0.5, 0.9), ("401", 1.0, 2.0), spoken=HEARD, rivals=broken))
     assert [word.text for word in after.alignments] == ["code", "four", "oh", "one"]
     assert doubts_of(after) == []
+
+
+def test_a_number_whose_readings_fit_alike_is_told() -> None:
+    rival = Rival(words=("one", "oh"), lead=3.0, is_close=True)
+    ear = Ear(("one", 0.1, 0.5), ("zero", 0.6, 1.0), rival=rival)
+    after = convert(sidecar(("10", 1.0, 2.2)), sound=lambda: np.zeros(24_000 * 4, dtype=np.float32), aligner=ear)
+    assert [(doubt.reading, doubt.lead) for doubt in doubts_of(after)] == [("one oh", 3.0)]

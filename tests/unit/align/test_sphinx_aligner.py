@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stt_ft.align.aligner import ScriptWord, script_tokens, script_words
-from stt_ft.align.sphinx_aligner import SphinxAligner, pronounced
+from stt_ft.align.sphinx_aligner import SphinxAligner, french_pronunciations, pronounced
 from stt_ft.audio.synthesis import Synthesizer, Utterance, add_noise, insert_silence
 from stt_ft.core.errors import AlignmentError
 from stt_ft.text.lattice import either, fixed
@@ -159,3 +159,30 @@ def test_the_reading_that_came_second_is_told_with_its_lead_and_never_the_one_ch
     _, (_, rival) = aligner.align_with_rivals(samples, homophones)
     assert rival is not None
     assert rival.is_close
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("0612345678", "zéro six, douze, trente quatre, cinquante six, soixante dix huit"),
+        ("0612345678", "zéro six un deux trois quatre cinq six sept huit"),
+        ("9h45", "dix heures moins le quart"),
+        ("9h45", "neuf heures quarante cinq"),
+        ("1998", "dix neuf cent quatre vingt dix huit"),
+        ("1998", "mille neuf cent quatre vingt dix huit"),
+        ("12€50", "douze euros cinquante"),
+    ],
+)
+@pytest.mark.parametrize("voice", ["fr+m1", "fr-be+f2"])
+def test_the_french_reading_that_was_said_is_chosen_and_timed(synthesizer: Synthesizer, written: str, said: str, voice: str) -> None:
+    spoken = insert_silence(synthesizer.speak(said, voice=voice, words_per_minute=150), {}, lead_s=0.3, tail_s=0.3)
+    (words,) = SphinxAligner("fr").align(spoken.samples, [script_tokens(written, language="fr")[0].lattice])
+    assert [word.text for word in words] == [word.text for word in spoken.words]
+    assert np.median([abs(word.start_s - truth.start_s) for word, truth in zip(words, spoken.words, strict=True)]) < 0.06
+
+
+def test_french_words_sound_as_they_do_before_other_words(synthesizer: Synthesizer) -> None:
+    assert french_pronunciations("six", synthesizer) == ["S IY S", "S IY", "S IY Z"]
+    assert "K AA T" in french_pronunciations("quatre", synthesizer)
+    assert french_pronunciations("d'euros", synthesizer)
+    assert french_pronunciations("!", synthesizer) == []

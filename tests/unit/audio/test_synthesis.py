@@ -105,3 +105,16 @@ def test_noise_has_the_asked_level() -> None:
 def test_an_unknown_voice_is_named(synthesizer: Synthesizer) -> None:
     with pytest.raises(AudioError, match="tlh"):
         synthesizer.speak("hello.", voice="tlh+m1")
+
+
+def test_a_synthesiser_alone_disturbs_no_other_and_is_not_disturbed() -> None:
+    speaking = Synthesizer(is_alone=True)
+    before = speaking.speak("dix sept juin", voice="fr")
+    alone = Synthesizer(is_alone=True)
+    for _ in range(3):
+        speaking.forget()
+        assert alone.phonemes("six", voice="fr") == ["s", "i", "s"]
+        again = speaking.speak("dix sept juin", voice="fr")
+    assert [word.text for word in again.words] == [word.text for word in before.words]
+    with pytest.raises(AudioError, match="no voice"):
+        alone.phonemes("six", voice="nowhere")

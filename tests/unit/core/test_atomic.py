@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core import atomic
+from stt_ft.core.errors import DiskError
 
 WRITER = """
 import itertools, sys
@@ -136,3 +137,29 @@ def test_what_is_locked_or_named_otherwise_is_left_alone(tmp_path: Path):
     assert living.exists()
     assert other.exists()
     assert not dead.exists()
+
+
+def test_what_a_killed_run_moved_aside_comes_back(tmp_path: Path):
+    """Killed between the two renames of an overwrite, the old model is beside its place; the next run finds it again."""
+    gone = tmp_path / ".out.0123abcd.tmp"
+    for name, text in (("aside", "{}"), ("out", "{...")):
+        (gone / name).mkdir(parents=True)
+        (gone / name / "config.json").write_text(text)
+    atomic.recover(tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no devices here")
+def test_a_device_is_not_replaced_by_a_file(tmp_path: Path):
+    """`gate --junit /dev/stdout` by root would otherwise put a file in the place of the device, for all of the machine."""
+    (tmp_path / "device").symlink_to("/dev/full")
+    with pytest.raises(DiskError, match="there is something else than a file"):
+        atomic.write_text(tmp_path / "device", "x")
+    assert (tmp_path / "device").is_symlink()
+
+
+def test_what_safetensors_says_of_a_full_disk_names_the_file(tmp_path: Path):
+    told = f"^{tmp_path / 'x.bin'}: cannot be written to: No space left on device$"
+    with pytest.raises(DiskError, match=told), atomic.atomic_path(tmp_path / "x.bin"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")

@@ -148,3 +148,26 @@ def test_what_is_missing_is_named(tmp_path: Path):
     (tmp_path / "dataset.yaml").write_text("- a list")
     with pytest.raises(ConfigError, match=r"dataset\.yaml: expected keys and values"):
         dataset.info()
+
+
+@pytest.mark.parametrize("time", ["true", "1" + "0" * 400, "1" + "0" * 5000, "NaN", "1e999", "[]", '"soon"', "null"])
+def test_a_time_that_is_no_number_is_named_by_file_and_place(tmp_path: Path, time: str):
+    (tmp_path / "a.json").write_text(f'{{"alignments": [["hi", [0.1, 0.2], "SPEAKER_MAIN"], ["order", [0.3, {time}], "SPEAKER_MAIN"]]}}')
+    with pytest.raises(DatasetError) as error:
+        Dataset(tmp_path).read_sidecar(Clip(path="a.wav", duration_s=1.0))
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path / 'a.json'}: ")
+    assert len(message) < len(str(tmp_path)) + 160
+    assert "alignments, entry 2: " in message or "no JSON number" in message or "4300 digits" in message
+
+
+@pytest.mark.parametrize("duration", ["true", "1" + "0" * 400, "1" + "0" * 5000])
+def test_a_duration_that_is_no_number_is_named_by_line(tmp_path: Path, duration: str):
+    with pytest.raises(DatasetError, match=r"train\.jsonl, line 1"):
+        dataset_of(tmp_path, f'{{"path": "a.wav", "duration": {duration}}}'.encode()).clips()
+
+
+def test_the_words_to_write_are_those_of_the_main_speaker():
+    mine, theirs = Word(text="a", start_s=0.0, end_s=0.1), Word(text="b", start_s=0.2, end_s=0.3, speaker="SPEAKER_01")
+    assert Sidecar(alignments=(theirs, mine)).main_words == (mine,)
+    assert Sidecar(alignments=(theirs,)).main_words == ()

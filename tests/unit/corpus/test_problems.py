@@ -22,6 +22,11 @@ def said(text: str, *, start_s: float = 0.5, word_s: float = 0.3, **fields: obje
     return Sidecar(alignments=words, **fields)  # type: ignore[arg-type]
 
 
+def entries(*texts: str) -> Sidecar:
+    """Words a second apart, each of half a second."""
+    return Sidecar(alignments=tuple(Word(text=text, start_s=0.1 + index, end_s=0.6 + index) for index, text in enumerate(texts)))
+
+
 def noise(duration_s: float = 4.0, level: float = 0.1) -> np.ndarray:
     return (np.random.default_rng(0).standard_normal(round(duration_s * RATE_HZ)) * level).astype(np.float32)
 
@@ -64,6 +69,23 @@ def test_sound_problems(samples: np.ndarray, kind: str) -> None:
         (said("one two three", extra={"mismatch": {"script": "124", "heard": "one two three"}}), "script"),
         (said("one two three", script="one two three 99999", extra={"left_out": [[[2.0, 3.5], "99999", ""]]}), "left_out"),
         (said("one two three", extra={"left_out": ["spoilt"]}), "left_out"),
+        (entries("my order number is one two nine six"), "not_one_word"),
+        (entries("order number", "is"), "not_one_word"),
+        (entries("or\0der"), "not_one_word"),
+        (entries("order\nnumber"), "not_one_word"),
+        (entries("order\tnumber"), "not_one_word"),
+        (entries("\x1border"), "not_one_word"),
+        (entries("\ufefforder"), "not_one_word"),
+        (entries("caf\ufffd"), "not_one_word"),
+        (entries("  "), "not_one_word"),
+        (entries(""), "not_one_word"),
+        (entries("call", "-"), "not_one_word"),
+        (entries("call", "..."), "not_one_word"),
+        (entries("numéro", "«"), "not_one_word"),
+        (Sidecar(alignments=(Word(text="order", start_s=0.2, end_s=3.6),)), "long_word"),
+        (Sidecar(alignments=(Word(text="two", start_s=1.0, end_s=1.5),) * 2), "word_times"),
+        (Sidecar(alignments=(Word(text="two", start_s=1.0, end_s=1.5, speaker="SPEAKER_00"),)), "no_words"),
+        (Sidecar(alignments=(*said("one two").alignments, Word(text="hi", start_s=2.0, end_s=2.5, speaker="B"))), "other_speakers"),
     ],
 )
 def test_word_problems(sidecar: Sidecar, kind: str) -> None:
@@ -72,7 +94,7 @@ def test_word_problems(sidecar: Sidecar, kind: str) -> None:
 
 def test_a_stretch_left_out_is_told_by_its_times_and_both_texts() -> None:
     (problem,) = word_problems(clip(), said("one two three", extra={"left_out": [[[2.0, 3.5], "99999", "four"]]}))
-    assert problem.message.startswith("2.0-3.5 s: the script has '99999', annotate heard 'four'")
+    assert problem.message.startswith("its script does not fit the sound at 2.0-3.5 s: it has '99999', annotate heard 'four'")
     assert problem.kind in GRAVE
 
 
@@ -90,6 +112,59 @@ def test_numbers_come_from_the_words_or_else_the_script() -> None:
     assert numbers_in(said("code one double two three four")) == {"12234"}
     assert numbers_in(None, "code 12234, please") == {"12234"}
     assert numbers_in(said("no one was there")) == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("zéro six douze trente quatre cinquante six soixante dix huit", "0612345678"),
+        ("call twenty one sixty nine forty", "216940"),
+        ("code seven eighty eight nine hundred five", "788905"),
+        ("a one b two c three", "a1b2c3"),
+        ("mon numéro est le un double sept zéro quatre vingt dix", "177090"),
+    ],
+)
+def test_pairs_and_codes_are_numbers(words: str, number: str) -> None:
+    assert numbers_in(said(words)) == {number}
+    assert numbers_in(None, f"it is {number}") == {number}
+
+
+@pytest.mark.parametrize("script", ["06 12 34 56 78", "06.12.34.56.78", "06-12-34-56-78", "0612345678,"])
+def test_a_number_is_the_same_however_its_script_groups_it(script: str) -> None:
+    assert numbers_in(None, f"mon numéro est le {script}") == {"0612345678"}
+
+
+def test_a_code_is_known_by_its_digits_and_by_all_of_it() -> None:
+    assert numbers_in(said("reference e m three nine eight five seven")) == {"39857", "em39857"}
+
+
+def test_words_of_others_are_told_by_their_label_and_are_in_no_number() -> None:
+    mine = said("code four five six").alignments
+    theirs = tuple(Word(text=text, start_s=2.0 + index / 3, end_s=2.2 + index / 3, speaker="AGENT") for index, text in enumerate("12345"))
+    sidecar = Sidecar(alignments=(*mine, *theirs))
+    (problem,) = word_problems(clip(), sidecar)
+    assert problem.kind == "other_speakers"
+    assert problem.kind not in GRAVE
+    assert "5 by AGENT" in problem.message
+    assert numbers_in(sidecar) == set()
+    (problem,) = word_problems(clip(), Sidecar(alignments=theirs))
+    assert problem.message.startswith("it has no words by SPEAKER_MAIN, but 5 by AGENT; name the speaker to learn SPEAKER_MAIN")
+
+
+def test_signs_that_are_said_are_words() -> None:
+    assert word_problems(clip(), entries("R&B", "&", "twenty", "%")) == []
+
+
+def test_wild_times_are_told_in_few_digits() -> None:
+    problems = word_problems(clip(), Sidecar(alignments=(Word(text="a", start_s=1e308, end_s=1.1e308),)))
+    assert {problem.kind for problem in problems} == {"word_times", "long_word"}
+    assert all(len(problem.message) < 80 for problem in problems)
+
+
+def test_a_line_that_stands_twice_is_told_with_or_without_its_sound() -> None:
+    (problem,) = set_problems({"train": [clip("a"), clip("b"), clip("a")]}, {}, {})
+    assert (problem.clip_id, problem.kind) == ("audio/a.wav", "duplicate")
+    assert problem.message.startswith("it stands in train and again in train")
 
 
 def test_every_kind_that_is_found_is_explained() -> None:

@@ -104,7 +104,7 @@ def test_common_voice_tables(tmp_path: Path) -> None:
 
 def test_lhotse_cuts(tmp_path: Path) -> None:
     recording = {"id": "r", "sources": [{"type": "file", "channels": [0, 1], "source": "r.wav"}], "duration": 9.0, "channel_ids": [0, 1]}
-    said = {"text": "one two", "speaker": "s", "alignment": {"word": [["one", 0.2, 0.3], ["two", 0.6, 0.3]]}}
+    said = {"text": "one two", "speaker": "s", "alignment": {"word": [["one", 2.2, 0.3], ["two", 2.6, 0.3]]}}  # from the recording's start
     cuts = write_lines(
         tmp_path / "cuts_dev.jsonl.gz",
         {"id": "c1", "start": 2.0, "duration": 1.5, "channel": 1, "supervisions": [said], "recording": recording, "type": "MonoCut"},
@@ -115,6 +115,63 @@ def test_lhotse_cuts(tmp_path: Path) -> None:
     assert first.sidecar is not None
     assert [(word.text, round(word.end_s, 3)) for word in first.sidecar.alignments] == [("one", 0.5), ("two", 0.9)]
     assert "not one file" in second.fault
+
+
+def test_one_bad_entry_is_left_out_and_the_others_stay(tmp_path: Path) -> None:
+    good = {"audio_filepath": "a.wav", "duration": 2.0, "text": "one", "speaker": 0}
+    bad = [{**good, "duration": -1}, {**good, "offset": "soon"}, {"duration": 1.0}, {**good, "text": 5}]
+    clips = read_source(write_lines(tmp_path / "train.json", good, *bad), "nemo")
+    assert [bool(clip.fault) for clip in clips] == [False, True, True, True, True]
+    assert clips[0].extra == {"speaker": "0"}
+    assert "line 2: duration must be seconds, got -1" in clips[1].fault
+    jsonl = read_source(write_lines(tmp_path / "train.jsonl", {"path": "a.wav", "speaker": 7}, {"path": 5}), "jsonl")
+    assert (jsonl[0].extra, jsonl[0].fault, "line 2" in jsonl[1].fault) == ({"speaker": "7"}, "", True)
+
+
+def test_kaldis_tables_with_a_mark_at_their_beginning_an_open_end_and_bad_lines(tmp_path: Path) -> None:
+    mark = "\ufeff"
+    (tmp_path / "wav.scp").write_text(f"{mark}rec1 a.wav\nrec2 b.wav\n", encoding="utf-8")
+    (tmp_path / "segments").write_text(
+        f"{mark}utt1 rec1 0.5 -1\nutt2 rec9 0 1\nutt3 rec1 0 soon\nutt4 rec1\nutt5 rec2 0 1 1\nutt6 rec1 0 1\nutt6 rec1 1 2\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "text").write_text(f"{mark}utt1 hello\n", encoding="utf-8")
+    (tmp_path / "utt2spk").write_text(f"{mark}utt1 anna\n", encoding="utf-8")
+    clips = {clip.clip_id: clip for clip in read_source(tmp_path, "auto")}
+    first = clips["utt1"]
+    assert (first.start_s, first.duration_s, first.script, first.extra, first.fault) == (0.5, None, "hello", {"speaker": "anna"}, "")
+    assert [name for name, clip in clips.items() if clip.fault] == ["utt2", "utt3", "utt4", "utt6"]
+    assert "expected a recording of wav.scp" in clips["utt2"].fault
+    assert "stands here twice" in clips["utt6"].fault
+    assert clips["utt5"].channel == 1
+
+
+def test_marks_at_the_beginning_of_texts_and_tables_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "train.tsv").write_text("\ufeffclient_id\tpath\tsentence\nx1\ta.mp3\tHi\nx2\t\tHo\n", encoding="utf-8")
+    first, second = read_source(tmp_path, "commonvoice")
+    assert first.extra == {"speaker": "x1"}
+    assert "line 3: no path" in second.fault
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.wav").touch()
+    (tmp_path / "f" / "a.txt").write_text("\ufeff091212161 is my number", encoding="utf-8")
+    assert read_source(tmp_path / "f", "auto")[0].script == "091212161 is my number"
+
+
+def test_ljspeech_and_pipers_tables(tmp_path: Path) -> None:
+    (tmp_path / "wavs").mkdir()
+    table = tmp_path / "metadata.csv"
+    table.write_text('\ufeffLJ1|in 1455 "so"|in fourteen fifty-five "so"\nLJ2|Yes.|Yes.\n', encoding="utf-8")
+    first, second = read_source(tmp_path, "auto")
+    assert (first.clip_id, first.audio, first.script) == ("LJ1", tmp_path / "wavs" / "LJ1.wav", 'in fourteen fifty-five "so"')
+    assert second.extra == {}
+    table.write_text("a|anna|order 12\nb.flac|bo|order 34\n")
+    first, second = read_source(table, "auto")
+    assert (first.extra, first.script, second.audio.name) == ({"speaker": "anna"}, "order 12", "b.flac")
+    table.write_text("1|order 12\n2\n")
+    first, second = read_source(table, "ljspeech")
+    assert (first.extra, first.script) == ({}, "order 12")
+    assert "line 2: expected id|text" in second.fault
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def test_no_group_is_parted_and_the_seed_decides(keys: list[tuple[str, str]], se
     assert set(chosen) <= set(SHARES)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=9), st.integers(0, 5))
+def test_no_split_stays_empty_where_there_are_groups_enough(sizes: list[int], seed: int) -> None:
+    groups = groups_of(
+        clips(*[(f"s{at}", "n") for at, size in enumerate(sizes) for _ in range(size)]), lambda clip: [clip.extra["speaker"]]
+    )
+    assert set(assign(groups, SHARES, kind_of=kind_of, seed=seed)) == set(SHARES)
+
+
 def test_each_split_holds_its_share_of_each_kind() -> None:
     groups = groups_of(clips(*[(f"s{index}", "number" if index % 4 else "ordinary") for index in range(200)]), lambda clip: [clip.path])
     chosen = assign(groups, SHARES, kind_of=kind_of, seed=1)

@@ -36,7 +36,8 @@ def asked_about(speech_probs, answers):
 
 def test_it_is_asked_once_in_each_silence_of_a_fifth_of_a_second():
     probs, lengths_s = asked_about(
-        steps((SILENCE, 1.024), (SPEECH, 0.96), (SILENCE, 0.16), (SPEECH, 0.64), (SILENCE, 0.96), (SPEECH, 0.64), (SILENCE, 4.8)), [0.3, 0.7]
+        steps((SILENCE, 1.024), (SPEECH, 0.96), (SILENCE, 0.16), (SPEECH, 0.64), (SILENCE, 0.96), (SPEECH, 0.64), (SILENCE, 4.8)),
+        [0.3, 0.7],
     )
     assert len(lengths_s) == 2
     first_silence_s, second_silence_s = 1.024 + 0.96 + 0.16 + 0.64, 1.024 + 0.96 + 0.16 + 0.64 + 0.96 + 0.64
@@ -87,7 +88,7 @@ def test_smart_turn_says_what_it_says_in_pipecat(weights):
 def test_a_file_that_is_not_smart_turn_is_refused(tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(CheckpointError, match="model.onnx: not an ONNX model"):
+    with pytest.raises(CheckpointError, match=r"model\.onnx: not an ONNX model"):
         SmartTurn.load(tmp_path / "model.onnx")
     with pytest.raises(CheckpointError, match="no such file; --smart_turn takes"):
         SmartTurn.load(tmp_path / "other.onnx")
@@ -109,7 +110,9 @@ def test_a_row_of_another_detector_holds_until_the_next(tmp_path, frames):
 
 def test_rows_of_eot_bench_say_nothing_of_what_lies_between_silences(tmp_path, frames):
     (one, *_) = [one for one in frames if one.model == "tuned"]
-    rows = [{"id": one.clip, "span_index": span, "timestamp": t, "silence_dur": 0.0, "p_eot": 0.8} for span, t in ((0, 0.4), (0, 0.5), (1, 2.0))]
+    rows = [
+        {"id": one.clip, "span_index": span, "timestamp": t, "silence_dur": 0.0, "p_eot": 0.8} for span, t in ((0, 0.4), (0, 0.5), (1, 2.0))
+    ]
     (found,) = read_turn_probs(write_rows(tmp_path / "rows.jsonl", rows), [one])
     known_s = np.array([frame_heard_s(row) for row in range(len(found.pause))])
     assert not found.pause[(known_s > 0.52) & (known_s < 1.99)].any()

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,16 @@ from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.evaluation.detectors import TIMERS_S
+from stt_ft.evaluation.figures import FIGURES
 from stt_ft.evaluation.frames import read_frames
+from stt_ft.evaluation.gate import check_report, load_gate
 from stt_ft.evaluation.hearing import endpoint_rule
 from stt_ft.evaluation.report import read_report
 from stt_ft.evaluation.systems import CUT_OFF_BUDGET, tuned_systems
 from stt_ft.metrics.endpointing import SWEEP_HOLDS, SWEEP_THRESHOLDS, EndpointRule, judge_turn
 from stt_ft.stages.evaluate import evaluate
+from stt_ft.stages.finetune import encode, merge, train
+from stt_ft.stages.transcribe import transcribe
 
 needs_silero = pytest.mark.skipif(not silero_vad.is_installed(), reason="needs silero-vad")
 
@@ -188,7 +193,7 @@ def write_clip(data, name, samples, words=("one", "two")):
     [
         ("empty", np.zeros(0, np.float32), ("one",), AudioError, r"audio/empty\.wav: holds no sound"),
         ("nan", np.array([0.0, np.nan] * 4000), ("one",), AudioError, r"audio/nan\.wav: holds samples that are not finite"),
-        ("silent", np.zeros(24_000, np.float32), (), DatasetError, r"clip audio/silent\.wav has no words"),
+        ("silent", np.zeros(24_000, np.float32), (), DatasetError, r"clip audio/silent\.wav: it has no words"),
     ],
 )
 def test_a_clip_that_cannot_be_heard_is_named(tmp_path, models, name, samples, words, error, reason):
@@ -208,10 +213,61 @@ def test_a_clip_shorter_than_a_frame_is_heard(tmp_path, models):
     assert len(read_audio(data.directory / line.clip)) == 700
 
 
-def test_a_model_without_heads_is_refused(tmp_path, data):
-    headless = make_random_base(tmp_path / "headless", extra_heads=False)
-    with pytest.raises(CheckpointError, match="no extra heads"):
-        evaluate(str(headless.directory), str(data.directory), out=str(tmp_path / "out"), device="cpu")
+@pytest.fixture(scope="module")
+def headless(tmp_path_factory):
+    root = tmp_path_factory.mktemp("headless")
+    return [str(make_random_base(root / str(seed), seed=seed, extra_heads=False).directory) for seed in (0, 1)]
+
+
+def test_models_without_heads_are_measured_by_what_they_write(tmp_path, headless, data, capsys):
+    report = evaluate(headless[1], str(data.directory), out=str(tmp_path), baseline=headless[0], channels=["phone"], device="cpu")
+    assert f"tuned, {headless[1]}: has no pause heads, so words, digits and delays are measured" in capsys.readouterr().err
+    of_turns = {name for name, figure in FIGURES.items() if figure.needs_heads}
+    assert of_turns == {name for name in FIGURES if name.startswith(("latency", "missed", "false", "cut_offs", "brier"))}
+    for figures in (*report.figures["base"].values(), *report.figures["tuned"].values(), *report.differences.values()):
+        assert "word_error_rate" in figures
+        assert not of_turns & set(figures)
+    assert "digit_strings_exact" in report.figures["tuned"]["numbers"]
+    assert (report.systems, report.drift_nats, set(report.figures)) == ({}, {}, {"base", "tuned"})
+    assert not any(report.has_heads(model) for model in report.models)
+    assert {frozenset(figures) & of_turns for group in report.groups for figures in group.figures.values()} == {frozenset()}
+    page = (tmp_path / "report.html").read_text()
+    for heading in ("Latency against cut-offs", "Ways to end the turn", "Calibration of the pause head", "Every head"):
+        assert heading not in page
+    results = {result.name: result for result in check_report(read_report(tmp_path), load_gate(), strict=True)}
+    told = results["numbers.false_cut_offs max_ratio"]
+    assert (told.outcome, told.line) == ("skipped", "numbers.false_cut_offs max_ratio: no pause heads in base and tuned")
+    assert results["numbers.digit_strings_exact min"].outcome == "failed"  # of random weights
+
+
+def test_a_model_that_has_lost_its_heads_does_not_pass_the_gate(tmp_path, models, headless, data):
+    report = evaluate(headless[1], str(data.directory), out=str(tmp_path), baseline=models[0], silero=False, device="cpu")
+    assert report.figure("base", "numbers", "false_cut_offs") is not None
+    assert report.figure("tuned", "numbers", "false_cut_offs") is None
+    assert report.difference("numbers", "false_cut_offs") is None
+    results = {result.name: result for result in check_report(report, load_gate())}
+    told = results["numbers.false_cut_offs max"]
+    assert (told.outcome, told.line) == ("failed", "numbers.false_cut_offs max: no pause heads in tuned")
+
+
+def test_the_recipe_of_the_model_without_heads_goes_from_training_to_a_report(tmp_path, data):
+    """configs/stt_2_6b_digits.yaml on random weights of that lag: encode, train, merge, evaluate, transcribe."""
+    base = make_random_base(tmp_path / "base", extra_heads=False, text_lag_s=2.5)
+    dataset = write_dataset(tmp_path / "orders", {"train": 4, "dev": 2, "heldout": 3})
+    encode(str(dataset.directory), base=str(base.directory), device="cpu")
+    overrides = {
+        "dataset": str(dataset.directory), "run_dir": str(tmp_path / "run"), "base": str(base.directory), "device": "cpu",
+        "precision": "float32", "threads": 1, "lora.rank": 2, "schedule.max_steps": 2, "validation.every_steps": 2,
+        "augment.speeds": [1.0], "batch.max_clip_s": 12.0, "replay.kinds": [], "replay.text_weight": 0.0,
+    }  # fmt: skip
+    train(str(Path(__file__).parents[3] / "configs" / "stt_2_6b_digits.yaml"), **overrides)
+    merge(str(tmp_path / "run"), out=str(tmp_path / "model"))
+    options = {"run_dir": str(tmp_path / "run"), "device": "cpu"}
+    report = evaluate(str(tmp_path / "model"), str(dataset.directory), out=str(tmp_path / "out"), baseline=str(base.directory), **options)
+    assert report.difference("numbers", "word_error_rate") is not None
+    transcribe(str(tmp_path / "model"), str(dataset.audio_path(dataset.clips("heldout")[0])), device="cpu")
+    with pytest.raises(CheckpointError, match=r"`train` with loss\.pause_targets: off, `transcribe` without --pauses"):
+        transcribe(str(tmp_path / "model"), str(dataset.audio_path(dataset.clips("heldout")[0])), device="cpu", pauses=True)
 
 
 def test_a_channel_or_run_that_is_not_there_is_refused_before_anything_is_heard(tmp_path, models, data):

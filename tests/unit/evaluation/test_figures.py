@@ -10,9 +10,13 @@ import pytest
 from edit_distance import levenshtein
 from sample_frames import report_on
 
+from stt_ft.core.manifest import Word
 from stt_ft.evaluation.figures import FIGURES, HEADLINES
 from stt_ft.evaluation.frames import read_frames, write_frames
 from stt_ft.evaluation.report import Measurement, Resampled
+from stt_ft.evaluation.scores import ClipScore
+from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.model.words import HeardWord
 from stt_ft.text.written_style import WrittenStyle
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -208,3 +212,25 @@ def test_the_report_says_what_its_intervals_resample(frames):
         object.__setattr__(one, "speaker", f"voice {clips.index(one.clip) % 6}")
     by_speaker = report_on(frames)
     assert by_speaker.intervals["numbers"] == Resampled(by="speaker", num_speakers=6)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "num_agreeing"),
+    [
+        ("code seven eighty eight", "code 788", 4),
+        ("code double five oh", "code 550", 4),
+        ("code zéro six douze", "code 0612", 5),
+        ("code a one b two c three", "code A1B2C3", 4),
+        ("code seven eight", "code seven eight", 3),
+        ("at half past ten", "at half past ten", 4),
+    ],
+)
+def test_a_number_agrees_digit_by_digit_however_it_is_said_or_written(frames, said, heard, num_agreeing):
+    """Every digit of a lump has appeared when the lump has; what was said before it waited for longer."""
+    words = tuple(Word(text=text, start_s=at, end_s=at + 0.5) for at, text in enumerate(said.split()))
+    texts = heard.split()
+    appeared = tuple(HeardWord(text=text, start_s=at, end_s=at + 0.5, appeared_s=9.0) for at, text in enumerate(texts))
+    score = ClipScore(frames=dataclasses.replace(frames[0], reference=words, words=appeared), rule=EndpointRule())
+    assert len(score.word_delays_s) == num_agreeing
+    assert score.word_delays_s[-1] == pytest.approx(9.0 - words[-1].end_s)
+    assert list(score.word_delays_s) == sorted(score.word_delays_s, reverse=True)

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from stt_ft.core.errors import DatasetError
+from stt_ft.core.manifest import Word
 from stt_ft.evaluation.frames import kind_of, read_frames, write_frames
 
 
@@ -74,3 +76,25 @@ def test_a_turn_knows_its_words_and_when_the_first_was_written(frames):
     assert one.turn.first_text_s == one.words[0].appeared_s
     object.__setattr__(one, "words", ())
     assert type(one).from_json(one.to_json()).turn.first_text_s is None
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("mon numéro est zéro six douze trente quatre merci", (3, 7)),
+        ("call seven eighty eight now", (1, 3)),
+        ("code a one b two c three thanks", (1, 6)),
+    ],
+)
+def test_a_number_in_pairs_or_letters_is_spanned_whole(frames, text, span):
+    words = tuple(Word(text=one, start_s=at, end_s=at + 0.5) for at, one in enumerate(text.split()))
+    clip = dataclasses.replace(frames[0], reference=words)
+    assert clip.number_spans == [(span[0], span[1] + 0.5)]
+    assert kind_of(text.split()) == "number"
+
+
+def test_an_integer_beyond_a_double_is_no_traceback(tmp_path, frames):
+    path = tmp_path / "frames.jsonl"
+    path.write_text(json.dumps({**frames[0].to_json(), "duration_s": 10**400}))
+    with pytest.raises(DatasetError, match="line 1: not a line of frames"):
+        read_frames(path)

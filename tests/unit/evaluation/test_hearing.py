@@ -37,7 +37,7 @@ def data(dataset, frames):
 def test_frames_are_the_streams_of_the_model(data, random_models):
     model, clips = open_model(random_models[0]), data.clips("heldout")
     codes = codes_of(model, data, clips, batch_size=3, device=torch.device("cpu"))
-    frames = model_frames("tuned", model, clips, reference_words(data, clips), codes, batch_size=2, device=torch.device("cpu"))
+    frames = model_frames("tuned", model, clips, reference_words(data, clips, "heldout"), codes, batch_size=2, device=torch.device("cpu"))
     lm = load_lm(model, device="cpu", dtype=torch.float32)
     for one, clip, clip_codes in zip(frames, clips, codes, strict=True):
         stream = stream_codes(lm, [clip_codes])[0]
@@ -49,14 +49,30 @@ def test_frames_are_the_streams_of_the_model(data, random_models):
 
 @pytest.mark.parametrize(
     ("alignments", "reason"),
-    [((), "has no words; run `stt-ft annotate"), ((Word(text="1296803", start_s=0.1, end_s=3.0),), "'1296803' as one word")],
+    [
+        ((), "has no words; run `stt-ft annotate"),
+        ((Word(text="1296803", start_s=0.1, end_s=0.9),), "'1296803' as one word"),
+        ((Word(text="order", start_s=0.1, end_s=99.0),), "lies outside the clip"),
+        ((Word(text="order number", start_s=0.1, end_s=0.9),), "holds 2 words"),
+        ((Word(text="order", start_s=0.1, end_s=0.9, speaker="SPEAKER_01"),), "no words by SPEAKER_MAIN, but 1 by SPEAKER_01"),
+    ],
 )
 def test_a_clip_that_cannot_be_judged_is_named(data, alignments, reason):
     clip = data.clips("heldout")[3]
     data.write_sidecar(clip, Sidecar(alignments=alignments))
     with pytest.raises(DatasetError, match=reason) as error:
-        reference_words(data, data.clips("heldout"))
+        reference_words(data, data.clips("heldout"), "heldout")
     assert clip.path in str(error.value)
+
+
+def test_words_of_another_speaker_are_no_reference(data):
+    """They would be missed by every model, and put the end of the turn off."""
+    clip = data.clips("heldout")[0]
+    own = data.read_sidecar(clip).alignments
+    last_s = own[-1].end_s
+    theirs = tuple(Word(text=text, start_s=last_s, end_s=last_s + 0.01, speaker="SPEAKER_01") for text in ("how", "are"))
+    data.write_sidecar(clip, Sidecar(alignments=(*own, *theirs)))
+    assert reference_words(data, [clip], "heldout") == [own]
 
 
 def test_evaluate_leaves_three_files_and_a_table(tmp_path, data, random_models, capsys):

@@ -3,7 +3,8 @@ from edit_distance import levenshtein
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.metrics.digit_strings import digit_edits, number_runs, score_digits, written_form
+from stt_ft.metrics.digit_strings import digit_edits, score_digits, written_form
+from stt_ft.text.inverse.said_digits import number_runs
 
 DIGITS = st.text(alphabet="0123", max_size=9)
 

@@ -48,7 +48,7 @@ def test_heads_promised_by_the_config_but_absent_from_the_weights_are_named(tmp_
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"dim": None, "card": "many"}, "dim must be a positive count, got None; card must be a positive count, got 'many'"),
+        ({"dim": None, "card": "many"}, r"config\.json: dim: missing; card: must be a whole number, got the text 'many'"),
         ({"stt_config": None}, "no speech-to-text model"),
         ({"lora": True}, "config of an adapter"),
         ({"dep_q": 3}, "dep_q is 3: the model speaks; only models that listen"),

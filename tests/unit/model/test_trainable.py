@@ -24,7 +24,7 @@ def test_heads_learn_in_full_by_adapter_or_not_at_all(random_base):
 
 def test_without_an_adapter_every_weight_learns_in_float32(random_base):
     lm = load_lm(random_base, dtype=torch.bfloat16)
-    trainable = make_trainable(lm, LoraRecipe(enable=False), seed=0)
+    trainable = make_trainable(lm, LoraRecipe(rank=None), seed=0)
     assert set(trainable) == {name for name, _ in lm.named_parameters()}
     assert {parameter.dtype for parameter in trainable.values()} == {torch.float32}
 

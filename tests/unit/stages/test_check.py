@@ -90,6 +90,24 @@ def test_words_without_room_on_the_text_stream_are_found(ready: Path, tiny_model
     assert ("train_number_001", "no_room") in found_in(ready, tiny_model)
 
 
+@pytest.mark.parametrize("text", ["один", "café", "order;", "🙂"])
+def test_letters_that_the_tokenizer_lacks_are_told_with_their_place(
+    ready: Path, tiny_model: ModelDir, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """Their token is 0, which on the text stream ends the padding."""
+    assert 0 in tiny_model.tokenizer.encode(text)
+    sidecar = ready / "audio" / "train_number_001.json"
+    words = json.loads(sidecar.read_text())["alignments"]
+    edit(sidecar, alignments=[[text, *words[0][1:]], *words[1:]], script=None, written=None)
+    assert ("train_number_001", "unknown_letters") not in found_in(ready)
+    with pytest.raises(CheckFailed):
+        check(str(ready), base="tiny")
+    start_s, end_s = words[0][1]
+    said = capsys.readouterr().err
+    assert f"train_number_001.wav: unknown_letters: word {text!r} holds " in said
+    assert f"(at {start_s:.3f}-{end_s:.3f} s)" in said
+
+
 def test_the_tail_that_training_sees_decides_whether_words_find_room(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = Dataset.open(ready).clips("train")[0]
     last = ["antidisestablishmentarianism", [clip.duration_s - 0.2, clip.duration_s - 0.1], "SPEAKER_MAIN"]

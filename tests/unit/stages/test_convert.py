@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from stt_ft.audio.files import write_wav
+from stt_ft.audio.synthesis import Synthesizer, insert_silence
 from stt_ft.core.errors import CheckFailed
-from stt_ft.core.manifest import Dataset
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.stages.words import annotate, convert
 from stt_ft.text.digit_words import digits_of_words
 from stt_ft.text.spoken_forms import holds_digits
@@ -112,3 +114,20 @@ def test_spans_that_annotate_did_not_time_are_aligned_on_the_sound(annotated: Pa
     convert(str(annotated), realign=False)
     said = [[word.text for word in words] for words in (data.read_sidecar(clip).alignments, heard)]
     assert digits_of_words(said[0]) == digits_of_words(said[1])
+
+
+def test_french_readings_are_chosen_by_the_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoken = insert_silence(Synthesizer().speak("zéro six un deux trois quatre cinq six sept huit", voice="fr+m1"), {}, tail_s=0.5)
+    number = Word(text="0612345678", start_s=spoken.words[0].start_s, end_s=spoken.words[-1].end_s)
+    data, clip = Dataset(tmp_path), Clip(path="said.wav", duration_s=spoken.duration_s)
+    write_wav(data.audio_path(clip), spoken.samples)
+    data.write_clips("train", [clip])
+
+    def converted(*, realign: bool) -> list[str]:
+        data.write_sidecar(clip, Sidecar(alignments=(number,)))
+        convert(str(tmp_path), language="fr", style="auto", realign=realign)
+        return [word.text for word in data.read_sidecar(clip).alignments]
+
+    assert converted(realign=False)[2] == "douze"
+    assert converted(realign=True) == [word.text for word in spoken.words]
+    assert "1 timed by realigned" in capsys.readouterr().err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
-from stt_ft.core.errors import ConfigError, DatasetError
+from stt_ft.core.errors import AudioError, ConfigError, DatasetError
 from stt_ft.core.manifest import Dataset
 from stt_ft.stages.recordings import _metadata, record
 
@@ -37,6 +38,20 @@ def test_a_prompt_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     for start_at in (0, 4):
         with pytest.raises(DatasetError, match=f"--start_at {start_at}: the script has prompts 1 to 3"):
             record(script=str(tmp_path / "new.yaml"), out=str(tmp_path / "out"), speaker="Anna", start_at=start_at)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_portaudio_nothing_is_asked_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(make_script="digits", count=3, script=str(tmp_path / "new.yaml"))
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+
+    def missing() -> None:
+        raise AudioError("no access to sound devices (PortAudio library not found)")
+
+    monkeypatch.setattr("stt_ft.audio.microphone._sounddevice", missing)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a prompt was shown"))
+    with pytest.raises(AudioError, match="no access to sound devices"):
+        record(script=str(tmp_path / "new.yaml"), out=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset, Sidecar
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.stages.dataset import split
 
 
@@ -63,6 +64,36 @@ def test_no_dev_split_leaves_no_dev_manifest(data: Dataset) -> None:
     split(str(data.directory))
     split(str(data.directory), dev=0.0, heldout=0.5)
     assert data.splits() == ["train", "heldout"]
+
+
+def test_five_speakers_of_equally_many_clips_fill_three_splits(data: Dataset) -> None:
+    data.write_clips("train", [replace(clip, extra={**clip.extra, "speaker": f"s{at % 5}"}) for at, clip in enumerate(data.clips())])
+    split(str(data.directory))
+    speakers = {name: {clip.extra["speaker"] for clip in data.clips(name)} for name in data.splits()}
+    assert {name: len(those) for name, those in speakers.items()} == {"train": 3, "dev": 1, "heldout": 1}
+    assert len(set().union(*speakers.values())) == 5
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("mon numéro est le zéro six douze trente quatre cinquante six", "c'est le 06 12 34 56"),
+        ("call twenty one sixty nine forty", "it is 216940"),
+        ("code a one b two c three", "code A1B2C3"),
+    ],
+)
+def test_a_number_in_pairs_or_letters_stays_on_one_side(data: Dataset, ways: tuple[str, str]) -> None:
+    clips = data.clips()
+    for clip in clips[::7]:
+        texts = ways[0].split()
+        words = tuple(Word(text=text, start_s=0.1 * at, end_s=0.1 * at + 0.1) for at, text in enumerate(texts))
+        data.write_sidecar(clip, Sidecar(alignments=words))
+    for clip in clips[1::7]:
+        data.sidecar_path(clip).unlink()
+    data.write_clips("train", [replace(clip, extra={"script": ways[1]} if at % 7 == 1 else clip.extra) for at, clip in enumerate(clips)])
+    split(str(data.directory), by="number", seed=1)
+    same = {clip.path for clip in (*clips[::7], *clips[1::7])}
+    assert len({name for name in data.splits() for clip in data.clips(name) if clip.path in same}) == 1
 
 
 def test_mistakes_are_refused_and_nothing_is_written(data: Dataset) -> None:

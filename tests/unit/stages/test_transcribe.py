@@ -50,6 +50,47 @@ def test_subtitles_are_printed_for_one_file_and_written_beside_several(model, ta
     assert (takes / "b.srt").exists()
 
 
+def test_subtitles_of_files_that_share_a_name_do_not_take_each_others_place(model, takes):
+    import soundfile
+
+    soundfile.write(takes / "a.flac", np.random.default_rng(1).normal(0, 0.2, 12_000), 24_000)
+    transcribe(model, *(str(takes / name) for name in ("a.wav", "a.flac", "b.wav")), srt=True, device="cpu")
+    assert sorted(path.name for path in takes.glob("*.srt")) == ["a.flac.srt", "a.wav.srt", "b.srt"]
+
+
+def test_one_unreadable_file_costs_the_others_nothing(model, takes, capsys):
+    (takes / "b.wav").write_bytes(b"not a sound")
+    with pytest.raises(AudioError, match="1 of 3 files could not be read"):
+        transcribe(model, str(takes / "*.wav"), json=True, device="cpu")
+    said = capsys.readouterr()
+    assert [json.loads(line)["audio"] for line in said.out.splitlines()] == [
+        str(takes / f"{name}.wav") for name in ("a", "shorter_than_a_frame")
+    ]
+    assert str(takes / "b.wav") in said.err
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_a_file(model, takes, capsys, monkeypatch):
+    from stt_ft.cli import main
+
+    monkeypatch.chdir(takes)
+    (takes / "a.wav").rename("-dash.wav")
+    assert main(["transcribe", model, "-dash.wav", "--json", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["audio"] == "-dash.wav"
+    assert main(["transcribe", model, "-other.wav"]) == 2
+    assert "no such flag: -other.wav" in capsys.readouterr().err
+
+
+def test_two_voices_are_refused_and_one_of_them_is_transcribed(model, takes, capsys):
+    import soundfile
+
+    bursts = 0.3 * np.random.default_rng(2).normal(size=24_000) * ((np.arange(24_000) // 3000) % 2)
+    soundfile.write(takes / "call.wav", np.stack([np.append(bursts, 0 * bursts), np.append(0 * bursts, bursts)], axis=1), 24_000)
+    with pytest.raises(AudioError, match="different voices"):
+        transcribe(model, str(takes / "call.wav"), device="cpu")
+    transcribe(model, str(takes / "call.wav"), json=True, device="cpu", channel=1)
+    assert json.loads(capsys.readouterr().out)["audio"].endswith("call.wav")
+
+
 def test_numbers_are_written_in_digits_with_the_times_of_their_words(model, takes, capsys, monkeypatch):
     said = [
         HeardWord(text=text, start_s=at, end_s=at + 0.5, appeared_s=at + 1) for at, text in enumerate(["Code", "one,", "two,", "nine."])

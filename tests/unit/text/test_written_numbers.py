@@ -84,6 +84,7 @@ def test_french(spoken: str, written: str) -> None:
         *("first things first", "I have two dogs and three cats", "in one or two weeks", "four, five, or six of them", "plan b, x y z"),
         *("plus one", "one in a million", "half of them", "at this point two people left", "double trouble", "the five-year-old"),
         *("six to eight weeks", "it cost five pounds", "a five pound note", "he may one day come", "call one of them", "that's a plus"),
+        *("we two won the game",),
     ],
 )
 def test_ordinary_talk_stays_as_it_is(talk: str) -> None:

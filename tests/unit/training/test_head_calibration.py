@@ -70,9 +70,7 @@ def test_heads_that_are_always_wrong_are_refused():
         fit_likelihood(logits, torch.ones(5000), is_pause)
 
 
-@pytest.mark.parametrize(
-    "lora", [LoraRecipe(rank=4), LoraRecipe(rank=4, heads="lora"), LoraRecipe(enable=False)], ids=["full", "lora", "all"]
-)
+@pytest.mark.parametrize("lora", [LoraRecipe(rank=4), LoraRecipe(rank=4, heads="lora"), LoraRecipe(rank=None)], ids=["full", "lora", "all"])
 def test_a_calibrated_run_merges_with_the_corrected_heads_and_nothing_else_changed(recipe, random_base, lora, monkeypatch):
     monkeypatch.setattr(calibration, "MAX_SPREAD", 1.0)  # of random weights no direction is that constant
     asked = dataclasses.replace(

@@ -46,7 +46,7 @@ def test_only_adapters_decay(random_base):
 
 
 def test_where_every_weight_learns_matrices_decay(random_base):
-    trainable = make_trainable(load_lm(random_base), LoraRecipe(enable=False), seed=0)
+    trainable = make_trainable(load_lm(random_base), LoraRecipe(rank=None), seed=0)
     matrices, gains = make_optimizer(trainable, OptimRecipe(weight_decay=0.1)).param_groups
     assert (matrices["weight_decay"], gains["weight_decay"]) == (0.1, 0.0)
     assert {parameter.dim() for parameter in matrices["params"]} == {2}

@@ -11,6 +11,7 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
 from stt_ft.core.timing import FRAME_S
+from stt_ft.corpus.problems import GRAVE, inspect
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.stages.finetune import encode
 from stt_ft.training.data.clips import fingerprint, load_clips
@@ -72,7 +73,9 @@ def test_every_clip_that_cannot_be_used_is_named_with_its_reason(data, random_ba
     clips = data.clips("train")
     data.write_sidecar(clips[0], Sidecar(alignments=(Word(text="one", start_s=99.0, end_s=99.3),)))
     data.sidecar_path(clips[2]).unlink()
-    with pytest.raises(DatasetError, match=r"2 clips of train .*train_0\.wav: word 1 of 1.*train_2\.wav: .*no sidecar"):
+    with pytest.raises(
+        DatasetError, match=r"2 clips of train .*train_0\.wav: 'one' at 99\.000-99\.300 s lies outside.*train_2\.wav: .*no sidecar"
+    ):
         load_clips(data, "train", random_base, BatchRecipe())
 
 
@@ -82,6 +85,56 @@ def test_a_clip_with_a_stretch_left_out_is_refused_by_its_times(data, random_bas
     data.write_sidecar(clip, dataclasses.replace(sidecar, extra={"left_out": [[[1.0, 2.5], "four two", ""]]}))
     with pytest.raises(DatasetError, match=r"1 clips of train .*train_1\.wav: its script does not fit the sound at 1\.0-2\.5 s"):
         load_clips(data, "train", random_base, BatchRecipe())
+
+
+ORDER = Word(text="order", start_s=0.4, end_s=0.7)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([dataclasses.replace(ORDER, text="1296803")], "'1296803' as one word, in digits; run `stt-ft convert`"),
+        ([dataclasses.replace(ORDER, end_s=0.4)], "lasts no time"),
+        ([dataclasses.replace(ORDER, end_s=0.2)], "lasts no time"),
+        ([dataclasses.replace(ORDER, end_s=99.0)], "lies outside the clip"),
+        ([dataclasses.replace(ORDER, start_s=-0.1)], "lies outside the clip"),
+        ([ORDER.moved(1.0), ORDER], "comes before 'order', which it follows"),
+        ([ORDER, ORDER], "begins together with 'order'"),
+        ([dataclasses.replace(ORDER, text="my order number is one two nine")], "holds 7 words"),
+        ([dataclasses.replace(ORDER, text="or\0der")], "signs that are no text"),
+        ([ORDER, dataclasses.replace(ORDER.moved(1.0), text="-")], "is a mark"),
+        ([ORDER, dataclasses.replace(ORDER.moved(1.0), text="café")], "word 'café' holds 'é', which the tokenizer of .* cannot write"),
+        ([ORDER, dataclasses.replace(ORDER.moved(1.0), text="один")], "word 'один' holds 'один'"),
+        ([ORDER, dataclasses.replace(ORDER.moved(1.0), text="order;")], "word 'order;' holds ';'"),
+        ([dataclasses.replace(ORDER, speaker="SPEAKER_00")], "no words by SPEAKER_MAIN, but 1 by SPEAKER_00"),
+    ],
+)
+def test_what_check_calls_grave_is_not_learned(data, random_base, words, reason):
+    clips = data.clips("train")
+    data.write_sidecar(clips[1], Sidecar(alignments=tuple(words)))
+    with pytest.raises(DatasetError, match=rf"1 clips of train cannot be trained on: clip audio/train_1\.wav: .*{reason}") as error:
+        load_clips(data, "train", random_base, BatchRecipe())
+    assert str(error.value).endswith(f"`stt-ft check {data.directory}` lists every fault")
+    problems = inspect(data, model=random_base, track=iter)
+    assert {problem.clip_id for problem in problems if problem.kind in GRAVE} == {"audio/train_1.wav"}
+
+
+def test_all_faulty_clips_are_counted_and_the_first_are_named(tmp_path, random_base):
+    data = write_dataset(tmp_path / "many", {"train": 9})
+    encode(str(data.directory), base=str(random_base.directory), device="cpu")
+    for clip in data.clips("train")[1:]:
+        data.write_sidecar(clip, Sidecar(alignments=(dataclasses.replace(ORDER, text="order number"),)))
+    with pytest.raises(DatasetError, match=r"8 clips of train .*train_1\.wav.*train_5\.wav: [^;]*; [^;]*; and 3 more; ") as error:
+        load_clips(data, "train", random_base, BatchRecipe(), versions=AugmentRecipe().versions)
+    assert "train_6" not in str(error.value)
+
+
+def test_what_is_worth_a_look_is_learned(data, random_base):
+    """Words that overlap a little, last long, or are spoken fast."""
+    words = (ORDER, dataclasses.replace(ORDER.moved(0.2), text="number"), dataclasses.replace(ORDER.moved(1.0), end_s=3.5))
+    data.write_sidecar(data.clips("train")[1], Sidecar(alignments=words))
+    assert len(load_clips(data, "train", random_base, BatchRecipe())[1].words) == 3
+    assert {problem.kind for problem in inspect(data, model=random_base, track=iter)} == {"overlap", "long_word"}
 
 
 def test_too_long_a_clip_is_refused_by_id(data, random_base):

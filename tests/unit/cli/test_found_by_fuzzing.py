@@ -1,0 +1,94 @@
+"""What `tools/fuzz` found, one of each kind: a message that names the file, and no traceback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stt_ft import cli
+from stt_ft.core.errors import CheckpointError, DatasetError, SttFtError
+from stt_ft.core.json_yaml import parse_json, read_yaml
+from stt_ft.core.manifest import Dataset
+from stt_ft.corpus.formats import read_source
+from stt_ft.model.codes import TokenStore
+from stt_ft.training.checkpoints import RunDir
+
+HUGE = "1" + "0" * 400
+
+
+def test_an_integer_beyond_a_double_is_refused_where_it_is_read(tmp_path: Path):
+    with pytest.raises(ValueError, match="401 digits, more than a double can hold"):
+        parse_json(f'{{"duration": {HUGE}}}')
+    (tmp_path / "x.yaml").write_text(f"seed: {HUGE}\n")
+    with pytest.raises(SttFtError, match=r"x\.yaml, line 1: .*401 digits"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("duration", ["1e12", HUGE, "1e6"])
+def test_a_clip_of_weeks_is_no_clip(duration: str, tmp_path: Path):
+    (tmp_path / "train.jsonl").write_text(f'{{"path": "audio/a.wav", "duration": {duration}}}\n')
+    with pytest.raises(DatasetError, match=r"train\.jsonl, line 1: "):
+        Dataset(tmp_path).clips()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["ingest", "x", "--out", "y", f"--channel={HUGE}"], "ingest: --channel: expected"),
+        (["check", "x", "--tail_s", "9e18"], "--tail_s must be 0 to 2.5"),
+        (["check", "x", "--tail_s", "-1"], "--tail_s must be 0 to 2.5"),
+        (["train", "r.yaml", "--seed", "-1"], "r.yaml: --seed: must be"),
+        (["train", "r.yaml", "--seed", "99999999999999999999"], "r.yaml: --seed: must be"),
+    ],
+)
+def test_a_number_beyond_all_bounds_is_one_line(words, complaint, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text("dataset: x\nrun_dir: y\n")
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith(f"stt-ft: {complaint}")
+
+
+@pytest.mark.parametrize("key", ["supervisions", "recording", "sources", "alignment", "channel_ids"])
+@pytest.mark.parametrize("value", [True, 3.5, "x", {"a": 1}, [1]])
+def test_a_lhotse_cut_of_other_types_is_left_out_or_read_without(key, value, tmp_path):
+    said = {"text": "order", "alignment": {"word": [["order", 0.1, 0.2]]}}
+    recording = {"sources": [{"type": "file", "source": "a.wav"}], "duration": 2.0, "channel_ids": [0]}
+    cut = {"id": "c", "duration": 1.0, "supervisions": [said], "recording": recording}
+    for place in (cut, recording, said):
+        if key in place:
+            place[key] = value
+    (tmp_path / "cuts.jsonl.gz").write_bytes(gzip.compress(json.dumps(cut).encode()))
+    assert len(read_source(tmp_path / "cuts.jsonl.gz", "lhotse")) == 1
+
+
+def test_a_gzip_that_is_damaged_inside_is_one_line(tmp_path: Path):
+    content = bytearray(gzip.compress(b'{"path": "a.wav"}\n' * 50))
+    content[12:20] = b"\xff" * 8
+    (tmp_path / "cuts.jsonl.gz").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"cuts\.jsonl\.gz: cannot be read"):
+        read_source(tmp_path / "cuts.jsonl.gz", "lhotse")
+
+
+def test_metrics_that_are_no_text_end_there(tmp_path: Path):
+    (tmp_path / "metrics.train.jsonl").write_bytes(b'{"step": 1}\n{"st\xff\x8e": 2}\n')
+    assert RunDir(tmp_path).read_rows("metrics.train.jsonl") == [{"step": 1}]
+
+
+@pytest.mark.parametrize("wrong", [np.full((2, 3), 2048, np.int16), np.full((2, 3), -1, np.int16), np.zeros((2, 3), np.int16)[0]])
+def test_codes_that_no_codec_makes_are_refused_with_the_way_out(wrong, tmp_path):
+    TokenStore(tmp_path).add({"a": wrong})
+    with pytest.raises(CheckpointError, match=r"\.safetensors: damaged: a holds no codes from 0 to 2047; remove it, `stt-ft encode` again"):
+        TokenStore(tmp_path, card=2048).get("a")
+
+
+def test_memory_that_does_not_suffice_is_one_line(capsys, monkeypatch):
+    def greedy(argv: list[str]) -> None:
+        raise MemoryError("Unable to allocate 200. GiB")
+
+    monkeypatch.setattr(cli, "_run", greedy)
+    assert cli.main(["check"]) == 2
+    assert capsys.readouterr().err == "stt-ft: out of memory: Unable to allocate 200. GiB\n"
