@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import re
@@ -322,7 +321,7 @@ def newest_consolidated(path: Path, count: int) -> list[Path]:
     if count < 1:
         raise ConfigError(f"--last must be positive, got {count}")
     run = RunDir(path)
-    steps = list(itertools.islice(run.whole_steps(), count))
+    steps = [step for _, step in zip(range(count), run.whole_steps(), strict=False)]
     if len(steps) < count:
         raise CheckpointError(f"{path}: --last {count} asks for more checkpoints than there are, {len(steps)}; checkpoint.keep keeps more")
     return [find_consolidated(run.checkpoint(step)) for step in reversed(steps)]
