@@ -151,14 +151,17 @@ class RunDir:
             file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
-        """Read the rows of a metrics file; a last line cut short by a kill is passed over."""
+        """Read the rows of a metrics file, up to the first line that is none: a kill may cut the last one short."""
         path = self.directory / name
         rows = []
         for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
-                rows.append(parse_json(line))
+                row = parse_json(line)
             except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                break
+            rows.append(row)
         return rows
 
     def forget_after(self, step: int) -> None:
