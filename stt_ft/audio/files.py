@@ -206,7 +206,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         if isinstance(source, io.BytesIO):
             source.seek(0)
         samples, rate_hz = soundfile.read(source, dtype="float32", always_2d=True)
-    except MemoryError:
+    except (MemoryError, ValueError):  # which of the two NumPy raises depends on how much it is
         raise AudioError(f"{path}: its header promises more sound than fits into memory") from None
     except soundfile.LibsndfileError as error:
         command = [*_ffmpeg("ffmpeg", path), "-vn", "-f", "wav", "-c:a", "pcm_f32le", "-"]
@@ -279,7 +279,7 @@ def _data_of(path: Path) -> _Data | None:
             at, chunk, wanted, counted, padded_to = 40, "<4s12xQ", b"data", 24, 8
         else:
             return None
-        in_64_bits = 0
+        in_64_bits, end = 0, path.stat().st_size
         for _ in range(1000):
             file.seek(at)
             beginning = file.read(struct.calcsize(chunk))
@@ -293,7 +293,7 @@ def _data_of(path: Path) -> _Data | None:
             if name == wanted:
                 promised = in_64_bits if length == 0xFFFFFFFF and in_64_bits else length
                 return _Data(begin=begin, promised=promised, length_at=begin - (8 if counted else 4), chunk=chunk)
-            at = begin + length + -length % padded_to
+            at = min(begin + length + -length % padded_to, end)
     return None
 
 

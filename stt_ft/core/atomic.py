@@ -191,19 +191,28 @@ def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
 def _take(path: Path, *, shared: bool) -> int:
     """Return a descriptor of the lock file `path`, locked; raises `BusyError` where another process holds it."""
     while True:
-        is_new = not path.exists()
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        is_new, flags = True, os.O_RDWR | os.O_NOFOLLOW  # a link in a dataset of others must not lead out of it
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            is_new = False
+            try:
+                descriptor = os.open(path, flags)
+            except FileNotFoundError:
+                continue
         holds = _flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
         if holds is False or (holds is None and not is_new and not shared):
             age_s = time.time() - os.fstat(descriptor).st_mtime
             os.close(descriptor)
             way_out = "wait for it, or stop it" if holds is False else f"if that process is gone, remove {path}"
-            raise BusyError(f"{path.parent}: {owner.strip() or 'another process'} has been writing here for {age_s:.0f} s; {way_out}")
+            raise BusyError(
+                f"{path.parent}: {' '.join(owner.split()) or 'another process'} has been writing here for {age_s:.0f} s; {way_out}"
+            )
         if _is_same_file(descriptor, path):
             with contextlib.suppress(OSError):  # a full disk has no room for the name; the lock holds
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"`{_command()}`, process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                os.pwrite(descriptor, f"`{_command()}`, process {os.getpid()} on {socket.gethostname()}\n".encode(errors="replace"), 0)
             return descriptor
         os.close(descriptor)  # it was the file of a writer that has just ended and removed it
 

@@ -285,6 +285,8 @@ class Dataset:
             path = inside(self.directory, clip.path)
             if to_write:
                 check_lies_inside(path.parent, self.directory)
+        except UnicodeEncodeError:  # no fault of the name, but of the locale
+            raise
         except ValueError as error:
             way_out = "`stt-ft ingest` makes a dataset of sound that lies elsewhere"
             raise DatasetError(f"{self.directory}: clip {clip.path[:100]!r}: {error}; {way_out}") from None

@@ -304,7 +304,7 @@ class Recipe(Config):
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` …; auto takes a GPU where there is one."""
 
-    threads: Count | None = None
+    threads: Annotated[int, Limits(gt=0, le=4096)] | None = None
     """CPU threads; none leaves the choice to torch."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"

@@ -26,7 +26,6 @@ import numpy as np
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.metrics.endpointing import Turn
@@ -175,8 +174,8 @@ def read_frames(path: Path) -> list[ClipFrames]:
     frames = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            frames.append(ClipFrames.from_json(parse_json(line)))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            frames.append(ClipFrames.from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DatasetError(f"{path}, line {number}: not a line of frames ({type(error).__name__}: {error})") from None
     if not frames:
         raise DatasetError(f"{path}: holds no frames")

@@ -193,33 +193,39 @@ def stt_config(model: ModelDir) -> Any:
 
 
 def codec_config(model: ModelDir) -> dict[str, Any]:
-    """Return the `MimiConfig` of the model's codec, with as many codebooks as the language model takes in."""
-    shape = model.mimi_config or loaders._mimi_config
-    seanet, quantizer, transformer = shape["seanet"], shape["quantizer"], shape["transformer"]
-    return {
-        "model_type": "mimi",
-        "hidden_size": seanet["dimension"],
-        "num_filters": seanet["n_filters"],
-        "num_residual_layers": seanet["n_residual_layers"],
-        "upsampling_ratios": seanet["ratios"],
-        "kernel_size": seanet["kernel_size"],
-        "last_kernel_size": seanet["last_kernel_size"],
-        "residual_kernel_size": seanet["residual_kernel_size"],
-        "dilation_growth_rate": seanet["dilation_base"],
-        "compress": seanet["compress"],
-        "codebook_size": quantizer["bins"],
-        "codebook_dim": quantizer["dimension"],
-        "vector_quantization_hidden_dimension": quantizer["dimension"],
-        "num_quantizers": model.n_q,
-        "upsample_groups": seanet["dimension"],
-        "num_hidden_layers": transformer["num_layers"],
-        "intermediate_size": transformer["dim_feedforward"],
-        "num_attention_heads": transformer["num_heads"],
-        "num_key_value_heads": transformer["num_heads"],
-        "rope_theta": float(transformer["max_period"]),
-        "sliding_window": transformer["context"],
-        "layer_scale_initial_scale": transformer["layer_scale"],
-    }
+    """Return the `MimiConfig` of the model's codec, with as many codebooks as the language model takes in.
+
+    Raises `CheckpointError`: mimi_config.json lacks a key.
+    """
+    try:
+        shape = model.mimi_config or loaders._mimi_config
+        seanet, quantizer, transformer = shape["seanet"], shape["quantizer"], shape["transformer"]
+        return {
+            "model_type": "mimi",
+            "hidden_size": seanet["dimension"],
+            "num_filters": seanet["n_filters"],
+            "num_residual_layers": seanet["n_residual_layers"],
+            "upsampling_ratios": seanet["ratios"],
+            "kernel_size": seanet["kernel_size"],
+            "last_kernel_size": seanet["last_kernel_size"],
+            "residual_kernel_size": seanet["residual_kernel_size"],
+            "dilation_growth_rate": seanet["dilation_base"],
+            "compress": seanet["compress"],
+            "codebook_size": quantizer["bins"],
+            "codebook_dim": quantizer["dimension"],
+            "vector_quantization_hidden_dimension": quantizer["dimension"],
+            "num_quantizers": model.n_q,
+            "upsample_groups": seanet["dimension"],
+            "num_hidden_layers": transformer["num_layers"],
+            "intermediate_size": transformer["dim_feedforward"],
+            "num_attention_heads": transformer["num_heads"],
+            "num_key_value_heads": transformer["num_heads"],
+            "rope_theta": float(transformer["max_period"]),
+            "sliding_window": transformer["context"],
+            "layer_scale_initial_scale": transformer["layer_scale"],
+        }
+    except KeyError as error:
+        raise CheckpointError(f"{model.directory}: its codec's config has no {error}, which transformers asks for") from None
 
 
 def generation_config(model: ModelDir) -> str:

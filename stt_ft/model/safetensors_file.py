@@ -135,7 +135,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     specs = {name: TensorSpec(dtype=name_of[tensors[name].dtype], shape=tuple(tensors[name].shape)) for name in ordered}
     with SafetensorsWriter(path, specs, metadata) as writer:
         for name in ordered:
-            writer.write(name, as_buffer(tensors[name]))
+            writer.write(name, as_buffer(tensors[name].clone()))  # NumPy pins a storage for good, and FSDP resizes those of weights
 
 
 class SafetensorsWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup, escape
@@ -11,6 +12,9 @@ from stt_ft.metrics.pause_heads import ReliabilityBin
 
 BAR_WIDTH, BAR_HEIGHT = 120, 26
 WIDTH, CURVE_HEIGHT, DIAGRAM_HEIGHT = 440, 400, 340
+
+HIGHEST_LOSS = 1e300
+"""Upper end of the axes of a training that went astray."""
 
 
 def interval_bars(figures: Mapping[str, Measurement], *, unit: str, roles: Mapping[str, str]) -> Markup:
@@ -139,7 +143,8 @@ def training_diagram(course: TrainingCourse, loss: str, title: str) -> Markup | 
     if not any(value for _, value in train):  # the loss of pause heads that are not trained is 0
         return None
     after_start = train[len(train) // 20 :]  # the height of the first twentieth would flatten all that follows
-    axes = _Axes(DIAGRAM_HEIGHT, max(step for step, _ in train), 0.0, max(value for _, value in [*after_start, *dev]) * 1.05)
+    highest = min(max(value for _, value in [*after_start, *dev]) * 1.05, HIGHEST_LOSS)
+    axes = _Axes(DIAGRAM_HEIGHT, min(max(step for step, _ in train), HIGHEST_LOSS), 0.0, highest)
     parts = axes.grid("optimizer step", title)
     parts.append(axes.line("train", [(step, min(value, axes.high_y)) for step, value in train]))
     parts += [axes.line("dev", dev)] if dev else []
@@ -149,7 +154,8 @@ def training_diagram(course: TrainingCourse, loss: str, title: str) -> Markup | 
 
 def ticks(low: float, high: float) -> list[float]:
     """Return round values from `low` to `high`, four to eight of them."""
-    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 1e9) if (high - low) / step <= 7)
+    large = (factor * 10.0**power for power in range(1, 300) for factor in (1, 2, 5))
+    step = next(step for step in itertools.chain((0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0), large) if (high - low) / step <= 7)
     first = int(low / step) - 1
     return [round(number * step, 6) for number in range(first, first + 12) if low - 1e-9 <= number * step <= high + 1e-9]
 

@@ -72,9 +72,9 @@ def record(
     console = Console(stderr=True)
     prompts = load_prompt_script(Path(script))
     prompts.numbered(1 if start_at is None else start_at)
-    require_input(device)
     data = Dataset.to_fill(out)
     with sole_writer(data.directory):
+        require_input(device)
         session = Session.open(data, prompts, _metadata(data, speaker, console), sample_rate_hz=sample_rate)
         desk = Desk(
             session,

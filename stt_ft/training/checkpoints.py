@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import re
@@ -152,14 +151,17 @@ class RunDir:
             file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
-        """Read the rows of a metrics file; a last line cut short by a kill is passed over."""
+        """Read the rows of a metrics file, up to the first line that is none: a kill may cut the last one short."""
         path = self.directory / name
         rows = []
         for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
-                rows.append(parse_json(line))
+                row = parse_json(line)
             except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                break
+            rows.append(row)
         return rows
 
     def forget_after(self, step: int) -> None:
@@ -322,7 +324,7 @@ def newest_consolidated(path: Path, count: int) -> list[Path]:
     if count < 1:
         raise ConfigError(f"--last must be positive, got {count}")
     run = RunDir(path)
-    steps = list(itertools.islice(run.whole_steps(), count))
+    steps = [step for _, step in zip(range(count), run.whole_steps(), strict=False)]
     if len(steps) < count:
         raise CheckpointError(f"{path}: --last {count} asks for more checkpoints than there are, {len(steps)}; checkpoint.keep keeps more")
     return [find_consolidated(run.checkpoint(step)) for step in reversed(steps)]

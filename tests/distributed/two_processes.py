@@ -36,8 +36,9 @@ class TwoProcesses:
             connection.send((str(config), port))
         answered = [connection.poll(PATIENCE_S) for _, connection in self._workers]
         if not all(answered):
+            said = [connection.recv() for (_, connection), has_answered in zip(self._workers, answered, strict=True) if has_answered]
             self.close()
-            raise AssertionError(f"processes that answered within {PATIENCE_S:.0f} s: {answered}; the others wait for each other")
+            raise AssertionError(f"processes that answered within {PATIENCE_S:.0f} s: {answered}; the others wait. They said: {said}")
         failures = [connection.recv() for _, connection in self._workers]
         assert failures == [None] * NUM_PROCESSES, "\n".join(f"process {rank}: {text}" for rank, text in enumerate(failures))
 

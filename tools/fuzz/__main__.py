@@ -72,7 +72,7 @@ def changed_flags(rng: random.Random, words: list[str], root: Path) -> list[str]
     if not names + keys:
         return words
     name = rng.choice(names + keys)
-    if name in ("mic", "list_devices", "command") or (name == "device" and words[0] == "record"):
+    if name in ("mic", "list_devices", "command", "schedule.max_steps") or (name == "device" and words[0] == "record"):
         return words
     if name in WRITES:
         value = rng.choice(PLACES)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stt_ft import cli
-from stt_ft.core.errors import CheckpointError, DatasetError, SttFtError
+from stt_ft.audio.files import read_audio
+from stt_ft.core.errors import AudioError, CheckpointError, DatasetError, SttFtError
 from stt_ft.core.json_yaml import parse_json, read_yaml
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.formats import read_source
 from stt_ft.model.codes import TokenStore
-from stt_ft.training.checkpoints import RunDir
+from stt_ft.pages.charts import ticks
+from stt_ft.training.checkpoints import RunDir, newest_consolidated
 
 HUGE = "1" + "0" * 400
 
 
 def test_an_integer_beyond_a_double_is_refused_where_it_is_read(tmp_path: Path):
-    with pytest.raises(ValueError, match="401 digits, more than a double can hold"):
+    with pytest.raises(ValueError, match="it holds 1000000000000000000000000000000000000000, which is no JSON number"):
         parse_json(f'{{"duration": {HUGE}}}')
     (tmp_path / "x.yaml").write_text(f"seed: {HUGE}\n")
-    with pytest.raises(SttFtError, match=r"x\.yaml, line 1: .*401 digits"):
+    with pytest.raises(SttFtError, match=r"x\.yaml, line 1: .*it holds 1000"):
         read_yaml(tmp_path / "x.yaml")
 
 
@@ -61,8 +64,9 @@ def test_a_lhotse_cut_of_other_types_is_left_out_or_read_without(key, value, tmp
     for place in (cut, recording, said):
         if key in place:
             place[key] = value
-    (tmp_path / "cuts.jsonl.gz").write_bytes(gzip.compress(json.dumps(cut).encode()))
-    assert len(read_source(tmp_path / "cuts.jsonl.gz", "lhotse")) == 1
+    whole = {"id": "d", "duration": 1.0, "recording": {"sources": [{"type": "file", "source": "a.wav"}]}}
+    (tmp_path / "cuts.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, (cut, whole))).encode()))
+    assert len(read_source(tmp_path / "cuts.jsonl.gz", "lhotse")) == 2
 
 
 def test_a_gzip_that_is_damaged_inside_is_one_line(tmp_path: Path):
@@ -73,8 +77,9 @@ def test_a_gzip_that_is_damaged_inside_is_one_line(tmp_path: Path):
         read_source(tmp_path / "cuts.jsonl.gz", "lhotse")
 
 
-def test_metrics_that_are_no_text_end_there(tmp_path: Path):
-    (tmp_path / "metrics.train.jsonl").write_bytes(b'{"step": 1}\n{"st\xff\x8e": 2}\n')
+@pytest.mark.parametrize("line", [b'{"st\xff\x8e": 2}', b'{"loss": 0.1}', b"[2]", b'{"step": "2"}'])
+def test_metrics_end_with_the_first_line_that_is_no_row(line: bytes, tmp_path: Path):
+    (tmp_path / "metrics.train.jsonl").write_bytes(b'{"step": 1}\n' + line + b"\n")
     assert RunDir(tmp_path).read_rows("metrics.train.jsonl") == [{"step": 1}]
 
 
@@ -92,3 +97,22 @@ def test_memory_that_does_not_suffice_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_run", greedy)
     assert cli.main(["check"]) == 2
     assert capsys.readouterr().err == "stt-ft: out of memory: Unable to allocate 200. GiB\n"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 300.0), (0.0, 2e5), (0.0, 1e300), (0.0, 0.07), (-3.0, 4.0)])
+def test_an_axis_has_some_ticks_however_long_it_is(low: float, high: float):
+    found = ticks(low, high)
+    assert 3 <= len(found) <= 8
+    assert low <= found[0] < found[-1] <= high * 1.001
+
+
+def test_a_chunk_that_promises_more_than_numbers_hold_ends_the_header(tmp_path: Path):
+    head = b"riff" + b"\0" * 20 + b"wave" + b"\0" * 12
+    (tmp_path / "a.w64").write_bytes(head + struct.pack("<4s12xQ", b"fmt ", 2**63 + 24) + b"\0" * 64)
+    with pytest.raises(AudioError, match=r"a\.w64"):
+        read_audio(tmp_path / "a.w64")
+
+
+def test_more_checkpoints_than_a_machine_counts_are_more_than_there_are(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="asks for more checkpoints than there are, 0"):
+        newest_consolidated(tmp_path, 10**30)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core import atomic
-from stt_ft.core.errors import BusyError
+from stt_ft.core.errors import BusyError, DiskError
 
 HOLDER = """
 import sys, time
@@ -100,7 +100,7 @@ def test_many_at_once_never_lose_a_line(tmp_path: Path):
 import sys
 from pathlib import Path
 from stt_ft.core.atomic import sole_writer, write_text
-from stt_ft.core.errors import BusyError
+from stt_ft.core.errors import BusyError, DiskError
 path, number = Path(sys.argv[1]) / "train.jsonl", 0
 while number < 50:
     try:
@@ -114,3 +114,13 @@ while number < 50:
     assert [writer.wait(timeout=120) for writer in writers] == [0] * 4
     lines = (tmp_path / "data" / "train.jsonl").read_text().splitlines()
     assert sorted(lines) == sorted(f"{name} {number}" for name in range(4) for number in range(50))
+
+
+def test_a_lock_file_that_is_a_link_leads_nowhere(tmp_path: Path):
+    """A dataset of others may hold anything: what the link points at is not written to."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "data" / atomic.LOCK_NAME).symlink_to(tmp_path / "secret")
+    with pytest.raises(DiskError), atomic.sole_writer(tmp_path / "data"):
+        pytest.fail("it was followed")
+    assert (tmp_path / "secret").read_text() == "secret"

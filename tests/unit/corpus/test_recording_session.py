@@ -6,12 +6,13 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from stt_ft.core.errors import DatasetError
+from stt_ft.core.errors import DatasetError, DiskError
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.prompt_script import PromptScript
 from stt_ft.corpus.recording import Desk, Session, known_sessions, speaker_id
@@ -167,3 +168,19 @@ def test_a_take_without_a_single_sample_is_never_kept(tmp_path: Path, monkeypatc
 def test_the_speaker_stands_under_every_prompt(tmp_path: Path) -> None:
     _, _, shown = run(tmp_path, "q")
     assert "anna" in shown
+
+
+def test_a_take_that_the_disk_refuses_is_kept_once_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A take cannot be had again as it was: where the disk is full it waits, and is asked for again."""
+    keep, refused = Session.keep, iter([True, True, False, True])
+
+    def full_at_first(self: Session, *take: Any) -> Any:
+        if next(refused):
+            raise DiskError("audio/x.wav: cannot be written to: No space left on device")
+        return keep(self, *take)
+
+    monkeypatch.setattr(Session, "keep", full_at_first)
+    opened, person, shown = run(tmp_path, "", "", "", "", "", "", "", "", "q")
+    assert [clip.path for clip in opened.data.clips()] == ["audio/anna_p1.wav"]
+    assert person.num_takes == 2
+    assert shown.count("No space left on device") == 3

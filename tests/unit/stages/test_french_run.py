@@ -18,6 +18,7 @@ from stt_ft.corpus.prompt_script import load_prompt_script
 from stt_ft.corpus.recording import Session
 from stt_ft.stages.chains import run
 from stt_ft.stages.recordings import ingest, record
+from stt_ft.text.inverse.said_digits import said_digits
 
 
 class Writing:
@@ -69,7 +70,9 @@ def test_run_annotates_and_converts_in_the_language_of_the_dataset(french: Datas
     assert set(asked) == {"fr"}
     for clip in french.clips():
         sidecar = french.read_sidecar(clip)
-        assert [word.text for word in sidecar.alignments] == ["code", "sept", "cinq", "zéro", "zéro", "un"]
+        words = [word.text for word in sidecar.alignments]  # in one reading or another: noise tells none
+        assert words[:3] == ["code", "sept", "cinq"]
+        assert "".join(token.digits for token in said_digits(words[1:])) == "75001"
         assert sidecar.provenance["convert"]["language"] == "fr"
 
 

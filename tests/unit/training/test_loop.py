@@ -161,7 +161,7 @@ def test_replay_of_a_kind_that_is_not_there_is_refused(recipe):
     with pytest.raises(ConfigError, match=r"replay\.kinds names ordinary, and no clip of train is of that kind"):
         run_train(dataclasses.replace(recipe, replay=ReplayRecipe(kinds=("ordinary",))))
     replay = ReplayRecipe(dataset=recipe.dataset, text_weight=1.0)
-    with pytest.raises(ConfigError, match=r"needs lora\.enable"):
+    with pytest.raises(ConfigError, match=r"needs lora\.rank"):
         run_train(dataclasses.replace(recipe, replay=replay, lora=LoraRecipe(rank=None)))
 
 
