@@ -181,10 +181,13 @@ def _set_overrides(cls: type[Config], values: dict[Any, Any], overrides: Mapping
     return mistakes
 
 
-def _section(cls: Any, names: Iterable[str]) -> Any:
+def _section(cls: Any, names: Iterable[str | int]) -> Any:
     """Return the dataclass of the section that `names` lead to from `cls`, None where there is no such section."""
     for name in names:
+        if isinstance(name, int):  # a place in a list, whose type the key before it led to
+            continue
         cls = typing.get_type_hints(cls).get(name) if dataclasses.is_dataclass(cls) else None
+        cls = typing.get_args(cls)[0] if typing.get_origin(cls) in (tuple, list) else cls
     return cls if dataclasses.is_dataclass(cls) else None
 
 

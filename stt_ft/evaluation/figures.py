@@ -102,6 +102,8 @@ FIGURES: dict[str, Figure] = {
     "character_error_rate": _error_rate("Character error rate", lambda s: s.characters),
     "sentence_style": _share("Written as a sentence", lambda s: s.is_sentence, better="higher"),
     "early_full_stops": _share("Full stops before the end", lambda s: s.num_early_stops > 0),
+    "comma_inside": _share("A comma while the number goes on", lambda s: s.has_comma_inside, NUMBER_SLICES, better="higher"),
+    "stop_at_end": _share("A full stop at the number's end", lambda s: s.has_stop_at_end, NUMBER_SLICES, better="higher"),
     "word_delay_mean_s": Figure(
         "Word delay, mean", "s", lambda scores: ratio([sum(s.word_delays_s) for s in scores], [len(s.word_delays_s) for s in scores])
     ),

@@ -92,7 +92,7 @@ class ClipFrames:
             first_word_start_s=min(starts_s),
             last_word_start_s=max(starts_s),
             last_word_end_s=self.speech_end_s,
-            first_text_s=min((word.appeared_s for word in self.words), default=None),
+            written=tuple((word.text, word.appeared_s) for word in self.words),
         )
 
     @property

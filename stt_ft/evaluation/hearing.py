@@ -17,16 +17,18 @@ import torch
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
 from stt_ft.audio.smart_turn import SmartTurn, shipped_weights
+from stt_ft.core.config import load_config
 from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
 from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
+from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
-from stt_ft.evaluation.systems import tuned_systems
+from stt_ft.evaluation.systems import rule_systems, tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import codec_hash, codes_of
@@ -39,9 +41,13 @@ BASE, TUNED, ALONE = "base", "tuned", "model"
 
 
 def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
-    """Return the rule `name` of `endpointing.RULES` with the fields that `flags` set (not None); raises `ConfigError` with all mistakes."""
+    """Return the rule `name`, of `endpointing.RULES` or of a file, with the fields that `flags` set (not None).
+
+    Raises `ConfigError` with all mistakes.
+    """
     try:
-        return replace(EndpointRule.named(name), **{flag: value for flag, value in flags.items() if value is not None})
+        rule = load_config(EndpointRule, name) if name.endswith((".yaml", ".yml")) else EndpointRule.named(name)
+        return replace(rule, **{flag: value for flag, value in flags.items() if value is not None})
     except ValueError as error:
         raise ConfigError("; ".join(f"--{mistake}" for mistake in error.args)) from None
 
@@ -135,8 +141,9 @@ class Evaluation:
             DatasetError: no clips, or one that cannot be measured, by name.
         """
         for model in self.models.values():
-            if rule.head >= model.num_heads > 0:
-                raise ConfigError(f"--head {rule.head}: {model.name} has {model.num_heads} pause heads, counted from 0")
+            missing = [head for head in rule.heads if head >= model.num_heads > 0]
+            if missing:
+                raise ConfigError(f"--head {missing[0]}: {model.name} has {model.num_heads} pause heads, counted from 0")
         clips = self.data.measured_clips(split)
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
@@ -160,13 +167,15 @@ class Evaluation:
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
     def systems(self, frames: Sequence[ClipFrames], rule: EndpointRule, *, set_on: str | None, split: str, out: Path) -> dict[str, System]:
-        """Return the ways to end the turn beside `rule`: each model at its best setting on the split `set_on`, and the other detectors.
+        """Return the ways to end the turn beside `rule`: each model at its best setting on the split `set_on`, the judged one as agents
+        can be set for it there, each model by the rules that read heads and text together, and the other detectors.
 
         Where `set_on` is the measured split or has no clips, no setting is chosen, and a line says why.
         """
         detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in self.models]
         others = other_systems([name for name in detectors if name != SILERO])
         others |= silence_systems() if SILERO in detectors else {}
+        others = {**rule_systems({name: model.num_heads for name, model in self.models.items()}, rule), **others}
         if set_on is None or not self.has_heads:
             return others
         if set_on == split or set_on not in self.data.splits() or not self.data.clips(set_on):
@@ -175,7 +184,7 @@ class Evaluation:
             return others
         recordings = replace(self, channels=(), all_classes=False)
         heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_detectors=False)
-        return {**tuned_systems(heard, rule, set_on), **others}
+        return {**tuned_systems(heard, rule, set_on), **agent_systems(heard, self.judged, set_on), **others}
 
     def provenance(self, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return how the evaluation is made: versions, options, and the SHA-256 of manifest and weights."""

@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from stt_ft.core.atomic import write_json
-from stt_ft.core.errors import DatasetError
+from stt_ft.core.config import typed
+from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.pause_heads import ReliabilityBin
@@ -46,6 +47,18 @@ def _finite(value: Any) -> Any:
 
 Finite = Annotated[float | None, BeforeValidator(_finite)]
 """A number; None where it is infinite or there is none."""
+
+
+def _rule(value: Any) -> Any:
+    """Read a rule as its own file is read: lists are tuples there, and every key is known."""
+    try:
+        return typed(EndpointRule, value) if isinstance(value, Mapping) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+Rule = Annotated[EndpointRule, BeforeValidator(_rule)]
+"""When an agent ends the turn."""
 
 
 class Part(BaseModel):
@@ -124,9 +137,11 @@ class System(Part):
 
     label: str
     model: str
-    rule: EndpointRule
+    rule: Rule
     chosen_on: Choice | None = None
     """Where the rule comes from; null for one that is fixed."""
+    settings: str | None = None
+    """How an agent is set to this rule, as text to copy (`evaluation/agents.py`); null for what is no agent's."""
 
 
 class EotBench(Part):
@@ -241,7 +256,7 @@ class Report(Part):
     model: str
     """Name of the model that is judged; `baseline` is that of the model it is compared with."""
     baseline: str | None
-    rule: EndpointRule
+    rule: Rule
     """When an agent ends the turn."""
     num_clips: dict[str, int]
     """Slice -> how many clips."""

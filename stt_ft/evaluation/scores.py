@@ -21,6 +21,7 @@ from stt_ft.model.words import HeardWord
 from stt_ft.targets.pause_targets import HORIZONS_S
 from stt_ft.text.inverse.grammar import is_mark
 from stt_ft.text.inverse.said_digits import said_digits
+from stt_ft.text.written_style import ends_sentence
 
 Timed = TypeVar("Timed", Word, HeardWord)
 
@@ -79,6 +80,16 @@ class ClipScore:
     def num_early_stops(self) -> int:
         """Full stops and their like that appeared before the sound of the last word had ended."""
         return num_early_stops([(word.text, word.appeared_s) for word in self.frames.words], self.frames.speech_end_s)
+
+    @cached_property
+    def has_comma_inside(self) -> bool:
+        """Whether a word that appeared before the sound of the last word had ended is written with a comma: a sign that more is coming."""
+        return any(word.text.endswith((",", ";")) and word.appeared_s < self.frames.speech_end_s for word in self.frames.words)
+
+    @cached_property
+    def has_stop_at_end(self) -> bool:
+        """Whether the transcript ends with a full stop or its like: a sign that the turn is over."""
+        return bool(self.frames.words) and ends_sentence(self.frames.word_texts[-1])
 
     @property
     def probs(self) -> np.ndarray:

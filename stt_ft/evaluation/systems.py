@@ -6,7 +6,7 @@ the model. Agents that do not ask the model are in `detectors`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from stt_ft.evaluation.figures import sliced
@@ -14,6 +14,8 @@ from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Choice, Curve, HeadLine, Point, System
 from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import (
+    RULES,
+    SWEEP_HOLDS,
     EndpointRule,
     OperatingPoint,
     Turn,
@@ -38,20 +40,46 @@ TURN_FIGURES = ("false_cut_offs", "cut_offs_inside_last_word", "missed_ends", "l
 def tuned_systems(dev_frames: Sequence[ClipFrames], rule: EndpointRule, split: str) -> dict[str, System]:
     """Return for each model of `dev_frames` the system with the best threshold and hold on those clips, by name."""
     systems = {}
-    for model in dict.fromkeys(one.model for one in dev_frames if one.pause.shape[1] > 0):
-        turns = [one.turn for one in dev_frames if one.model == model]
-        try:
-            point = best_point(sweep(turns, rule), CUT_OFF_BUDGET)
-        except ValueError:  # this model ends no turns at any setting: there is no best one
-            continue
-        best = replace(rule, threshold=point.threshold, hold_frames=point.hold_frames)
-        systems[f"{model}_set_on_{split}"] = System(
-            label=f"{model}, above {best.threshold:g} for {frames_text(best.hold_frames)} (set on {split})",
-            model=model,
-            rule=best,
-            chosen_on=Choice(split=split, num_clips=len(turns), **asdict(point)),
-        )
+    for model in dict.fromkeys(one.model for one in dev_frames):
+        chosen = chosen_setting(dev_frames, model, rule, split)
+        if chosen is not None:
+            best, choice = chosen
+            label = f"{model}, above {best.threshold:g} for {frames_text(best.hold_frames)} (set on {split})"
+            systems[f"{model}_set_on_{split}"] = System(label=label, model=model, rule=best, chosen_on=choice)
     return systems
+
+
+def chosen_setting(
+    frames: Sequence[ClipFrames],
+    model: str,
+    rule: EndpointRule,
+    split: str,
+    *,
+    holds: Sequence[int] = SWEEP_HOLDS,
+) -> tuple[EndpointRule, Choice] | None:
+    """Return `rule` with the threshold and hold, one of `holds`, that are best for `model` on its `frames`, and their figures there.
+
+    None for a model that lacks the rule's heads, or ends no turns at any setting.
+    """
+    turns = [one.turn for one in frames if one.model == model]
+    if not turns or turns[0].pause_probs.shape[1] <= max(rule.heads):
+        return None
+    try:
+        point = best_point(sweep(turns, rule, holds=holds), CUT_OFF_BUDGET)
+    except ValueError:
+        return None
+    best = replace(rule, threshold=point.threshold, hold_frames=point.hold_frames)
+    return best, Choice(split=split, num_clips=len(turns), **asdict(point))
+
+
+def rule_systems(num_heads: Mapping[str, int], rule: EndpointRule) -> dict[str, System]:
+    """Return each model (name -> number of its pause heads) by each shipped rule that reads several heads or the text, `rule` left out."""
+    return {
+        f"{model}_by_{name}": System(label=f"{model} by {name}", model=model, rule=other)
+        for name, other in RULES.items()
+        for model, count in num_heads.items()
+        if other.and_heads and other != rule and count > max(other.heads)
+    }
 
 
 def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Curve]:
@@ -101,8 +129,12 @@ def frames_text(count: int) -> str:
 
 
 def rule_text(rule: EndpointRule) -> str:
-    """Say a rule in full: its name, where it has one, head, threshold, and what else it asks for."""
+    """Say a rule in full: its name, where it has one, heads, threshold, and what else it asks for."""
     name = "" if rule.name is None else f"{rule.name}: "
+    heads = f"head {rule.head}" if not rule.and_heads else f"heads {' and '.join(map(str, rule.heads))}"
     smoothing = f", averaged with a half-life of {rule.half_life_s:g} s" if rule.half_life_s else ""
-    text = " once a word is written" if rule.after_text else ""
-    return f"{name}head {rule.head}{smoothing} above {rule.threshold:g} for {frames_text(rule.hold_frames)}{text}"
+    text = " since the last word" if rule.since_last_word else " once a word is written" if rule.after_text else ""
+    ways = [f"{name}{heads}{smoothing} above {rule.threshold:g} for {frames_text(rule.hold_frames)}{text}"]
+    ways += [f"{'' if one.threshold is None else f'above {one.threshold:g} for '}{frames_text(one.hold_frames)}" for one in rule.fallbacks]
+    tails = [f"{one.extra_frames:+d} where the text ends with {' '.join(one.ends_with)}" for one in rule.tails]
+    return "; ".join([", or ".join(ways), *tails])

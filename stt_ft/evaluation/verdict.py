@@ -3,8 +3,11 @@ terminal and as Markdown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -14,6 +17,9 @@ from rich.text import Text
 from stt_ft.evaluation.figures import FIGURES, HEADLINES, NUMBER_SLICES, SLICE_TITLES, Headline
 from stt_ft.evaluation.report import Measurement, Report
 from stt_ft.metrics.intervals import MIN_SPEAKERS
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 TOLERANCES = {"share": 0.02, "rate": 0.01, "s": 0.1, "score": 0.02}
 """Unit -> how much worse a figure may get beyond chance and still be called slightly worse."""
@@ -201,6 +207,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(Text(f"{resampled(report)}.", style="dim"), highlight=False)
     if report.systems:
         console.print(_systems_table(report))
+        console.print(Text(text_cues(report) or "", style="dim"), highlight=False)
     for model, found in report.label_hypotheses.items():
         if found is not None and found.has_classes:
             console.print(Text(f"What the heads of {model} seem to have been taught: {found.sentence}."), highlight=False)
@@ -282,6 +289,49 @@ def markdown_table(report: Report) -> str:
         figure = FIGURES[row.figure]
         lines.append(f"| {figure.label} | {' | '.join(_shown(one, figure.unit) for one in figures.values())} |")
     return "\n".join([*lines, f"\nIn brackets: 95 % bootstrap intervals. {resampled(report)}."])
+
+
+def text_cues(report: Report) -> str | None:
+    """Say what an agent that reads the end of the text finds in numbers, and what tuning took away; None without numbers."""
+    slice_name, cues = next((name for name in NUMBER_SLICES if report.num_clips[name]), None), []
+    if slice_name is None:
+        return None
+    for figure, found, lost in (("comma_inside", "a comma inside", "the comma"), ("stop_at_end", "a full stop at the end of", "the stop")):
+        shares = [one.value or 0.0 for model in report.models if (one := report.figure(model, slice_name, figure)) is not None]
+        told = " and ".join(f"{show_value(share, 'share')} ({model})" for model, share in zip(report.models, shares, strict=False))
+        gone = len(shares) > 1 and shares[-1] < shares[0] - TOLERANCES["share"]
+        cues.append(f"{found} {told}{f': tuning takes {lost} away' if gone else ''}")
+    return f"A rule that reads the end of the text finds, of {SLICE_TITLES[slice_name].lower()}, {'; '.join(cues)}."
+
+
+def eval_results(report: Report) -> list[EvalResult]:
+    """Return the headline figures of the judged model for the `model-index` of a model card, as the hub's own type.
+
+    The slice is the dataset's config; the 95 % interval and the number of clips stand in the metric's arguments. Latencies that are
+    infinite are left out. Of the dataset's path only the last part is told.
+    """
+    from huggingface_hub import EvalResult
+
+    name = "held-out recordings" if report.dataset is None else Path(report.dataset.name).name
+    found = [(row, report.figure(report.model, row.slice_name, row.figure)) for row in HEADLINES]
+    return [
+        EvalResult(
+            task_type="automatic-speech-recognition",
+            dataset_type=re.sub(r"\W+", "-", name),
+            dataset_name=name,
+            dataset_config=row.slice_name,
+            dataset_split=None if report.dataset is None else report.dataset.split,
+            metric_type="wer" if row.figure == "word_error_rate" else row.figure,
+            metric_name=row.label,
+            metric_value=round(one.value, 5),
+            metric_args={
+                "interval_95": [None if end is None else round(end, 5) for end in (one.low, one.high)],
+                "num_clips": one.num_clips,
+            },
+        )
+        for row, one in found
+        if one is not None and one.value is not None
+    ]
 
 
 def _shown(one: Measurement, unit: str) -> str:

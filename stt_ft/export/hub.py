@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import stt_ft
 from stt_ft.core.atomic import check_lies_inside, inside
 from stt_ft.core.errors import CheckpointError
-from stt_ft.core.json_yaml import dump_yaml
 from stt_ft.core.manifest import Dataset
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, home_of, read_json_object
 from stt_ft.model.output_dir import check_sums
 from stt_ft.model.safetensors_file import read_header
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 BASE_LICENCE = "cc-by-4.0"
 """Licence of Kyutai's weights, which what is made of them carries on."""
@@ -85,24 +87,41 @@ def _kind(directory: Path, config: dict[str, Any], metadata: dict[str, str]) -> 
 
 
 def model_card(
-    model: PushedModel, repo: str, *, licence: str = BASE_LICENCE, dataset: Dataset | None = None, measured: str | None = None
+    model: PushedModel,
+    repo: str,
+    *,
+    licence: str = BASE_LICENCE,
+    dataset: Dataset | None = None,
+    measured: str | None = None,
+    results: Sequence[EvalResult] = (),
+    settings: str | None = None,
 ) -> str:
     """Return README.md of the repository: front matter that the hub reads, then the card.
 
-    `dataset` is the training data, `measured` the headline figures as Markdown (`markdown_table` of evaluation/verdict.py).
+    Args:
+        licence: of the upload.
+        dataset: the training data.
+        measured: the headline figures as Markdown (`markdown_table` of evaluation/verdict.py).
+        results: the same for the hub's `model-index` (`eval_results` there).
+        settings: how agents are set for this model, as Markdown (`settings_markdown` of evaluation/agents.py).
     """
+    from huggingface_hub import ModelCardData
+
     language = [str(dataset.info().get("language", "en"))] if dataset is not None else ["en"]
-    front = {
-        "license": licence,
-        "language": language,
-        **({"base_model": model.base} if model.base and "/" in model.base and not Path(model.base).exists() else {}),
-        "library_name": "transformers" if model.kind == "transformers" else "moshi",
-        "pipeline_tag": "automatic-speech-recognition",
-        "tags": ["speech-to-text", "streaming", "voice-activity-detection", "stt-ft"],
-    }
+    title = repo.split("/")[-1]
+    front = ModelCardData(
+        license=licence,
+        language=language,
+        base_model=model.base if model.base and "/" in model.base and not Path(model.base).exists() else None,
+        library_name="transformers" if model.kind == "transformers" else "moshi",
+        pipeline_tag="automatic-speech-recognition",
+        tags=["speech-to-text", "streaming", "voice-activity-detection", "stt-ft"],
+        model_name=title if results else None,
+        eval_results=list(results) or None,
+    )
     sections = [
-        f"---\n{dump_yaml(front)}---\n",
-        f"# {repo.split('/')[-1]}\n",
+        f"---\n{front.to_yaml()}\n---\n",
+        f"# {title}\n",
         f"Kyutai's streaming speech-to-text, fine-tuned with stt-ft {stt_ft.__version__} so that dictated numbers come out as words, "
         "promptly, and the pause heads do not take a number for the end of a turn.\n",
         "## What it is made of\n",
@@ -111,6 +130,7 @@ def model_card(
         *(_data(dataset) if dataset is not None else ["Not told."]),
         "\n## Measured\n",
         measured or "Not told: `stt-ft push --report DIR` puts the figures of `stt-ft evaluate` here.",
+        *([] if settings is None else ["\n## Settings for agents\n", settings.rstrip()]),
         "\n## How to run it\n",
         RUNS_WITH[model.kind].format(repo=repo),
     ]

@@ -1,7 +1,8 @@
 """When an agent that follows a pause head would end the user's turn, and whether it should have.
 
 Row t of the pause probabilities is what the server sends after hearing frame t, so it is known at `timing.frame_heard_s(t)`. A rule
-*passes* at row t when the level of its head has been above the threshold for `hold_frames` rows, t the last of them, all counted.
+*passes* at row t when the level of its heads has been above the threshold for `hold_frames` rows, t the last of them, all counted; a
+rule may have other ways to pass, and wait by what is written (`agent_waits`).
 
 - **the turn begins** with its first word: a passing before that word's sound begins does not count, and one that began before it and
   goes on does not count for `NOTICED_WITHIN_S` more;
@@ -22,11 +23,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stt_ft.core.timing import FRAME_S, frame_heard_s, num_frames_covering
+from stt_ft.core.config import Config
+from stt_ft.core.timing import FRAME_S, frame_heard_s
+from stt_ft.metrics.agent_waits import Fallback, Tail, extra_frames, first_row_known_at, refuse
 from stt_ft.metrics.intervals import sorted_quantile
 
 ALIGNER_S = 0.1
@@ -38,36 +41,49 @@ comes a text lag (0.5 s in Kyutai's 1b) after the sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointRule:
-    """When an agent ends the turn.
-
-    Attributes:
-        head: index of the pause head.
-        threshold: pause probability that the head's level must be above.
-        hold_frames: consecutive rows in which it must be.
-        ignore_frames: first rows of the stream that do not count.
-        half_life_s: the level is an exponential moving average of this half-life in seconds; at 0 it is the probability itself.
-        after_text: nothing counts up to the row with which the first word is written, and there the average begins anew, at 0.
-    """
+class EndpointRule(Config):
+    """When an agent ends the turn. Read from a file by `load_config` (core/config.py), or named (`EndpointRule.named`)."""
 
     head: int = 2
+    """Index of the pause head."""
+
+    and_heads: tuple[int, ...] = ()
+    """Heads that must be above the threshold too: the level is that of the lowest."""
+
     threshold: float = 0.6
+    """Pause probability that the level must be above."""
+
     hold_frames: int = 1
+    """Consecutive rows in which it must be."""
+
     ignore_frames: int = 12
+    """First rows of the stream that do not count."""
+
     half_life_s: float = 0.0
+    """Each head's level is an exponential moving average of this half-life in seconds; at 0 it is the probability itself."""
+
     after_text: bool = False
+    """Nothing counts up to the row with which the first word is written, and there the average begins anew, at 0."""
+
+    since_last_word: bool = False
+    """Nothing counts up to the row with which the first word is written, nor any row with which another is: each begins the hold anew."""
+
+    tails: tuple[Tail, ...] = ()
+    """How the end of the text lengthens or shortens every hold."""
+
+    fallbacks: tuple[Fallback, ...] = ()
+    """Other thresholds and holds, each enough to end the turn."""
 
     def __post_init__(self) -> None:
         demands = {
             "head must be 0 or more": self.head >= 0,
+            "and_heads must be 0 or more": all(head >= 0 for head in self.and_heads),
             "threshold must lie between 0 and 1": 0 <= self.threshold <= 1,
             "hold_frames must be 1 or more": self.hold_frames >= 1,
             "ignore_frames must be 0 or more": self.ignore_frames >= 0,
             "half_life_s must be 0 or more": self.half_life_s >= 0,
         }
-        mistakes = [f"{demand}, got {getattr(self, demand.split()[0])}" for demand, is_met in demands.items() if not is_met]
-        if mistakes:
-            raise ValueError(*mistakes)
+        refuse(self, demands)
 
     @classmethod
     def named(cls, name: str) -> EndpointRule:
@@ -82,9 +98,16 @@ class EndpointRule:
         is set to 0 (the server sends a step before the words of that step). When the average is above 0.6 the turn is over: unmute
         sends 0.5 s and a frame of silence faster than real time, so that the last words are written, and answers. That takes the
         machine's time and none of the caller's sound, so it is in no figure here.
+
+        `two_heads`: what Kyutai's Laurent Mazare advises (delayed-streams-modeling#23: no canonical way, but ask that the shortest head
+        has been high for some time) as agents do it: heads 2 and 0 above 0.6 for the six rows since the last word that livekit's plugin
+        for the same heads counts (`delay_in_tokens` in its `gradium/stt.py`), or above 0.4 for twice as long, or 1.6 s without a word.
+
+        `text_tail`: the same, and it reads the end of the text, as livekit's first agents did (livekit/agents#1212): ten rows more after a
+        comma or "and", four fewer after a full stop.
         """
         if name not in RULES:
-            raise ValueError(f"rule must be one of {', '.join(RULES)}, got {name!r}")
+            raise ValueError(f"rule must be one of {', '.join(RULES)}, or a file (NAME.yaml), got {name!r}")
         return RULES[name]
 
     @property
@@ -92,8 +115,31 @@ class EndpointRule:
         """The name of this rule, None when it has none."""
         return next((name for name, rule in RULES.items() if rule == self), None)
 
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """All heads that it listens to."""
+        return (self.head, *self.and_heads)
 
-RULES = {"kyutai": EndpointRule(), "unmute": EndpointRule(half_life_s=0.01, after_text=True)}
+
+_SINCE_LAST_WORD = EndpointRule(
+    and_heads=(0,),
+    hold_frames=6,
+    since_last_word=True,
+    fallbacks=(Fallback(threshold=0.4, hold_frames=12), Fallback(hold_frames=20)),
+)
+
+_GOES_ON = (",", ";", ":", "-", "\u2026", "and", "or", "but", "then", "um", "uh", "et", "ou", "mais", "puis", "euh")
+"""Ends of a text, English and French, after which more is coming."""
+
+RULES = {
+    "kyutai": EndpointRule(),
+    "unmute": EndpointRule(half_life_s=0.01, after_text=True),
+    "two_heads": _SINCE_LAST_WORD,
+    "text_tail": replace(
+        _SINCE_LAST_WORD,
+        tails=(Tail(ends_with=_GOES_ON, extra_frames=10), Tail(ends_with=(".", "?", "!"), extra_frames=-4)),
+    ),
+}
 """Rules that have a name (`EndpointRule.named`)."""
 
 
@@ -105,14 +151,14 @@ class Turn:
         pause_probs: pause probabilities [T, H].
         first_word_start_s: where the sound of the first word begins.
         last_word_start_s: where the sound of the last word begins; `last_word_end_s` is where it has ended.
-        first_text_s: when the first word of the transcript appeared, None when none did. Only a rule `after_text` looks at it.
+        written: the words of the transcript, each with the second in which it appeared. Only rules that read the text look at them.
     """
 
     pause_probs: np.ndarray
     first_word_start_s: float
     last_word_start_s: float
     last_word_end_s: float
-    first_text_s: float | None = None
+    written: tuple[tuple[str, float], ...] = ()
 
     @property
     def speaking_rows(self) -> slice:
@@ -152,8 +198,8 @@ NEVER_ENDED = TurnVerdict(cut_off_s=None, is_inside_last_word=False, ended_s=Non
 
 def judge_turn(turn: Turn, rule: EndpointRule) -> TurnVerdict:
     """Return how an agent that follows `rule` would have ended `turn`."""
-    level, speaking = level_of(turn, rule), turn.speaking_rows
-    passing = np.flatnonzero((level > rule.threshold) & (_lowest_since_silence(turn, level) <= rule.threshold))
+    speaking = turn.speaking_rows
+    (passing,) = np.nonzero(_passing(turn, rule, _counted_level(turn, rule), rule.hold_frames, np.array([rule.threshold]))[:, 0])
     cut_offs = passing[(passing >= speaking.start) & (passing < speaking.stop)]
     ends = passing[passing >= speaking.stop]
     ended_s = frame_heard_s(int(ends[0])) if len(ends) else None
@@ -165,28 +211,46 @@ def judge_turn(turn: Turn, rule: EndpointRule) -> TurnVerdict:
     )
 
 
-def first_row_known_at(time_s: float) -> int:
-    """Return the first row that is known at `time_s` or later."""
-    return max(num_frames_covering(time_s) - 1, 0)
-
-
 def level_of(turn: Turn, rule: EndpointRule) -> np.ndarray:
-    """Return [T]: the level that the rule's head has kept over `hold_frames` rows ending at t, -inf where these are not all counted."""
-    return _held(_counted_level(turn, rule), rule.hold_frames)
+    """Return [T]: the level that the rule's heads have kept over the rows it holds, ending at t; -inf where these are not all counted."""
+    return _held(_counted_level(turn, rule), rule.hold_frames, _extra_frames(turn, rule))
+
+
+def _passing(turn: Turn, rule: EndpointRule, level: np.ndarray, hold_frames: int, thresholds: np.ndarray) -> np.ndarray:
+    """Return whether the rule passes at each row [T, thresholds], with `hold_frames` and each of `thresholds` in the place of its own.
+
+    What has passed since before the first word is left out. `level` is what `_counted_level` returns.
+    """
+    extra, ways = _extra_frames(turn, rule), [(hold_frames, thresholds), *((one.hold_frames, one.bound) for one in rule.fallbacks)]
+    passing = np.zeros((len(level), len(thresholds)), dtype=bool)
+    for hold, bounds in ways:
+        held = _held(level, hold, extra)
+        passing |= (held[:, None] > bounds) & (_lowest_since_silence(turn, held)[:, None] <= bounds)
+    return passing
+
+
+def _extra_frames(turn: Turn, rule: EndpointRule) -> np.ndarray | None:
+    """Return the rows that the text's tail adds to a hold [T], None for a rule that does not read it."""
+    return extra_frames(turn.written, rule.tails, len(turn.pause_probs)) if rule.tails else None
 
 
 def _counted_level(turn: Turn, rule: EndpointRule) -> np.ndarray:
-    """Return the level of the rule's head at each row [T], -inf where it does not count."""
+    """Return the level of the rule's heads at each row [T], -inf where it does not count."""
     probs = np.asarray(turn.pause_probs, dtype=np.float64)
-    if probs.ndim != 2 or not 0 <= rule.head < probs.shape[1]:
-        raise ValueError(f"pause_probs of shape {probs.shape} have no head {rule.head}")
-    text_row = None if turn.first_text_s is None else first_row_known_at(turn.first_text_s)
-    level = probs[:, rule.head].copy()
+    missing = [head for head in rule.heads if probs.ndim != 2 or not 0 <= head < probs.shape[1]]
+    if missing:
+        raise ValueError(f"pause_probs of shape {probs.shape} have no head {missing[0]}")
+    word_rows = sorted(first_row_known_at(appeared_s) for _, appeared_s in turn.written)
+    text_row = word_rows[0] if word_rows else None
+    levels = [probs[:, head].copy() for head in rule.heads]
     if rule.half_life_s > 0:
-        level = _smoothed(level, rule, text_row if rule.after_text else None)
+        levels = [_smoothed(level, rule, text_row if rule.after_text else None) for level in levels]
+    level = np.minimum.reduce(levels)
     first = rule.ignore_frames
-    if rule.after_text:
+    if rule.after_text or rule.since_last_word:
         first = max(first, len(level) if text_row is None else text_row + 1)
+    if rule.since_last_word:
+        level[[row for row in word_rows if row < len(level)]] = -np.inf
     level[:first] = -np.inf
     return level
 
@@ -203,8 +267,14 @@ def _smoothed(probs: np.ndarray, rule: EndpointRule, restart_row: int | None) ->
     return average
 
 
-def _held(level: np.ndarray, hold_frames: int) -> np.ndarray:
-    """Return the lowest of the `hold_frames` rows that end at t [T], -inf for the first rows, which lack some."""
+def _held(level: np.ndarray, hold_frames: int, extra: np.ndarray | None = None) -> np.ndarray:
+    """Return the lowest of the `hold_frames` rows that end at t [T], -inf for the first rows, which lack some.
+
+    `extra` rows [T] lengthen the hold of each t.
+    """
+    if extra is not None:
+        by_length = {more: _held(level, max(hold_frames + more, 1)) for more in np.unique(extra).tolist()}
+        return np.select([extra == more for more in by_length], list(by_length.values()))
     if hold_frames == 1:
         return level
     held = np.full(len(level), -np.inf)
@@ -254,7 +324,7 @@ def sweep(
     counted = [_counted_level(turn, rule) for turn in turns]
     points = []
     for hold in holds:
-        swept = [_swept(turn, _held(level, hold), levels_above) for turn, level in zip(turns, counted, strict=True)]
+        swept = [_swept(turn, _passing(turn, rule, level, hold, levels_above)) for turn, level in zip(turns, counted, strict=True)]
         cut_offs = np.mean([is_cut_off for is_cut_off, _ in swept], axis=0)
         latencies_s = np.sort([latency_s for _, latency_s in swept], axis=0).T  # [thresholds, turns]
         quantiles_s = [sorted_quantile(latencies_s, q) for q in (0.5, 0.9, 0.95)]
@@ -274,12 +344,11 @@ def sweep(
     return points
 
 
-def _swept(turn: Turn, level: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether the turn is cut off at each threshold, and its end-of-turn latency there [thresholds], from the held level [T]."""
-    speaking, lowest = turn.speaking_rows, _lowest_since_silence(turn, level)
-    passing = (level[:, None] > thresholds) & (lowest[:, None] <= thresholds)  # [T, thresholds]
+def _swept(turn: Turn, passing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether the turn is cut off, and its end-of-turn latency [thresholds], from where a rule passes [T, thresholds]."""
+    speaking, num_thresholds = turn.speaking_rows, passing.shape[1]
     ends = passing[speaking.stop :]
-    rows = speaking.stop + (ends.argmax(axis=0) if len(ends) else np.zeros(len(thresholds)))
+    rows = speaking.stop + (ends.argmax(axis=0) if len(ends) else np.zeros(num_thresholds))
     latency_s = np.maximum((rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
     return np.logical_or.reduce(passing[speaking]), np.where(ends.any(axis=0), latency_s, np.inf)
 

@@ -29,6 +29,7 @@ from stt_ft.evaluation.verdict import (
     show_change,
     show_interval,
     show_value,
+    text_cues,
     verdict_of,
 )
 from stt_ft.metrics.endpointing import level_of
@@ -78,6 +79,8 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
         min_clips=MIN_CLIPS,
         rule=rule_text(report.rule),
         turn=_turn_table(report, roles),
+        text_cues=text_cues(report),
+        settings=[system for system in report.systems.values() if system.settings is not None],
         eot=_eot_table(report, roles),
         heads={name: list(zip(*(report.heads[model][name] for model in report.models), strict=False)) for name in curve_slices},
         reliability=reliability_diagram(bins, roles=roles) if bins else None,

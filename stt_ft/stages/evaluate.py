@@ -44,7 +44,8 @@ def evaluate(
         out: directory for the report.
         baseline: a model to compare with, named as model_dir is.
         split: train, dev or heldout.
-        rule: when an agent ends the turn: kyutai (head 2 above 0.6), or unmute, as that voice agent does it (only once a word is written).
+        rule: when an agent ends the turn: kyutai (head 2 above 0.6), unmute, as that voice agent does it (only once a word is written),
+            two_heads (heads 2 and 0 since the last word), text_tail (the same, and the end of the text), or NAME.yaml (docs/evaluate.md).
         threshold: pause probability above which it ends the turn, in the place of the rule's (0.6).
         head: pause head of the rule (0 to 3: within 0.5, 1, 2, 3 seconds), in the place of its own (2).
         hold_frames: frames of 80 ms for which the head must stay above, in the place of the rule's (1).

@@ -5,15 +5,16 @@ uploads it to the Hugging Face hub with a card of its origin and its figures.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.errors import ConfigError
+from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import emit_json, say
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from stt_ft.evaluation.report import Report
     from stt_ft.model.checkpoint_dir import ModelDir
 
 
@@ -84,37 +85,40 @@ def push(
     repo: str,
     *,
     report: str | None = None,
+    gate: str = "shipped",
     dataset: str | None = None,
     base: str | None = None,
     licence: str | None = None,
     private: bool = True,
     dry_run: bool = False,
 ) -> None:
-    """Upload what merge or export wrote, with a generated model card.
+    """Upload what merge or export wrote, with a generated model card. A model whose report breaks a limit of the gate stays here.
 
     Args:
         model_dir: directory that merge or export wrote.
         repo: OWNER/NAME on the hub; made if it is not there. HF_TOKEN or `huggingface-cli login` says who you are, HF_ENDPOINT which hub.
-        report: directory of `stt-ft evaluate`; its figures go into the card.
+        report: directory of `stt-ft evaluate`; its figures go into the card, with the settings for agents.
+        gate: limits that the report must keep: shipped (those of `stt-ft gate`), a file of others, or none to upload whatever it says.
         dataset: training dataset; the card gives its clips, hours and number of speakers, and no text.
         base: the base model, where the weights do not say it.
         licence: of the upload; by default cc-by-4.0, the licence of Kyutai's weights.
         private: make a new repository private.
         dry_run: print the card and what would be uploaded, and upload nothing.
     """
+    from stt_ft.evaluation.agents import settings_markdown
     from stt_ft.evaluation.report import read_report
-    from stt_ft.evaluation.verdict import markdown_table
+    from stt_ft.evaluation.verdict import eval_results, markdown_table
     from stt_ft.export.hub import BASE_LICENCE, PushedModel, check_repo, files_to_push, model_card, push_directory
 
     check_repo(repo)
     model = PushedModel.open(Path(model_dir), base=base)
-    card = model_card(
-        model,
-        repo,
-        licence=licence or BASE_LICENCE,
-        dataset=None if dataset is None else Dataset.open(dataset),
-        measured=None if report is None else markdown_table(read_report(Path(report))),
-    )
+    told: dict[str, Any] = {}
+    if report is not None:
+        measured = read_report(Path(report))
+        _hold_to_gate(report, measured, gate)
+        told = {"measured": markdown_table(measured), "results": eval_results(measured), "settings": settings_markdown(measured)}
+    data = None if dataset is None else Dataset.open(dataset)
+    card = model_card(model, repo, licence=licence or BASE_LICENCE, dataset=data, **told)
     files = files_to_push(model.directory)
     size = f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:,.1f} MB"
     if dry_run:
@@ -122,3 +126,18 @@ def push(
         say(f"{repo}: nothing uploaded; it would be {size}: README.md, {', '.join(path.name for path in files)}")
         return
     say(f"{repo}: uploaded {size}: {push_directory(model.directory, repo, card, private=private)}")
+
+
+def _hold_to_gate(directory: str, report: Report, gate: str) -> None:
+    """Refuse to go on (`CheckFailed`) where `report` breaks a limit of `gate`: "shipped", a file of limits, or "none"."""
+    from stt_ft.evaluation.gate import check_report, load_gate
+
+    if gate == "none":
+        return
+    way_out = "--gate none uploads it nevertheless"
+    try:
+        failed = [result.line for result in check_report(report, load_gate(None if gate == "shipped" else gate)) if result.failed]
+    except CheckFailed as error:
+        raise CheckFailed(f"{directory}: {error}; {way_out}") from None
+    if failed:
+        raise CheckFailed(f"{directory}: not uploaded, {len(failed)} limits of the gate broken: {'; '.join(failed)}; {way_out}")

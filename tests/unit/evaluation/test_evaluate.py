@@ -14,6 +14,7 @@ from stt_ft.audio import silero_vad
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.evaluation.agents import AGENTS, agent_systems
 from stt_ft.evaluation.detectors import TIMERS_S
 from stt_ft.evaluation.figures import FIGURES
 from stt_ft.evaluation.frames import read_frames
@@ -21,7 +22,7 @@ from stt_ft.evaluation.gate import check_report, load_gate
 from stt_ft.evaluation.hearing import endpoint_rule
 from stt_ft.evaluation.report import read_report
 from stt_ft.evaluation.systems import CUT_OFF_BUDGET, tuned_systems
-from stt_ft.metrics.endpointing import SWEEP_HOLDS, SWEEP_THRESHOLDS, EndpointRule, judge_turn
+from stt_ft.metrics.endpointing import SWEEP_HOLDS, SWEEP_THRESHOLDS, EndpointRule, best_point, judge_turn, sweep
 from stt_ft.stages.evaluate import evaluate
 from stt_ft.stages.finetune import encode, merge, train
 from stt_ft.stages.transcribe import transcribe
@@ -163,7 +164,9 @@ def test_the_course_of_the_training_is_thinned_and_drawn(out, run_dir):
 def test_no_thresholds_are_chosen_where_there_is_nothing_to_choose_on(tmp_path, models, data, capsys, set_on, line):
     evaluate(models[0], str(data.directory), out=str(tmp_path), set_on=set_on, silero=False, device="cpu")
     assert line in capsys.readouterr().err
-    assert read_report(tmp_path).systems == {}
+    systems = read_report(tmp_path).systems
+    assert not any(system.chosen_on or system.settings for system in systems.values())
+    assert list(systems) == ["model_by_two_heads", "model_by_text_tail"]
 
 
 def test_without_silero_a_line_names_the_way_out(tmp_path, models, data, capsys, monkeypatch):
@@ -286,10 +289,34 @@ def test_a_rule_has_a_name_and_flags_put_others_in_its_place(tmp_path, models, d
     turns = [one.turn for one in read_frames(tmp_path / "frames.jsonl")]
     assert report.figures["model"]["all"]["missed_ends"].value == np.mean([judge_turn(turn, rule).is_missed for turn in turns])
     assert endpoint_rule("kyutai", threshold=None, head=None) == EndpointRule()
-    with pytest.raises(ConfigError, match="--rule must be one of kyutai, unmute, got 'moshi'"):
+    with pytest.raises(ConfigError, match=r"--rule must be one of kyutai, unmute, two_heads, text_tail, or a file .*, got 'moshi'"):
         endpoint_rule("moshi")
     with pytest.raises(ConfigError, match="--threshold must lie between 0 and 1, got 6"):
         endpoint_rule("kyutai", threshold=6.0)
+
+
+def test_a_rule_comes_from_a_file_too_and_its_mistakes_name_it(tmp_path):
+    path = tmp_path / "ours.yaml"
+    path.write_text("and_heads: [0]\nhold_frames: 6\nsince_last_word: true\n")
+    assert endpoint_rule(str(path), threshold=0.7) == EndpointRule(and_heads=(0,), threshold=0.7, hold_frames=6, since_last_word=True)
+    path.write_text("heads: [2]\n")
+    with pytest.raises(ConfigError, match=r"ours\.yaml: heads: no such key"):
+        endpoint_rule(str(path))
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        endpoint_rule(str(tmp_path / "none.yaml"))
+
+
+def test_agents_get_the_best_threshold_at_the_hold_they_have(out):
+    dev = read_frames(out / "frames.dev.jsonl")
+    for name, system in agent_systems(dev, "tuned", "dev").items():
+        agent = AGENTS[name.removesuffix("_set_on_dev")]
+        points = sweep([one.turn for one in dev if one.model == "tuned"], agent.rule, holds=agent.holds)
+        best = best_point(points, 0.05)
+        assert (system.rule.threshold, system.rule.hold_frames) == (best.threshold, agent.holds[0])
+        assert f"{best.threshold:g}" in system.settings
+    for one in dev:
+        one.pause[:] = 0.0
+    assert agent_systems(dev, "tuned", "dev") == {}
 
 
 def test_manner_and_voices_come_from_the_manifest(tmp_path, models):

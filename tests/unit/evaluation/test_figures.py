@@ -179,7 +179,10 @@ def test_capitals_commas_and_stops_change_no_figure_but_those_of_how_it_is_writt
     marked = report_on(written).figures["tuned"]
     for slice_name, plain in report.figures["tuned"].items():
         changed = {name for name, one in marked[slice_name].items() if one != plain[name]}
-        assert changed == {"sentence_style", "early_full_stops", "word_error_rate_raw"}
+        cues = {"comma_inside", "stop_at_end"} if slice_name == "numbers" else set()
+        assert changed == {"sentence_style", "early_full_stops", "word_error_rate_raw", *cues}
+    assert [marked["numbers"][name].value for name in ("comma_inside", "stop_at_end")] == [1.0, 1.0]
+    assert [report.figures["tuned"]["numbers"][name].value for name in ("comma_inside", "stop_at_end")] == [0.0, 0.0]
     tuned = [one for one in written if one.model == "tuned"]
     early = [any(w.text.endswith(".") and w.appeared_s < one.reference[-1].end_s for w in one.words) for one in tuned]
     assert marked["all"]["early_full_stops"].value == pytest.approx(np.mean(early))

@@ -73,9 +73,9 @@ def test_manner_and_voices_come_back_from_disk(tmp_path, mixed_frames):
 def test_a_turn_knows_its_words_and_when_the_first_was_written(frames):
     one = frames[0]
     assert (one.turn.first_word_start_s, one.turn.last_word_start_s) == (one.reference[0].start_s, one.reference[-1].start_s)
-    assert one.turn.first_text_s == one.words[0].appeared_s
+    assert one.turn.written[0] == (one.words[0].text, one.words[0].appeared_s)
     object.__setattr__(one, "words", ())
-    assert type(one).from_json(one.to_json()).turn.first_text_s is None
+    assert type(one).from_json(one.to_json()).turn.written == ()
 
 
 @pytest.mark.parametrize(

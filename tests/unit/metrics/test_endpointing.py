@@ -27,7 +27,8 @@ from stt_ft.metrics.endpointing import (
 def turn_of(levels, *, start_s, end_s, first_s=0.4, head=2, text_s=None):
     probs = np.zeros((len(levels), 4))
     probs[:, head] = levels
-    return Turn(pause_probs=probs, first_word_start_s=first_s, last_word_start_s=start_s, last_word_end_s=end_s, first_text_s=text_s)
+    written = () if text_s is None else (("so", text_s),)
+    return Turn(pause_probs=probs, first_word_start_s=first_s, last_word_start_s=start_s, last_word_end_s=end_s, written=written)
 
 
 def judged_by_hand(turn, rule):
@@ -39,8 +40,9 @@ def judged_by_hand(turn, rule):
         if rule.half_life_s and row >= rule.ignore_frames:
             stays = 2 ** (-0.08 / rule.half_life_s)
             average = average * stays + prob * (1 - stays)
-        is_written = turn.first_text_s is not None and known_s > turn.first_text_s - 1e-6
-        is_first_text = is_written and known_s - 0.08 <= turn.first_text_s - 1e-6
+        first_text_s = min((appeared_s for _, appeared_s in turn.written), default=math.inf)
+        is_written = known_s > first_text_s - 1e-6
+        is_first_text = is_written and known_s - 0.08 <= first_text_s - 1e-6
         if rule.after_text and is_first_text:
             average = 0.0
         level = average if rule.half_life_s else prob
@@ -149,7 +151,7 @@ def test_rules_have_names():
     assert EndpointRule.named("kyutai") == EndpointRule(head=2, threshold=0.6, hold_frames=1, ignore_frames=12)
     assert [EndpointRule.named(name).name for name in ("kyutai", "unmute")] == ["kyutai", "unmute"]
     assert EndpointRule(threshold=0.5).name is None
-    with pytest.raises(ValueError, match="rule must be one of kyutai, unmute, got 'moshi'"):
+    with pytest.raises(ValueError, match=r"rule must be one of kyutai, unmute, two_heads, text_tail, or a file \(NAME.yaml\), got 'moshi'"):
         EndpointRule.named("moshi")
 
 

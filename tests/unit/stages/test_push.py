@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 from random_models import make_adapter, make_random_base
+from sample_frames import make_frames, report_on
 
-from stt_ft.core.errors import CheckpointError, DatasetError
+from stt_ft.core.errors import CheckFailed, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.evaluation.agents import agent_systems
+from stt_ft.evaluation.report import MeasuredSplit, write_report
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.stages.handover import push
@@ -132,7 +136,7 @@ def test_every_file_and_the_card_arrive(hub, merged):
     push(str(merged.directory), REPO)
     assert {name for name in hub.files if name != "README.md"} == {path.name for path in merged.directory.iterdir()}
     assert all(hub.files[path.name] == path.read_bytes() for path in merged.directory.iterdir())
-    assert hub.files["README.md"].startswith(b"---\nlicense: cc-by-4.0\n")
+    assert ModelCard(hub.files["README.md"].decode()).data.license == "cc-by-4.0"
     (created,) = hub.created
     assert created["name"] == "stt-1b-orders"
     assert created["private"] is True
@@ -153,8 +157,6 @@ def test_a_dry_run_shows_the_card_and_asks_the_hub_nothing(hub, merged, orders, 
 
 
 def test_the_cards_front_matter_is_yaml_that_the_hub_reads(merged, orders, capsys):
-    from huggingface_hub import ModelCard
-
     push(str(merged.directory), REPO, base="kyutai/stt-1b-en_fr-candle", dataset=str(orders.directory), dry_run=True)
     data = ModelCard(capsys.readouterr().out).data
     assert data.base_model == "kyutai/stt-1b-en_fr-candle"
@@ -183,3 +185,49 @@ def test_what_is_no_model_is_refused(tmp_path):
 def test_a_report_that_is_not_there_is_said(merged, tmp_path):
     with pytest.raises(DatasetError, match=r"report\.json: no such file"):
         push(str(merged.directory), REPO, report=str(tmp_path), dry_run=True)
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """An evaluation whose model passes a gate of its own, "passes.yaml", and fails the other."""
+    frames = make_frames()
+    told = {"systems": agent_systems(frames, "tuned", "dev"), "dataset": MeasuredSplit(name="/home/ann/orders", split="heldout")}
+    write_report(tmp_path, report_on(frames, **told))
+    (tmp_path / "passes.yaml").write_text("checks:\n  numbers.false_cut_offs: {max: 1.0}\n")
+    (tmp_path / "breaks.yaml").write_text("checks:\n  numbers.false_cut_offs: {min: 1.0}\n")
+    return tmp_path
+
+
+def test_a_model_whose_report_breaks_the_gate_stays_here(hub, merged, measured):
+    with pytest.raises(
+        CheckFailed, match=r"not uploaded, 1 limits .*numbers.false_cut_offs: .*; --gate none uploads it nevertheless"
+    ) as one:
+        push(str(merged.directory), REPO, report=str(measured), gate=str(measured / "breaks.yaml"))
+    assert "\n" not in str(one.value)
+    assert (hub.created, hub.files) == ([], {})
+    for gate in ("none", str(measured / "passes.yaml")):
+        hub.files.clear()
+        push(str(merged.directory), REPO, report=str(measured), gate=gate)
+        assert "README.md" in hub.files
+
+
+def test_the_shipped_gate_is_asked_unless_told_otherwise(merged, measured):
+    write_report(measured, report_on(make_frames(), baseline=None))
+    with pytest.raises(CheckFailed, match=r"has no baseline.*--gate none uploads it nevertheless"):
+        push(str(merged.directory), REPO, report=str(measured), dry_run=True)
+
+
+def test_the_card_has_a_model_index_that_the_hub_reads(merged, measured, capsys):
+    push(str(merged.directory), REPO, report=str(measured), gate="none", dry_run=True)
+    card = ModelCard(capsys.readouterr().out)
+    results = {(one.dataset_config, one.metric_type): one for one in card.data.eval_results}
+    report = json.loads((measured / "report.json").read_text())
+    cut_offs = report["figures"]["tuned"]["numbers"]["false_cut_offs"]
+    one = results["numbers", "false_cut_offs"]
+    assert (one.metric_value, one.dataset_name, one.dataset_split) == (pytest.approx(cut_offs["value"], abs=1e-5), "orders", "heldout")
+    assert one.metric_args["interval_95"] == pytest.approx([cut_offs["low"], cut_offs["high"]], abs=1e-5)
+    assert ("ordinary", "wer") in results
+    assert card.data.model_name == "stt-1b-orders"
+    assert "/home/ann" not in str(card)
+    assert "## Settings for agents" in card.text
+    assert "GradiumSTTService.Settings(eot_horizon_s=2, eot_threshold=" in card.text
