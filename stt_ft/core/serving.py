@@ -25,7 +25,7 @@ from stt_ft.core.timing import num_frames_covering
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _Codebooks = Annotated[int, Limits(ge=1, le=1024)]
 
