@@ -147,7 +147,7 @@ def merge_seeds(directories: Sequence[Path], out: Path) -> None:
 def listen(takes: Takes, model: str, directory: Path) -> None:
     """Let `model` hear all held-out takes."""
     data = str(takes.recordings.directory)
-    Evaluation.open(model, data, device="cpu").listen("heldout", EndpointRule(), directory / FRAMES, with_detectors=False)
+    Evaluation.open(model, data, device="cpu").listen("heldout", EndpointRule(), directory / FRAMES, with_others=False)
 
 
 def tune_and_listen(takes: Takes, changes: dict[str, Any], seed: int, directory: Path) -> None:

@@ -124,7 +124,7 @@ class Bench:
     def listen(self, model: str, path: Path) -> None:
         """Let `model` hear the held-out takes."""
         evaluation = Evaluation.open(model, str(self.takes.directory), device="cpu")
-        evaluation.listen("heldout", EndpointRule(), path, with_detectors=False)
+        evaluation.listen("heldout", EndpointRule(), path, with_others=False)
 
     def train(self, data: Dataset, seed: int, directory: Path) -> None:
         """Train on an arm's dataset, merge, and listen."""

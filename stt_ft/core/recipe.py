@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from stt_ft.core.config import Config, Limits, load_config, schema_text
+from stt_ft.core.serving import SERVINGS
 
 DEFAULT_BASE = "kyutai/stt-1b-en_fr-candle"
 """The model fine-tuned by default: the hub repo of the 1b model that holds the extra heads (the plain repo lacks them)."""
 
 NOISE_CHANNEL = re.compile(r"(-?\d+(?:\.\d+)?) ?dB", re.IGNORECASE)
 """Name of a channel of noise: its decibels below the power of the speech ("20dB"). The other channel is "phone"."""
+
+FEWER_CODEBOOKS = tuple(name for name, serving in SERVINGS.items() if serving.codebooks is not None)
+"""Servings whose servers hear less than the recording."""
 
 Count = Annotated[int, Limits(gt=0)]
 Share = Annotated[float, Limits(ge=0, le=1)]
@@ -137,14 +141,15 @@ class LabelsRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """One version of a training clip: at a speed, or through a channel; the recording itself where neither is given."""
+    """One version of a training clip: at a speed, through a channel, or as a server hears it (`Serving`); else the recording itself."""
 
     speed: float = 1.0
     channel: str | None = None
+    serving: str | None = None
 
     @property
     def name(self) -> str:
-        """The name of the version, different for every version of a clip; empty for the recording itself."""
+        """The name of the version's sound, different for every sound of a clip; empty for the recording itself, which servers hear too."""
         return self.channel or ("" if self.speed == 1.0 else f"{self.speed:g}")
 
 
@@ -168,7 +173,8 @@ class AugmentRecipe:
 
     channels: tuple[str, ...] = ()
     """Versions of every training clip through a telephone line (phone) or in noise so far below the speech (20dB), beside those of
-    `speeds`; `encode --channels` makes their codes."""
+    `speeds`; `encode --channels` makes their codes. With unmute, a clip is also learned as Unmute's server hears it, which reads the first
+    20 of 32 codebooks; that needs no codes of its own."""
 
     code_dropout: Share = 0.0
     """Share of input codes left out while training, 0 to 1."""
@@ -176,11 +182,13 @@ class AugmentRecipe:
     @property
     def versions(self) -> tuple[Version, ...]:
         """Every version in which a training clip is learned."""
-        return (*(Version(speed=speed) for speed in self.speeds), *(Version(channel=channel) for channel in self.channels))
+        served = [Version(serving=name) if name in FEWER_CODEBOOKS else Version(channel=name) for name in self.channels]
+        return (*(Version(speed=speed) for speed in self.speeds), *served)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.channels if name.strip() != "phone" and not NOISE_CHANNEL.fullmatch(name.strip())]
-        mistakes = [f"channels: {name!r} is no channel; give phone, or noise as 20dB" for name in unknown]
+        known = ("phone", *FEWER_CODEBOOKS)
+        unknown = [name for name in self.channels if name.strip() not in known and not NOISE_CHANNEL.fullmatch(name.strip())]
+        mistakes = [f"channels: {name!r} is no channel; give phone, noise as 20dB, or {', '.join(FEWER_CODEBOOKS)}" for name in unknown]
         mistakes += [] if self.speeds else ["speeds must hold at least one; 1.0 is the clip as it was recorded"]
         if mistakes:
             raise ValueError(*mistakes)

@@ -156,4 +156,4 @@ def _by_row(probs: np.ndarray, step_s: float, num_rows: int) -> np.ndarray:
 
 def _without_text(one: ClipFrames, name: str, rows: np.ndarray) -> ClipFrames:
     """Return the frames of the detector `name` of the same clip."""
-    return replace(one, model=name, text_tokens=(), words=(), pause=rows, text_lag_s=None, classes=None)
+    return replace(one, model=name, text_tokens=(), words=(), pause=rows, text_lag_s=None, classes=None, reply=None)

@@ -53,6 +53,7 @@ class Figure:
         slices: the slices that have it.
         better: "lower" or "higher".
         needs_heads: whether it is one of the pause heads, which a model may lack.
+        needs_reply: whether it asks what the agent has in hand when it answers, which is known of one that flushes.
     """
 
     label: str
@@ -61,6 +62,7 @@ class Figure:
     slices: tuple[str, ...] = tuple(SLICES)
     better: str = "lower"
     needs_heads: bool = False
+    needs_reply: bool = False
 
 
 def _share(label: str, test: Callable[[ClipScore], bool], slices: tuple[str, ...] = tuple(SLICES), *, better: str = "lower") -> Figure:
@@ -81,6 +83,10 @@ def _latency(label: str, q: float) -> Figure:
     return Figure(label, "s", lambda scores: quantile([score.turn.latency_s for score in scores], q), needs_heads=True)
 
 
+def _reply(label: str, q: float) -> Figure:
+    return Figure(label, "s", lambda scores: quantile([score.reply_s for score in scores], q), needs_reply=True)
+
+
 def _word_delay(label: str, q: float) -> Figure:
     return Figure(label, "s", lambda scores: pooled_quantile([score.word_delays_s for score in scores], q))
 
@@ -92,6 +98,15 @@ FIGURES: dict[str, Figure] = {
     "latency_p50_s": _latency("End-of-turn latency p50", 0.5),
     "latency_p90_s": _latency("End-of-turn latency p90", 0.9),
     "latency_p95_s": _latency("End-of-turn latency p95", 0.95),
+    "reply_p50_s": _reply("Time to the reply p50", 0.5),
+    "reply_p95_s": _reply("Time to the reply p95", 0.95),
+    "numbers_right_at_reply": replace(
+        _share("Numbers right at reply", lambda s: s.is_right_at_reply, NUMBER_SLICES, better="higher"), needs_reply=True
+    ),
+    "words_lost": replace(
+        _error_rate("Words lost at the flush", lambda s: s.lost_words if s.is_ended_well else EditCounts(deletions=0, insertions=0)),
+        needs_reply=True,
+    ),
     "digit_strings_exact": _share("Digit strings exact", lambda s: s.digits.is_exact, NUMBER_SLICES, better="higher"),
     "digit_error_rate": _error_rate("Digit error rate", lambda s: s.digits.edits, NUMBER_SLICES),
     "written_as_words": _share("Written as words", lambda s: s.digits.form == "words", NUMBER_SLICES, better="higher"),
@@ -134,6 +149,9 @@ HEADLINES = (
     Headline(slice_name="numbers", figure="written_as_words", label="Numbers written as words"),
     Headline(slice_name="numbers", figure="latency_p50_s", label="End-of-turn latency after numbers, p50"),
     Headline(slice_name="numbers", figure="latency_p95_s", label="End-of-turn latency after numbers, p95"),
+    Headline(slice_name="numbers", figure="reply_p50_s", label="Time to the reply after numbers, p50"),
+    Headline(slice_name="numbers", figure="numbers_right_at_reply", label="Numbers right at the reply"),
+    Headline(slice_name="numbers", figure="words_lost", label="Words lost at the flush, numbers"),
     Headline(slice_name="hesitant", figure="false_cut_offs", label="False cut-offs inside hesitant numbers"),
     Headline(slice_name="hesitant", figure="latency_p50_s", label="End-of-turn latency after hesitant numbers, p50"),
     Headline(slice_name="people", figure="false_cut_offs", label="False cut-offs inside numbers in people's voices"),
@@ -165,8 +183,9 @@ def figures_of(scores: Sequence[ClipScore], names: Iterable[str], resampling: Re
 
 
 def have(scores: Sequence[ClipScore], name: str) -> bool:
-    """Return whether figure `name` can be told of `scores`: those of a model without pause heads have none of turns."""
-    return not FIGURES[name].needs_heads or all(score.has_heads for score in scores)
+    """Return whether figure `name` can be told of `scores`: those of a model without pause heads have none of turns, nor of replies."""
+    figure = FIGURES[name]
+    return all((score.has_heads or not figure.needs_heads) and (score.has_reply or not figure.needs_reply) for score in scores)
 
 
 def figures_by_slice(scores: Sequence[ClipScore], names: Iterable[str], drawn: Mapping[str, Resampling]) -> dict[str, Measurements]:

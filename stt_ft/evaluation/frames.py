@@ -8,9 +8,10 @@ One line a clip and model (times in seconds of the clip; row t of `pause` is wha
 
 A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". Optional keys: from the manifest, `speaker`,
 `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
-`channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; and `classes`, the heads' probabilities of the classes 1 and up
-[row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1
-once there have been 0.5, 1 and 2 seconds of silence.
+`channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; `reply`, what an agent that flushes has in hand when it answers
+({"words": [[…]], "wait_s": 0.125}: the words sent by then, and how long the flush took); and `classes`, the heads' probabilities of the
+classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have no tokens and no
+words; its rows are 1 once there have been 0.5, 1 and 2 seconds of silence.
 """
 
 from __future__ import annotations
@@ -41,6 +42,17 @@ _OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What an agent has in hand when it answers for the first time: the words sent by then (none where it never answers).
+
+    `wait_s` is how long its flush keeps the caller waiting, in seconds.
+    """
+
+    words: tuple[HeardWord, ...]
+    wait_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipFrames:
     """The outputs of one model for one clip. What is not known is None.
 
@@ -52,6 +64,7 @@ class ClipFrames:
         voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
         channel: "phone", "noise 10 dB"; None for the recording itself.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
+        reply: of an agent that flushes.
     """
 
     model: str
@@ -68,6 +81,7 @@ class ClipFrames:
     channel: str | None = None
     text_lag_s: float | None = None
     classes: np.ndarray | None = None
+    reply: Reply | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -118,7 +132,7 @@ class ClipFrames:
             "clip": self.clip,
             "frame_s": FRAME_S,
             "text_tokens": list(self.text_tokens),
-            "words": [[*timed_text(word), round(word.appeared_s, 4)] for word in self.words],
+            "words": _heard_rows(self.words),
             "pause": np.round(self.pause.astype(np.float64), 5).tolist(),
             "reference": [timed_text(word) for word in self.reference],
             "number_spans": [[round(start_s, 4), round(end_s, 4)] for start_s, end_s in self.number_spans],
@@ -129,6 +143,8 @@ class ClipFrames:
         optional: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONAL}
         if self.classes is not None:
             optional["classes"] = np.round(self.classes.astype(np.float64), 4).tolist()
+        if self.reply is not None:
+            optional["reply"] = {"words": _heard_rows(self.reply.words), "wait_s": round(self.reply.wait_s, 4)}
         return {**value, **{key: one for key, one in optional.items() if one is not None}}
 
     @classmethod
@@ -136,18 +152,28 @@ class ClipFrames:
         """Read one line; raises `ValueError`, `KeyError` or `TypeError` when it is not one."""
         if value["frame_s"] != FRAME_S:
             raise ValueError(f"frame_s must be {FRAME_S}, got {value['frame_s']}")
+        reply = value.get("reply")
         return cls(
             model=value["model"],
             clip=value["clip"],
             kind=value["kind"],
             text_tokens=tuple(int(token) for token in value["text_tokens"]),
-            words=tuple(HeardWord(text=t, start_s=s, end_s=e, appeared_s=a) for t, s, e, a in value["words"]),
+            words=_heard_words(value["words"]),
             pause=np.array(value["pause"], dtype=np.float64).reshape(len(value["pause"]), -1),
             reference=tuple(Word(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
             **{name: value.get(name) for name in _OPTIONAL},
             classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
+            reply=None if reply is None else Reply(words=_heard_words(reply["words"]), wait_s=float(reply["wait_s"])),
         )
+
+
+def _heard_rows(words: Iterable[HeardWord]) -> list[list[Any]]:
+    return [[*timed_text(word), round(word.appeared_s, 4)] for word in words]
+
+
+def _heard_words(rows: Iterable[Any]) -> tuple[HeardWord, ...]:
+    return tuple(HeardWord(text=t, start_s=s, end_s=e, appeared_s=a) for t, s, e, a in rows)
 
 
 def timed_text(word: Word) -> list[Any]:

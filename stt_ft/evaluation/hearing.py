@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from moshi.models.lm import LMModel
 
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
@@ -23,15 +24,17 @@ from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
+from stt_ft.core.serving import KYUTAI, Serving
 from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
+from stt_ft.evaluation.replies import Agent, with_replies
 from stt_ft.evaluation.report import System
-from stt_ft.evaluation.systems import rule_systems, tuned_systems
+from stt_ft.evaluation.systems import plain_systems, rule_systems, tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.codes import codec_hash, codes_of
+from stt_ft.model.codes import codec_hash, codes_of, sounds_of
 from stt_ft.model.device import inference_dtype, pick_device
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
@@ -70,6 +73,7 @@ class Evaluation:
         silero: compare with Silero VAD, where it is installed.
         smart_turn: compare with this too.
         turn_probs: files of other detectors to compare with (`detectors.read_turn_probs`).
+        serving: how the models are served.
         batch_size: clips in one batch.
     """
 
@@ -80,6 +84,7 @@ class Evaluation:
     silero: bool
     smart_turn: SmartTurn | None
     turn_probs: Sequence[Path]
+    serving: Serving
     batch_size: int
     device: torch.device
 
@@ -95,6 +100,7 @@ class Evaluation:
         silero: bool = True,
         smart_turn: str = "auto",
         turn_probs: Sequence[str] = (),
+        serving: str = "kyutai",
         batch_size: int = 32,
         device: str = "auto",
     ) -> Evaluation:
@@ -105,9 +111,14 @@ class Evaluation:
             through = channels_named(channels)
         except ValueError as error:
             raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
+        served = Serving.named(serving)
         names = {ALONE: model_dir} if baseline is None else {BASE: baseline, TUNED: model_dir}
+        models = {name: open_model(one, require_extra_heads=False) for name, one in names.items()}
+        for model in models.values():
+            served.num_codebooks(model.n_q)  # refuses a server of more codebooks than the model has
         return cls(
-            models={name: open_model(one, require_extra_heads=False) for name, one in names.items()},
+            models=models,
+            serving=served,
             data=Dataset.open(dataset),
             channels=through,
             all_classes=all_classes,
@@ -133,8 +144,9 @@ class Evaluation:
         """The name of the baseline in the report, None without one."""
         return BASE if BASE in self.models else None
 
-    def listen(self, split: str, rule: EndpointRule, path: Path, *, with_detectors: bool = True) -> list[ClipFrames]:
-        """Run every model, and the other detectors, on `split`; write the frames to `path` and return them as read back.
+    def listen(self, split: str, rule: EndpointRule, path: Path, *, with_others: bool = True) -> list[ClipFrames]:
+        """Run every model on `split`, and `with_others` the other detectors and the agent's replies; write the frames to `path` and return
+        them as read back.
 
         Raises:
             ConfigError: a model that has heads lacks the rule's.
@@ -154,9 +166,15 @@ class Evaluation:
         for name, model in self.models.items():
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
-            frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
+            lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
+            told = {"channels": channels, "all_classes": self.all_classes, "serving": self.serving, "batch_size": self.batch_size}
+            heard = model_frames(name, model, lm, clips, references, codes[codec], **told)
+            if with_others and self.serving.flush_s > 0 and model.num_heads:
+                agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
+                heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
+            frames += heard
         recordings = [one for one in frames if one.model == self.judged and one.channel is None]
-        with_detectors = with_detectors and self.has_heads
+        with_detectors = with_others and self.has_heads
         if with_detectors:
             frames += [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
         if with_detectors and self.silero and silero_vad.is_installed():
@@ -176,6 +194,8 @@ class Evaluation:
         others = other_systems([name for name in detectors if name != SILERO])
         others |= silence_systems() if SILERO in detectors else {}
         others = {**rule_systems({name: model.num_heads for name, model in self.models.items()}, rule), **others}
+        if rule == EndpointRule.named(self.serving.rule) != EndpointRule():
+            others = {**plain_systems([name for name, model in self.models.items() if model.num_heads]), **others}
         if set_on is None or not self.has_heads:
             return others
         if set_on == split or set_on not in self.data.splits() or not self.data.clips(set_on):
@@ -183,7 +203,7 @@ class Evaluation:
             say(f"{self.data.directory}: the split {set_on} {reason}, so no thresholds are chosen on it (--set_on)")
             return others
         recordings = replace(self, channels=(), all_classes=False)
-        heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_detectors=False)
+        heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_others=False)
         return {**tuned_systems(heard, rule, set_on), **agent_systems(heard, self.judged, set_on), **others}
 
     def provenance(self, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,25 +231,29 @@ def reference_words(data: Dataset, clips: Sequence[Clip], split: str) -> list[tu
 def model_frames(
     name: str,
     model: ModelDir,
+    lm: LMModel,
     clips: Sequence[Clip],
     references: Sequence[tuple[Word, ...]],
     codes: Sequence[np.ndarray],
     *,
     channels: Sequence[Channel | None] = (None,),
     all_classes: bool = False,
+    serving: Serving = KYUTAI,
     batch_size: int,
-    device: torch.device,
 ) -> list[ClipFrames]:
     """Return the outputs of `model`, called `name`, for every clip and channel, the silence prefix left out.
 
     Args:
+        lm: the model, loaded.
         references: the words of each clip.
         codes: of every clip through every channel [n_q, T], one channel after the other.
         channels: None is the recording itself.
         all_classes: keep the other classes of the heads too.
+        serving: how the server hears and writes.
     """
-    lm = load_lm(model, device=device, dtype=inference_dtype(device))
-    streams = stream_codes(lm, codes, batch_size=batch_size, progress=lambda steps: track(steps, f"{name} listens"))
+    heard_codes = [serving.heard(clip) for clip in codes]
+    how = {"temperature": serving.temperature, "batch_size": batch_size}
+    streams = stream_codes(lm, heard_codes, **how, progress=lambda steps: track(steps, f"{name} listens"))
     if not all(np.isfinite(stream.pause_probs).all() for stream in streams):
         raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; its weights are damaged, copy or make them again")
     heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]

@@ -61,6 +61,35 @@ class ClipScore:
     def digits(self) -> DigitScore:
         return score_digits(self.frames.reference_texts, self.frames.word_texts)
 
+    @property
+    def has_reply(self) -> bool:
+        """Whether it is known what the agent has in hand when it answers."""
+        return self.frames.reply is not None
+
+    @property
+    def _reply_words(self) -> tuple[HeardWord, ...]:
+        return () if self.frames.reply is None else self.frames.reply.words
+
+    @property
+    def is_ended_well(self) -> bool:
+        """Whether the agent answers, and not before the turn is over."""
+        return not (self.turn.is_cut_off or self.turn.is_missed)
+
+    @cached_property
+    def lost_words(self) -> EditCounts:
+        """What the agent lacks, when it answers, of all that is written of the clip, digit by digit in numbers."""
+        return word_errors([text for text, _ in _units(self.frames.words)], [text for text, _ in _units(self._reply_words)])
+
+    @cached_property
+    def is_right_at_reply(self) -> bool:
+        """Whether the agent answers only once the turn is over, with all digits right."""
+        return self.is_ended_well and score_digits(self.frames.reference_texts, [word.text for word in self._reply_words]).is_exact
+
+    @property
+    def reply_s(self) -> float:
+        """From the end of the turn to the answer, in seconds: the latency, and the wait for the flush."""
+        return self.turn.latency_s + (0.0 if self.frames.reply is None else self.frames.reply.wait_s)
+
     @cached_property
     def word_delays_s(self) -> tuple[float, ...]:
         """For each word that agrees with the reference, in its order, the time from the end of its sound to its appearance.

@@ -82,6 +82,12 @@ def rule_systems(num_heads: Mapping[str, int], rule: EndpointRule) -> dict[str, 
     }
 
 
+def plain_systems(models: Sequence[str]) -> dict[str, System]:
+    """Return each of `models` by the plain rule, Kyutai's, beside that of the agent behind the server."""
+    rule = EndpointRule()
+    return {f"{name}_plain": System(label=f"{name}, plainly above {rule.threshold:g} (kyutai)", model=name, rule=rule) for name in models}
+
+
 def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Curve]:
     """Return slice -> latency against cut-offs over every threshold and hold, for the head in use; nothing of a model without heads."""
     curves = {}

@@ -167,7 +167,7 @@ def _change(report: Report, row: Headline) -> str:
         return change
     if moved is not None and abs(moved) <= TOLERANCES[FIGURES[row.figure].unit]:
         return "slightly worse"
-    if not row.figure.startswith("latency_") or change_in(report, row.slice_name, "false_cut_offs") != "better":
+    if not row.figure.startswith(("latency_", "reply_")) or change_in(report, row.slice_name, "false_cut_offs") != "better":
         return change
     theirs_s, ours_s = (report.curves[model][row.slice_name].area_s for model in report.models)
     return PRICE if ours_s <= theirs_s - LEAST_GAIN_S else change

@@ -1,9 +1,10 @@
 """Candle, Kyutai's production engine: a directory that `moshi-server` and `stt-rs` take as it is, and the engine run on it here.
 
-The directory has Candle's tensor names, and beside them `moshi-server.toml`, by which the server is told to run the model. Source of its
-keys: `configs/config-stt-en_fr-hf.toml` and `config-stt-en-hf.toml` of kyutai-labs/delayed-streams-modeling, as `AsrConfig` of
-moshi-server and `moshi::lm::Config` read them. The engine is `tools/candle_probe`, built with cargo once and outside the checkout: in
-`~/.cache/stt-ft/candle_probe`, or where STT_FT_CANDLE_TARGET says.
+The directory has Candle's tensor names, and beside them `moshi-server.toml`, by which the server is told to run the model, and
+`moshi-server-unmute.toml`, by which it runs as Unmute deploys it. Source of the keys: `configs/config-stt-en_fr-hf.toml` and
+`config-stt-en-hf.toml` of kyutai-labs/delayed-streams-modeling, as `AsrConfig` of moshi-server and `moshi::lm::Config` read them. The
+engine is `tools/candle_probe`, built with cargo once and outside the checkout: in `~/.cache/stt-ft/candle_probe`, or where
+STT_FT_CANDLE_TARGET says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +27,7 @@ import stt_ft
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import CheckFailed, CheckpointError, SttFtError
 from stt_ft.core.progress import say
+from stt_ft.core.serving import KYUTAI, SERVINGS, Serving
 from stt_ft.core.timing import FRAME_RATE_HZ
 from stt_ft.export.agreement import Heard
 from stt_ft.model.checkpoint_dir import MOSHI_NAME, ModelDir
@@ -47,8 +50,11 @@ BATCH_SIZE = 64
 MAX_SEQ_LEN = 40960
 """Longest stream in frames before the server's tables end: 54 minutes (Kyutai's setting)."""
 
+SERVER_TOML = "moshi-server.toml"
+"""Name of moshi-server's file, as Kyutai serves the model unless another serving is asked for."""
+
 _TEMPLATE = """\
-# moshi-server worker --config moshi-server.toml
+# moshi-server worker --config {file_name}
 # {paths_note}
 static_dir = "./static/"
 log_dir = "$HOME/tmp/stt-logs"
@@ -64,7 +70,7 @@ audio_tokenizer_file = {audio_tokenizer_file}
 asr_delay_in_tokens = {asr_delay_in_tokens}
 batch_size = {batch_size}
 conditioning_learnt_padding = true
-temperature = 0.0
+temperature = {temperature}
 
 [modules.asr.model]
 audio_vocab_size = {audio_vocab_size}
@@ -100,19 +106,29 @@ num_heads = {num_heads}
 dim = {dim}
 """
 
+_CLIENT = """
+# The agent behind the server, for `stt-ft evaluate --serving`; the server passes over it.
+[client]
+rule = {rule}
+flush_s = {flush_s}
+flush_speed = {flush_speed}
+"""
+
 TARGET_VARIABLE = "STT_FT_CANDLE_TARGET"
 """Environment variable that names the directory for cargo's outputs."""
 
 
-def export_candle(model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
-    """Write `out` and return the names of its tensors, in order.
+def export_candle(
+    model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False, serving: Serving | None = None
+) -> list[str]:
+    """Write `out` and return the names of its tensors, in order; the server's files as `write_server_tomls` has them.
 
     Raises `CheckpointError`: a model that the engine cannot build, tensors missing or left over, an existing `out`, too little disk.
     """
     header = checked_header(model)
     with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as written:
         write_candle_named(header, written.lm_weights)
-        write_server_toml(written, out=out if absolute_paths else None)
+        write_server_tomls(written, out=out if absolute_paths else None, serving=serving)
     return [candle_name(name) for name in header.tensors]
 
 
@@ -219,13 +235,20 @@ def gate_width(model: ModelDir) -> int:
     return 21 * dim // 8 if dim_feedforward == 4 * dim else 2 * dim_feedforward // 3
 
 
-def write_server_toml(written: ModelDir, *, out: Path | None) -> None:
-    """Write `moshi-server.toml` beside an exported model; it names the files there by absolute paths under `out`, where that is given."""
-    write_text(written.directory / "moshi-server.toml", server_toml(written, directory=None if out is None else out.absolute()))
+def write_server_tomls(written: ModelDir, *, out: Path | None, serving: Serving | None = None) -> None:
+    """Write `moshi-server.toml` beside an exported model as `serving` says or, without one, as Kyutai does, and a file for each other name.
+
+    They name the files there by absolute paths under `out`, where that is given.
+    """
+    directory = None if out is None else out.absolute()
+    servings = SERVINGS if serving is None else {"kyutai": serving}
+    for name, one in servings.items():
+        file_name = SERVER_TOML if name == "kyutai" else f"moshi-server-{name}.toml"
+        write_text(written.directory / file_name, server_toml(written, directory=directory, serving=one, file_name=file_name))
 
 
-def server_toml(model: ModelDir, *, directory: Path | None) -> str:
-    """Return the text of `moshi-server.toml` for an exported model, with paths under `directory` or, where it is None, relative ones."""
+def server_toml(model: ModelDir, *, directory: Path | None, serving: Serving = KYUTAI, file_name: str = SERVER_TOML) -> str:
+    """Return the text of moshi-server's file for an exported model, with paths under `directory` or, where it is None, relative ones."""
     names = {
         "lm_model_file": model.lm_weights.name,
         "text_tokenizer_file": model.tokenizer_path.name,
@@ -233,6 +256,7 @@ def server_toml(model: ModelDir, *, directory: Path | None) -> str:
     }
     config = model.config
     toml = _TEMPLATE.format(
+        file_name=file_name,
         paths_note="start it in this directory" if directory is None else "the paths below are absolute: start it anywhere",
         **{key: json.dumps(name if directory is None else str(directory / name)) for key, name in names.items()},
         asr_delay_in_tokens=delay_in_tokens(model.text_lag_s),
@@ -240,7 +264,8 @@ def server_toml(model: ModelDir, *, directory: Path | None) -> str:
         audio_vocab_size=config["card"] + 1,
         text_in_vocab_size=config["text_card"] + 1,
         text_out_vocab_size=config.get("text_card_out") or config["text_card"],
-        audio_codebooks=model.n_q,
+        audio_codebooks=serving.num_codebooks(model.n_q),
+        temperature=serving.temperature,
         d_model=config["dim"],
         num_heads=config["num_heads"],
         num_layers=config["num_layers"],
@@ -249,7 +274,11 @@ def server_toml(model: ModelDir, *, directory: Path | None) -> str:
         max_period=int(config.get("max_period", 10_000)),
         max_seq_len=MAX_SEQ_LEN,
     )
-    return toml + (_HEADS.format(num_heads=model.num_heads, dim=config.get("extra_heads_dim", 6)) if model.num_heads else "")
+    if model.num_heads:
+        toml += _HEADS.format(num_heads=model.num_heads, dim=config.get("extra_heads_dim", 6))
+    if serving.flush_s or serving.rule != KYUTAI.rule:
+        toml += _CLIENT.format(rule=json.dumps(serving.rule), flush_s=serving.flush_s, flush_speed=serving.flush_speed)
+    return toml
 
 
 class CargoMissing(SttFtError):
@@ -295,14 +324,22 @@ def build_probe() -> Path:
 
 
 def run_on_codes(program: Path, model: Path, codes: Mapping[str, np.ndarray]) -> dict[str, Heard]:
-    """Run the engine in float32 on codec codes [n_q, T] by clip."""
+    """Run the engine in float32 on codec codes [n_q, T] by clip, as many of them as it reads; it writes the likeliest tokens."""
+    toml = (model / SERVER_TOML).read_text(encoding="utf-8")
+    num_heard = int(re.search(r"^audio_codebooks = (\d+)$", toml, re.MULTILINE)[1])  # pyright: ignore[reportOptionalSubscript]
     with tempfile.TemporaryDirectory() as scratch:
+        served = Path(scratch) / "served"  # the exported directory, but for chance
+        served.mkdir()
+        for file in model.iterdir():
+            (served / file.name).symlink_to(file.absolute())
+        (served / SERVER_TOML).unlink()
+        write_text(served / SERVER_TOML, re.sub(r"^temperature = .*$", "temperature = 0.0", toml, flags=re.MULTILINE))
         path = Path(scratch) / "codes.safetensors"
         # Clips go by number, so that no name of a file has to be a name of a tensor.
-        numbered = {f"{index:06d}": np.ascontiguousarray(clip, dtype=np.int64) for index, clip in enumerate(codes.values())}
+        numbered = {f"{index:06d}": np.ascontiguousarray(clip[:num_heard], dtype=np.int64) for index, clip in enumerate(codes.values())}
         safetensors.numpy.save_file(numbered, path)
         by_clip: dict[str, list[dict[str, Any]]] = {number: [] for number in numbered}
-        for row in run_probe(program, model, "--codes", str(path), "--dtype", "f32"):
+        for row in run_probe(program, served, "--codes", str(path), "--dtype", "f32"):
             by_clip[row["clip"]].append(row)
     return {clip: _stream(rows) for clip, rows in zip(codes, by_clip.values(), strict=True)}
 

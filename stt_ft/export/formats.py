@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from stt_ft.core.errors import ConfigError
+from stt_ft.core.serving import KYUTAI, Serving
 from stt_ft.export.agreement import PAUSE_TOLERANCE, Agreement, Heard, compare
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.streaming import stream_codes
@@ -30,8 +31,10 @@ One side is given the tokens of the other, so that a frame on which they part do
 """
 
 
-def write_format(format: str, model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
-    """Write `model` to `out` in a format of `FORMATS` and return the names of its tensors.
+def write_format(
+    format: str, model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False, serving: Serving | None = None
+) -> list[str]:
+    """Write `model` to `out` in a format of `FORMATS`, its server's file for `serving` alone where it is given; return the tensors' names.
 
     Raises:
         MissingExtra: the format needs a package that is not installed.
@@ -40,11 +43,11 @@ def write_format(format: str, model: ModelDir, out: Path, *, absolute_paths: boo
     if format == "candle":
         from stt_ft.export.candle import export_candle
 
-        return export_candle(model, out, absolute_paths=absolute_paths, overwrite=overwrite)
+        return export_candle(model, out, absolute_paths=absolute_paths, overwrite=overwrite, serving=serving)
     if format == "gguf":
         from stt_ft.export.gguf import export_gguf
 
-        return export_gguf(model, out, absolute_paths=absolute_paths, overwrite=overwrite)
+        return export_gguf(model, out, absolute_paths=absolute_paths, overwrite=overwrite, serving=serving)
     if format == "mlx":
         from stt_ft.export.mlx import export_mlx
 
@@ -58,6 +61,7 @@ def how_to_run(format: str, model: ModelDir, out: Path) -> str:
     """Return one line that says what runs the exported directory, and what does not."""
     if format == "candle":
         line = f"run it with `moshi-server worker --config {out}/moshi-server.toml`"
+        line += " (or -unmute.toml, for Unmute)" if (out / "moshi-server-unmute.toml").is_file() else ""
         foreign = "; moshi-server knows Kyutai's Mimi alone and will refuse this codec's shape, tools/candle_probe takes it"
         return line + (foreign if model.mimi_config is not None else "")
     if format == "gguf":
@@ -144,21 +148,26 @@ def random_clips(model: ModelDir, num_clips: int) -> dict[str, np.ndarray]:
     return {f"random {index}": rng.integers(0, card, shape).astype(np.int16) for index in range(num_clips)}
 
 
-def verify_export(engine: Engine, model: ModelDir, out: Path, codes: Codes) -> Verification:
-    """Run engine and PyTorch in float32 on the same codes and compare them by frame; raises `CheckFailed` as `Agreement.require` does."""
+def verify_export(engine: Engine, model: ModelDir, out: Path, codes: Codes, serving: Serving = KYUTAI) -> Verification:
+    """Run engine and PyTorch in float32 on the same codes and compare them by frame; raises `CheckFailed` as `Agreement.require` does.
+
+    PyTorch hears the codebooks of `serving`; the engine those that its own file says. Neither draws tokens: chance is not compared.
+    """
+    heard = {clip: serving.heard(one) for clip, one in codes.items()}
     if engine.within_context:
         codes = {clip: clip_codes[:, : model.context] for clip, clip_codes in codes.items()}
+        heard = {clip: one[:, : model.context] for clip, one in heard.items()}
     if engine.is_rounded:
         theirs = engine.hear(out, codes, {})
-        ours = heard_when_told(model, codes, theirs, torch.float32)
+        ours = heard_when_told(model, heard, theirs, torch.float32)
     else:
-        ours = heard_by_pytorch(model, codes)
+        ours = heard_by_pytorch(model, heard)
         theirs = engine.hear(out, codes, {clip: heard.text_tokens for clip, heard in ours.items()})
     agreement = compare(ours, theirs)
     agreement.require(engine.name, same_tokens=engine.same_tokens, pause_tolerance=engine.pause_tolerance)
     if not engine.with_bfloat16:
         return Verification(engine=engine.name, agreement=agreement)
-    bfloat16 = compare(theirs, heard_when_told(model, codes, theirs, torch.bfloat16))
+    bfloat16 = compare(theirs, heard_when_told(model, heard, theirs, torch.bfloat16))
     bfloat16.require("PyTorch in bfloat16", same_tokens=ROUNDED_SAME_TOKENS, pause_tolerance=ROUNDED_PAUSE_TOLERANCE)
     return Verification(engine=engine.name, agreement=agreement, bfloat16=bfloat16)
 

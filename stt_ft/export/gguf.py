@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from stt_ft.core.errors import MissingExtra
-from stt_ft.export.candle import checked_header, model_directory, write_server_toml
+from stt_ft.core.serving import Serving
+from stt_ft.export.candle import checked_header, model_directory, write_server_tomls
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.merge import read_float32
 from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, candle_name
@@ -23,7 +24,9 @@ BLOCK = 32
 """Numbers of a row that share one scale in q8_0; a row that is no whole number of blocks stays in float32."""
 
 
-def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False) -> list[str]:
+def export_gguf(
+    model: ModelDir, out: Path, *, absolute_paths: bool = False, overwrite: bool = False, serving: Serving | None = None
+) -> list[str]:
     """Write `out` and return the names of its tensors, in order.
 
     Raises:
@@ -38,7 +41,7 @@ def export_gguf(model: ModelDir, out: Path, *, absolute_paths: bool = False, ove
     num_bytes = sum(_num_bytes(*entry) for entry in header.tensors.items())
     with model_directory(model, out, num_bytes=num_bytes, moshi_name=GGUF_NAME, overwrite=overwrite) as written:
         _write_gguf(header, written.lm_weights, model)
-        write_server_toml(written, out=out if absolute_paths else None)
+        write_server_tomls(written, out=out if absolute_paths else None, serving=serving)
     return [candle_name(name) for name in header.tensors]
 
 

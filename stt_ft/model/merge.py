@@ -29,7 +29,7 @@ from stt_ft.model.safetensors_file import SafetensorsHeader, SafetensorsWriter, 
 FORMAT_NAMES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 """Names of number types in a safetensors header."""
 
-_OWN_NAMES = ("config.json", "mimi_config.json", "moshi-server.toml", SUMS_NAME)
+_OWN_NAMES = ("config.json", "mimi_config.json", "moshi-server.toml", "moshi-server-unmute.toml", SUMS_NAME)
 """Files of a written model directory that no file of the source may take the place of."""
 
 TORCH_TYPES = {name: dtype for dtype, name in FORMAT_NAMES.items()} | {"F64": torch.float64}

@@ -11,6 +11,7 @@ does when a caller hangs up, so no lane waits for the longest clip.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,12 +42,15 @@ def stream_codes(
     lm: LMModel,
     codes: Sequence[npt.NDArray[np.int16]],
     *,
+    temperature: float = 0.0,
     batch_size: int = 32,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[ClipStream]:
-    """Run `lm`, in evaluation mode, on the codec codes [n_q, T] of clips, `batch_size` in one batch; the likeliest tokens are written.
+    """Run `lm`, in evaluation mode, on the codec codes [n_q, T] of clips, `batch_size` in one batch.
 
-    `progress` wraps the range of steps, to show how far along they are. Returns one stream a clip, in the order of `codes`.
+    The likeliest tokens are written or, at a `temperature`, tokens that are drawn (`written_tokens`), by the place of a clip in `codes`
+    and the same ones every time. A codebook that is -1 throughout a clip is not heard (`Serving.heard`). `progress` wraps the range of
+    steps, to show how far along they are. Returns one stream a clip, in the order of `codes`.
     """
     if not codes:
         return []
@@ -54,7 +58,8 @@ def stream_codes(
     sequence, starts = _lay_out(lm, codes, lanes)
 
     with _memory_for(lm, max(clip.shape[1] for clip in codes)):
-        tokens, probs = _listen(lm, sequence, starts, progress)
+        chances = None if temperature == 0 else _chances(lm, codes, lanes)
+        tokens, probs = _listen(lm, sequence, starts, progress, temperature=temperature, chances=chances)
     streams: dict[int, ClipStream] = {}
     for row, lane in enumerate(lanes):
         for index, span in _spans(lane, codes):
@@ -95,6 +100,7 @@ def _lay_out(
             if span.stop > span.start:
                 sequence[row, 1:, span.start + 1 : span.stop] = torch.from_numpy(codes[index][:, :-1].astype(np.int32))
                 sequence[row, :, span.start] = initial
+                sequence[row, 1:, span.start][torch.from_numpy((codes[index] < 0).all(axis=1))] = lm.zero_token_id
                 starts[row, span.start] = True
     return sequence, starts
 
@@ -120,6 +126,9 @@ def _listen(
     sequence: torch.Tensor,
     starts: npt.NDArray[np.bool_],
     progress: Callable[[Iterable[int]], Iterable[int]],
+    *,
+    temperature: float,
+    chances: Iterator[npt.NDArray[np.float32]] | None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Run every lane to its end; returns text tokens [B, S] and the probabilities of the heads [B, S, H, C]."""
     num_lanes, _, num_steps = sequence.shape
@@ -134,8 +143,42 @@ def _listen(
                 if step in steps_with_a_start:
                     lm.reset_streaming(begins[:, step])
             hidden, text_logits = lm.forward_text(heard)
-            text_tokens.append(text_logits[:, 0, 0].float().argmax(dim=-1))
+            chance = None if chances is None else torch.from_numpy(next(chances)).to(lm.device)
+            text_tokens.append(written_tokens(text_logits[:, 0, 0].float(), temperature, chance))
             head_probs.append(head_logits(lm, hidden)[:, 0].float().softmax(dim=-1))
     if not text_tokens:
         return np.zeros((num_lanes, 0), np.int32), np.zeros((num_lanes, 0, len(lm.extra_heads), 1), np.float32)
     return torch.stack(text_tokens, dim=1).cpu().numpy().astype(np.int32), torch.stack(head_probs, dim=1).cpu().numpy()
+
+
+CHANCE = (1e-7, 0.999)
+"""The range of the server's random numbers: none is so large that a token far from the likeliest could be drawn."""
+
+
+def written_tokens(logits: torch.Tensor, temperature: float = 0.0, chance: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the tokens [B] that the server writes for `logits` [B, V]: the likeliest or, with `chance` [B, V] in `CHANCE`, drawn ones.
+
+    Source: `gumbel_softmax` of candle-nn's `sampling.rs`, which `moshi::asr::State` draws with; no token is ruled out beforehand.
+    """
+    if chance is None:
+        return logits.argmax(dim=-1)
+    return (logits - temperature * torch.log(-torch.log(chance))).argmax(dim=-1)
+
+
+def chances_of(key: int, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield random numbers [size] in `CHANCE` for step after step of one stream, the same ones for the same `key`."""
+    rng, (low, high) = np.random.default_rng(key), CHANCE
+    while True:
+        yield low + (high - low) * rng.random(size, dtype=np.float32)
+
+
+def _chances(lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], lanes: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the random numbers of every lane [B, V] for step after step; each clip has its own, in whichever lane it runs."""
+    size = lm.text_linear.out_features
+    begins = [{span.start: index for index, span in _spans(lane, codes) if span.stop > span.start} for lane in lanes]
+    of_lane = [chances_of(0, size) for _ in lanes]
+    for step in itertools.count():
+        for row, clips in enumerate(begins):
+            if step in clips:
+                of_lane[row] = chances_of(clips[step], size)
+        yield np.stack([next(chances) for chances in of_lane])

@@ -52,10 +52,11 @@ def load_lm(
 def forward(lm: LMModel, codes: torch.Tensor) -> SttOutput:
     """Run the model over whole clips, teacher-forced; gradients follow its mode and the caller's.
 
-    `codes` [B, 1 + n_q, T] are text tokens, then codec codes; -1 contributes no embedding. The logits are aligned with `codes`: the initial
+    `codes` [B, 1 + n_q, T] are text tokens, then codec codes; -1 contributes no embedding, and a codebook that is -1 throughout a clip has
+    no initial token either. The logits are aligned with `codes`: the initial
     token is put in front and the last step, which nothing follows, is dropped.
     """
-    initial = lm._get_initial_token().expand(len(codes), -1, -1)
+    initial = lm._get_initial_token().expand(len(codes), -1, -1).masked_fill((codes < 0).all(dim=2, keepdim=True), lm.zero_token_id)
     delayed = _delay_sequence(lm.delays, codes, initial) if any(lm.delays) else codes
     sequence = torch.cat([initial, delayed], dim=2)
     with compile_only_on_gpu(codes.device):

@@ -17,10 +17,11 @@ import torch
 from moshi.models.lm import LMModel
 
 from stt_ft.core import timing
+from stt_ft.core.serving import KYUTAI, Serving
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
 from stt_ft.model.device import compile_only_on_gpu, inference_dtype, pick_device
-from stt_ft.model.streaming import stream_codes
+from stt_ft.model.streaming import chances_of, stream_codes, written_tokens
 from stt_ft.model.stt_lm import head_logits, load_lm
 from stt_ft.model.words import HeardWord
 
@@ -44,10 +45,12 @@ class LiveFrame:
 class LiveListener:
     """One caller, as a context manager; the model runs on the silence prefix on entering."""
 
-    def __init__(self, model: ModelDir, codec: MimiCodec, lm: LMModel) -> None:
-        self._model, self._codec, self._lm = model, codec, lm
+    def __init__(self, model: ModelDir, codec: MimiCodec, lm: LMModel, serving: Serving = KYUTAI) -> None:
+        self._model, self._codec, self._lm, self._serving = model, codec, lm, serving
         self._stack = contextlib.ExitStack()
         self._inputs = lm._get_initial_token().clone()  # [1, 1 + n_q, 1]
+        self._inputs[0, 1 + self._serving.num_codebooks(model.n_q) :] = lm.zero_token_id
+        self._chances = chances_of(0, lm.text_linear.out_features)
         self._row = -model.num_prefix_frames
         self._unfinished: list[int] = []  # tokens since the last whole word
 
@@ -67,9 +70,11 @@ class LiveListener:
         codes = self._encode(samples)
         with compile_only_on_gpu(self._lm.device):
             hidden, text_logits = self._lm.forward_text(self._inputs)
-        token = int(text_logits[0, 0, 0].float().argmax())
+        temperature = self._serving.temperature
+        chance = None if temperature == 0 else torch.from_numpy(next(self._chances))[None].to(self._lm.device)
+        token = int(written_tokens(text_logits[:, 0, 0].float(), temperature, chance))
         self._inputs[0, 0, 0] = token
-        self._inputs[0, 1:, 0] = torch.from_numpy(codes.astype(np.int64))
+        self._inputs[0, 1:, 0] = torch.from_numpy(self._serving.heard(codes).astype(np.int64))
         probs = head_logits(self._lm, hidden)[0, 0].float().softmax(dim=-1)[:, 0].cpu().numpy()
         frame = LiveFrame(heard_s=timing.frame_heard_s(self._row), text_token=token, pause_probs=probs, words=self._take(token))
         self._row += 1
@@ -104,22 +109,25 @@ class Transcript:
 
 @dataclass(frozen=True, kw_only=True)
 class Transcriber:
-    """A loaded model."""
+    """A loaded model, as a server runs it."""
 
     model: ModelDir
     codec: MimiCodec
     lm: LMModel
+    serving: Serving = KYUTAI
 
     @classmethod
-    def open(cls, model_dir: str, *, device: str = "auto", require_extra_heads: bool = False) -> Transcriber:
+    def open(cls, model_dir: str, *, device: str = "auto", require_extra_heads: bool = False, serving: Serving = KYUTAI) -> Transcriber:
         """Load `model_dir`; raises `CheckpointError` or `ConfigError` by name."""
         model, target = open_model(model_dir, require_extra_heads=require_extra_heads), pick_device(device)
+        serving.num_codebooks(model.n_q)  # refuses a server of more codebooks than the model has
         lm = load_lm(model, device=target, dtype=inference_dtype(target))
-        return cls(model=model, codec=MimiCodec.load(model, target), lm=lm)
+        return cls(model=model, codec=MimiCodec.load(model, target), lm=lm, serving=serving)
 
     def transcribe(self, sounds: Sequence[npt.NDArray[np.float32]]) -> list[Transcript]:
         """Transcribe sounds of mono samples at 24 kHz, side by side in one batch."""
-        streams = stream_codes(self.lm, self.codec.encode(sounds), batch_size=max(len(sounds), 1))
+        codes = [self.serving.heard(clip) for clip in self.codec.encode(sounds)]
+        streams = stream_codes(self.lm, codes, temperature=self.serving.temperature, batch_size=max(len(sounds), 1))
         return [
             Transcript(words=tuple(self.model.words_of(stream.text_tokens)), pause_probs=stream.pause_probs[self.model.num_prefix_frames :])
             for stream in streams
@@ -127,4 +135,4 @@ class Transcriber:
 
     def live(self) -> LiveListener:
         """Return a listener for one stream of sound."""
-        return LiveListener(self.model, self.codec, self.lm)
+        return LiveListener(self.model, self.codec, self.lm, self.serving)

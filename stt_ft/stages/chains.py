@@ -56,7 +56,8 @@ def _steps(recipe: Recipe, config: str, overrides: dict[str, Any], *, model: Pat
     """
     name, run_dir = recipe.dataset, Path(recipe.run_dir)
     beside = [directory for directory in (recipe.replay.dataset, recipe.synthetic.dataset) if directory is not None]
-    versions = {"speeds": list(recipe.augment.speeds), "channels": list(recipe.augment.channels)}
+    channels = [version.channel for version in recipe.augment.versions if version.channel is not None]
+    versions = {"speeds": list(recipe.augment.speeds), "channels": channels}
     return [
         stage_step("annotate", name, inputs=Dataset(Path(name)).files, aligner=recipe.annotate.aligner, model=recipe.annotate.model),
         stage_step("convert", name, style=recipe.convert.style),

@@ -19,7 +19,8 @@ def evaluate(
     out: str | Path,
     baseline: str | Path | None = None,
     split: str = "heldout",
-    rule: str = "kyutai",
+    serving: str = "kyutai",
+    rule: str | None = None,
     threshold: float | None = None,
     head: int | None = None,
     hold_frames: int | None = None,
@@ -44,8 +45,11 @@ def evaluate(
         out: directory for the report.
         baseline: a model to compare with, named as model_dir is.
         split: train, dev or heldout.
-        rule: when an agent ends the turn: kyutai (head 2 above 0.6), unmute, as that voice agent does it (only once a word is written),
-            two_heads (heads 2 and 0 since the last word), text_tail (the same, and the end of the text), or NAME.yaml (docs/evaluate.md).
+        serving: as which server hears and writes, and which agent answers: kyutai (all codebooks, the likeliest token, no agent), unmute
+            (20 of 32 codebooks, temperature 0.25, and Unmute with its flush), or moshi-server's file, perhaps with a table [client].
+        rule: when an agent ends the turn, in the place of the serving's: kyutai (head 2 above 0.6), unmute, as that voice agent does it
+            (only once a word is written), two_heads (heads 2 and 0 since the last word), text_tail (the same, and the end of the text), or
+            NAME.yaml (docs/evaluate.md).
         threshold: pause probability above which it ends the turn, in the place of the rule's (0.6).
         head: pause head of the rule (0 to 3: within 0.5, 1, 2, 3 seconds), in the place of its own (2).
         hold_frames: frames of 80 ms for which the head must stay above, in the place of the rule's (1).
@@ -60,6 +64,7 @@ def evaluate(
         batch_size: clips in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
+    from stt_ft.core.serving import Serving
     from stt_ft.evaluation.build import build_report
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
     from stt_ft.evaluation.scores import Scores
@@ -69,9 +74,11 @@ def evaluate(
     model_dir, dataset, baseline = str(model_dir), str(dataset), None if baseline is None else str(baseline)  # report.json quotes them
     directory = Path(out)
     remove_leftovers(directory)
-    agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
+    agent = endpoint_rule(
+        rule or Serving.named(serving).rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames
+    )
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
-    how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or []}
+    how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or [], "serving": serving}
     evaluation = Evaluation.open(model_dir, dataset, **how)
     options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, **how}
     provenance = evaluation.provenance(split, options)

@@ -23,6 +23,7 @@ def export(
     *,
     out: str | Path,
     format: str = "candle",
+    serving: str | None = None,
     absolute_paths: bool = False,
     overwrite: bool = False,
     verify: bool = False,
@@ -35,8 +36,10 @@ def export(
     Args:
         model_dir: a merged model directory, a hub repo id, or tiny.
         out: directory to write.
-        format: candle (moshi-server and stt-rs, with moshi-server.toml), gguf (q8_0, for programs on the Rust crate moshi), mlx (moshi_mlx,
-            for Apple's chips) or transformers (KyutaiSpeechToTextForConditionalGeneration).
+        format: candle (moshi-server and stt-rs, with the server's files), gguf (q8_0, for programs on the Rust crate moshi), mlx
+            (moshi_mlx, for Apple's chips) or transformers (KyutaiSpeechToTextForConditionalGeneration).
+        serving: write moshi-server.toml for this alone: kyutai, unmute, or a file of moshi-server whose codebooks and temperature to take.
+            Without it, moshi-server.toml is Kyutai's and moshi-server-unmute.toml Unmute's (20 of 32 codebooks, temperature 0.25).
         absolute_paths: name the files in moshi-server.toml by absolute paths; otherwise the server is started in the directory.
         overwrite: replace an existing model directory.
         verify: run the engine itself on clips and compare its tokens and pause probabilities with PyTorch's; exit 1 where they
@@ -45,23 +48,27 @@ def export(
         split: split of that dataset.
         num_clips: number of clips to verify on.
     """
+    from stt_ft.core.serving import KYUTAI, Serving
     from stt_ft.export.formats import FORMATS, engine_of, how_to_run, verify_export, write_format
     from stt_ft.model.checkpoint_dir import open_model
 
     if format not in FORMATS:
         raise ConfigError(f"--format {format}: no such format; expected {', '.join(FORMATS)}")
+    if serving is not None and format not in ("candle", "gguf"):
+        raise ConfigError(f"--serving is for the formats candle and gguf; {format} has no server's file")
     if num_clips < 1:
         raise ConfigError(f"--num_clips {num_clips}: at least one")
     if dataset is not None and not verify:
         raise ConfigError("--dataset is for --verify; give --verify too")
+    served = None if serving is None else Serving.named(serving)
     model = open_model(model_dir, require_extra_heads=False)
     engine = engine_of(format) if verify else None
     codes = _codes(model, dataset, split=split, num_clips=num_clips) if verify else {}
-    names = write_format(format, model, Path(out), absolute_paths=absolute_paths, overwrite=overwrite)
+    names = write_format(format, model, Path(out), absolute_paths=absolute_paths, overwrite=overwrite, serving=served)
     heads = sum("extra_heads." in name for name in names)
     say(f"{out}: {len(names)} tensors, {heads} of them pause heads; {how_to_run(format, model, Path(out))}")
     if engine is not None:
-        result = verify_export(engine, model, Path(out), codes)
+        result = verify_export(engine, model, Path(out), codes, served or KYUTAI)
         say(f"{out}: verified: {result}")
         emit_json(result.to_json())
     return Path(out)

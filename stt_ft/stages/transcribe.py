@@ -38,6 +38,7 @@ def transcribe(
     mic: bool = False,
     mic_device: int | None = None,
     seconds: float | None = None,
+    serving: str = "kyutai",
     batch_size: int = 16,
     device: str = "auto",
 ) -> None:
@@ -56,10 +57,12 @@ def transcribe(
         mic: listen to the microphone, and show words and pauses as they come, until Ctrl-C; with --json a line a frame.
         mic_device: number of the microphone, as `stt-ft record --list_devices` shows it.
         seconds: stop listening to the microphone after this time.
+        serving: as which server hears and writes: kyutai, unmute (20 of 32 codebooks, temperature 0.25), or moshi-server's file.
         batch_size: files in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
     from stt_ft.audio.files import read_audio, sound_files
+    from stt_ft.core.serving import Serving
     from stt_ft.model.transcriber import Transcriber
     from stt_ft.text.inverse.grammar import number_words
 
@@ -68,8 +71,9 @@ def transcribe(
     number_words(language)  # refuses an unknown one before the model is loaded
     if batch_size <= 0:
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
+    served = Serving.named(serving)
     if mic:
-        _listen_live(Transcriber.open(model_dir, device=device), as_json=json, mic_device=mic_device, seconds=seconds)
+        _listen_live(Transcriber.open(model_dir, device=device, serving=served), as_json=json, mic_device=mic_device, seconds=seconds)
         return
     paths = sound_files(audio)
     sounds, faults = {}, []
@@ -87,7 +91,7 @@ def transcribe(
         raise unread
     readable = list(sounds)
     shared = {stem for stem, count in Counter(path.with_suffix("") for path in readable).items() if count > 1}
-    transcriber = Transcriber.open(model_dir, device=device, require_extra_heads=pauses)
+    transcriber = Transcriber.open(model_dir, device=device, require_extra_heads=pauses, serving=served)
     for first in range(0, len(readable), batch_size):
         batch = readable[first : first + batch_size]
         for path, transcript in zip(batch, transcriber.transcribe([sounds[path] for path in batch]), strict=True):

@@ -21,6 +21,7 @@ from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.recipe import BatchRecipe, Recipe, Version
+from stt_ft.core.serving import SERVINGS
 from stt_ft.corpus.problems import faultless_sidecars, numbers_in, refuse_faulty
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore, sounds_of
@@ -191,7 +192,8 @@ def load_clips(
         try:
             words = [word.at_speed(version.speed) for word in words_of[clip.path]]
             played = dataclasses.replace(clip, duration_s=clip.duration_s / version.speed)
-            loaded.append(_load_clip(played, store.get(sound.key), words, model, recipe, is_replay=clip.extra.get("kind") in replay_kinds))
+            codes = store.get(sound.key) if version.serving is None else SERVINGS[version.serving].heard(store.get(sound.key))
+            loaded.append(_load_clip(played, codes, words, model, recipe, is_replay=clip.extra.get("kind") in replay_kinds))
         except (AlignmentError, DatasetError) as error:
             faults[clip.path] = str(error)
     refuse_faulty(data, split, {clip.path: faults[clip.path] for clip in clips if clip.path in faults}, purpose="trained on")
@@ -202,7 +204,7 @@ def load_clips(
 
 def _version_flags(versions: Sequence[Version]) -> str:
     """Return the flags of `encode` that make the codes of these versions."""
-    speeds = [f"{version.speed:g}" for version in versions if version.channel is None]
+    speeds = [f"{version.speed:g}" for version in versions if version.channel is None and version.serving is None]
     channels = [version.channel for version in versions if version.channel is not None]
     return (f" --speeds {','.join(speeds)}" if speeds != ["1"] else "") + (f" --channels {','.join(channels)}" if channels else "")
 

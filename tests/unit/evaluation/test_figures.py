@@ -107,7 +107,7 @@ def test_every_figure_lies_in_its_interval_and_differences_are_the_models(report
 def test_report_is_json_without_nan_and_every_headline_is_there(report):
     json.dumps(report.to_json(), allow_nan=False)
     for row in HEADLINES:
-        if row.slice_name in report.figures["tuned"]:
+        if row.slice_name in report.figures["tuned"] and not FIGURES[row.figure].needs_reply:
             assert row.figure in report.figures["tuned"][row.slice_name]
             assert row.figure in report.differences[row.slice_name]
     assert {row.slice_name for row in HEADLINES} - set(report.figures["tuned"]) == {"hesitant", "people"}

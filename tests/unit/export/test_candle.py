@@ -9,7 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from stt_ft.core.errors import CheckpointError
+from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.serving import KYUTAI, SERVINGS, Serving
 from stt_ft.export.candle import delay_in_tokens, export_candle, feedforward_dim, server_toml
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.safetensors_file import pytorch_name
@@ -19,6 +20,7 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+from stt_ft.stages.handover import export
 
 PUBLISHED_1B = {
     "dim": 2048,
@@ -115,6 +117,26 @@ def test_the_1b_shape_gives_kyutais_published_numbers(random_base):
 def test_a_model_without_heads_gets_no_heads_section(random_base):
     toml = tomllib.loads(server_toml(_with(random_base, extra_heads_num_heads=0), directory=None))
     assert "extra_heads" not in toml["modules"]["asr"]["model"]
+
+
+def test_both_servers_have_a_file_and_ours_reads_them_back(random_base, tmp_path):
+    """Unmute's published numbers for the 1b shape (its stt.toml at 84aa28d), and the same serving from the file."""
+    text = server_toml(_with(random_base, **PUBLISHED_1B), directory=None, serving=SERVINGS["unmute"])
+    asr = tomllib.loads(text)["modules"]["asr"]
+    assert (asr["temperature"], asr["model"]["audio_codebooks"]) == (0.25, 20)
+    export_candle(random_base, tmp_path / "out")
+    kyutai, unmute = (Serving.named(str(tmp_path / "out" / name)) for name in ("moshi-server.toml", "moshi-server-unmute.toml"))
+    assert kyutai == dataclasses.replace(KYUTAI, codebooks=random_base.n_q)
+    heard = SERVINGS["unmute"].num_codebooks(random_base.n_q)
+    assert unmute == dataclasses.replace(SERVINGS["unmute"], codebooks=heard, of_codebooks=None)
+
+
+def test_one_serving_asked_for_has_the_servers_file_alone(random_base, tmp_path):
+    export(str(random_base.directory), out=tmp_path / "out", serving="unmute")
+    assert [path.name for path in (tmp_path / "out").glob("*.toml")] == ["moshi-server.toml"]
+    assert "temperature = 0.25" in (tmp_path / "out" / "moshi-server.toml").read_text()
+    with pytest.raises(ConfigError, match="mlx has no server's file"):
+        export(str(random_base.directory), out=tmp_path / "mlx", format="mlx", serving="unmute")
 
 
 def test_paths_are_relative_or_absolute_by_choice(random_base):

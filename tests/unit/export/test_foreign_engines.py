@@ -19,6 +19,7 @@ from random_models import make_random_base, random_codes
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import CheckFailed, MissingExtra
 from stt_ft.core.manifest import Dataset
+from stt_ft.core.serving import SERVINGS
 from stt_ft.export.candle import CargoMissing, build_probe, run_on_codes, run_probe
 from stt_ft.export.formats import Engine, engine_of, heard_by_pytorch, verify_export, write_format
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
@@ -75,6 +76,17 @@ def test_candle_notices_other_weights(candle, tiny_model, heldout, tmp_path):
     weights["extra_heads.2.weight"] += 0.05
     safetensors.torch.save_file(weights, path)
     with pytest.raises(CheckFailed, match="pause probabilities differ"):
+        verify_export(engine_of("candle"), tiny_model, tmp_path / "out", heldout)
+
+
+def test_candle_hears_as_few_codebooks_as_unmutes_server(candle, tiny_model, heldout, tmp_path):
+    """Ten of the tiny model's 16 codebooks, on speech: the same tokens and pauses; and not those of all 16."""
+    unmute = SERVINGS["unmute"]
+    write_format("candle", tiny_model, tmp_path / "out", serving=unmute)
+    result = verify_export(engine_of("candle"), tiny_model, tmp_path / "out", heldout, unmute)
+    assert result.agreement.same_tokens == 1.0
+    assert result.agreement.num_clips == NUM_CLIPS + 1
+    with pytest.raises(CheckFailed):
         verify_export(engine_of("candle"), tiny_model, tmp_path / "out", heldout)
 
 

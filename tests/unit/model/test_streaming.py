@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from random_models import random_codes
 
-from stt_ft.model.streaming import share_out, stream_codes
-from stt_ft.model.stt_lm import load_lm
+from stt_ft.core.serving import SERVINGS
+from stt_ft.model.streaming import CHANCE, chances_of, share_out, stream_codes, written_tokens
+from stt_ft.model.stt_lm import forward, load_lm
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,45 @@ def test_the_context_is_what_it_was_after_listening(lm, clips):
     stream_codes(lm, clips)
     assert contexts() == before
     assert before[0] == 250 > max(clip.shape[1] for clip in clips)
+
+
+def test_codebooks_that_are_left_out_are_those_of_a_smaller_model(random_base, clips):
+    """A server of fewer codebooks builds a model without the others' embeddings: so does upstream, by its config."""
+    smaller = load_lm(random_base)
+    num_heard, full = SERVINGS["unmute"].num_codebooks(random_base.n_q), load_lm(random_base)
+    del smaller.emb[num_heard:]
+    smaller.n_q = num_heard
+    assert 0 < num_heard < random_base.n_q
+    heard = stream_codes(full, [SERVINGS["unmute"].heard(clip) for clip in clips])
+    for ours, theirs in zip(heard, stream_codes(smaller, [clip[:num_heard] for clip in clips]), strict=True):
+        assert np.array_equal(ours.text_tokens, theirs.text_tokens)
+        np.testing.assert_allclose(ours.head_probs, theirs.head_probs, atol=1e-6)
+    assert not np.allclose(heard[0].head_probs, stream_codes(full, clips)[0].head_probs, atol=1e-3)
+
+
+def test_teacher_forcing_hears_as_little_as_streaming(random_base, lm, clips):
+    heard = SERVINGS["unmute"].heard(clips[0])
+    stream = stream_codes(lm, [heard])[0]
+    told = torch.from_numpy(np.concatenate([stream.text_tokens[None], heard]).astype(np.int64))
+    with torch.inference_mode():
+        probs = forward(lm, told[None]).head_logits[0].softmax(dim=-1)
+    np.testing.assert_allclose(probs.numpy(), stream.head_probs, atol=1e-5)
+
+
+def test_tokens_are_drawn_as_the_engine_draws_them():
+    """Shares of 20,000 draws against softmax(logits / temperature), and a token far behind is never drawn (candle's gumbel_softmax)."""
+    logits, temperature, count = torch.tensor([0.0, -0.1, -0.4, -3.0]), 0.25, 20_000
+    chances = chances_of(3, 4)
+    chance = torch.from_numpy(np.stack([next(chances) for _ in range(count)]))
+    shares = torch.bincount(written_tokens(logits.expand(count, -1), temperature, chance), minlength=4) / count
+    np.testing.assert_allclose(shares, (logits / temperature).softmax(dim=0), atol=0.01)
+    assert shares[3] == 0
+    assert CHANCE[0] <= chance.min() <= chance.max() <= CHANCE[1]
+    assert torch.equal(written_tokens(logits[None]), torch.tensor([0]))
+
+
+def test_a_clip_is_drawn_alike_in_any_company(lm, clips):
+    alone, together = (stream_codes(lm, clips, temperature=0.5, batch_size=size) for size in (1, 4))
+    likeliest = stream_codes(lm, clips)
+    assert all(np.array_equal(one.text_tokens, other.text_tokens) for one, other in zip(alone, together, strict=True))
+    assert any(not np.array_equal(one.text_tokens, other.text_tokens) for one, other in zip(alone, likeliest, strict=True))

@@ -211,3 +211,18 @@ def test_a_dataset_without_a_train_split_is_encoded(random_base, tmp_path):
     data = write_dataset(tmp_path / "measured", {"heldout": 2}, seed=4)
     encode(str(data.directory), base=str(random_base.directory), device="cpu")
     assert len(load_clips(data, "heldout", random_base, BatchRecipe())) == 2
+
+
+def test_a_clip_as_unmutes_server_hears_it_needs_no_codes_of_its_own(data, random_base):
+    """Its codes are the recording's, and say nothing in the codebooks beyond the first five eighths."""
+    encode(str(data.directory), base=str(random_base.directory), device="cpu")
+    clips = load_clips(data, "train", random_base, BatchRecipe(), versions=AugmentRecipe(channels=("unmute",)).versions)
+    num_heard = random_base.n_q * 5 // 8
+    assert len(clips) == 8
+    for clip, served in zip(clips[:4], clips[4:], strict=True):
+        assert (served.words, served.clip_id) == (clip.words, clip.clip_id)
+        assert np.array_equal(served.codes[:num_heard], clip.codes[:num_heard])
+        assert (served.codes[num_heard:] == -1).all()
+        assert (clip.codes >= 0).all()
+    with pytest.raises(ValueError, match="channels: 'kyutai' is no channel; give phone, noise as 20dB, or unmute"):
+        AugmentRecipe(channels=("kyutai",))
