@@ -11,21 +11,29 @@ import numpy as np
 
 from stt_ft.evaluation.detectors import SILERO
 from stt_ft.evaluation.figures import (
+    CALL_FIGURES,
     FIGURES,
+    MIN_CLIPS,
     NUMBER_SLICES,
+    SECOND_HALF,
     SLICES,
+    WHOLE_CALL,
     build_channels,
     build_groups,
     figures_by_slice,
+    figures_of,
     have,
     measured,
     resampling_of,
     sliced,
 )
+from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import (
     Calibration,
+    Calls,
     DigitErrors,
     EotBench,
+    InCalls,
     LabelFit,
     LabelHypotheses,
     MeasuredSplit,
@@ -39,7 +47,7 @@ from stt_ft.evaluation.report import (
 from stt_ft.evaluation.scores import ClipScore, Scores
 from stt_ft.evaluation.systems import TURN_FIGURES, curves_by_slice, heads_by_slice
 from stt_ft.metrics.eot_bench import eot_figures, timer_figures
-from stt_ft.metrics.intervals import Resampling, estimate, paired_difference, ratio
+from stt_ft.metrics.intervals import MIN_SPEAKERS, Resampling, estimate, paired_difference, ratio
 from stt_ft.metrics.pause_heads import best_hypothesis, calibration_error, drift_nats, fit_hypotheses, reliability
 
 
@@ -52,6 +60,7 @@ def build_report(
     dataset: MeasuredSplit | None = None,
     provenance: dict[str, Any] | None = None,
     training: TrainingCourse | None = None,
+    calls: Calls | None = None,
 ) -> Report:
     """Return the report on one or two models.
 
@@ -63,6 +72,7 @@ def build_report(
         dataset: the split that was measured.
         provenance: how the evaluation was made.
         training: the losses of the run that the model came from.
+        calls: what became of the models in long calls (`build_calls`).
     """
     rule, systems = scores.rule, systems or {}
     names = [model] if baseline is None else [baseline, model]
@@ -103,9 +113,51 @@ def build_report(
             for name, members in models.items()
         },
         substitutions={name: _substitutions(members) for name, members in models.items()},
+        calls=calls,
         dataset=dataset,
         provenance=provenance,
         training=training,
+    )
+
+
+def build_calls(scores: Scores, frames: Sequence[ClipFrames], seconds: float) -> Calls:
+    """Return the figures of `frames`, clips heard in calls of `seconds`, beside the `scores` of the same clips heard alone.
+
+    The first rows of a clip are ignored by the rule only where the call begins with it. Intervals draw speakers, or clips where fewer than
+    five speakers are known: a clip that comes again is no new clip.
+    """
+    alone = {(one.frames.model, one.frames.clip): one for one in scores.scores if one.frames.channel is None}
+    on_the_line = replace(scores.rule, ignore_frames=0)
+    pairs = [(ClipScore(frames=one, rule=on_the_line if one.call_s else scores.rule), alone[one.model, one.clip]) for one in frames]
+    parts: dict[str, dict[str, dict[str, InCalls]]] = {}
+    for model in dict.fromkeys(one.model for one in frames):
+        of_model = [pair for pair in pairs if pair[0].frames.model == model]
+        parts[model] = {}
+        for slice_name, names in CALL_FIGURES.items():
+            members: dict[str, list[tuple[ClipScore, ClipScore]]] = {WHOLE_CALL: [], SECOND_HALF: []}
+            for pair in of_model:
+                call_s = pair[0].frames.call_s or 0.0
+                if SLICES[slice_name](pair[0].frames):
+                    members[WHOLE_CALL].append(pair)
+                    members[SECOND_HALF] += [pair] if call_s >= seconds / 2 else []
+                    members.setdefault(f"minute {int(call_s // 60) + 1}", []).append(pair)
+            ordered = sorted(members, key=lambda part: int(part.rpartition(" ")[2]) if part.startswith("minute") else 0)
+            told = {part: _in_calls(members[part], names) for part in ordered if len(members[part]) >= MIN_CLIPS}
+            parts[model] |= {slice_name: told} if told else {}
+    calls = [one for one in frames if one.call_s == 0 and one.model == frames[0].model]
+    return Calls(seconds=seconds, num_calls=len(calls), num_clips=sum(one.model == frames[0].model for one in frames), parts=parts)
+
+
+def _in_calls(pairs: Sequence[tuple[ClipScore, ClipScore]], names: Sequence[str]) -> InCalls:
+    heard, alone = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    by_speaker = [score.frames.speaker or score.frames.clip for score in heard]
+    drawn = Resampling.of(by_speaker if len(set(by_speaker)) >= MIN_SPEAKERS else [score.frames.clip for score in heard])
+    differences = {name: paired_difference(FIGURES[name].of(heard), FIGURES[name].of(alone), drawn) for name in names if have(heard, name)}
+    return InCalls(
+        num_clips=len(pairs),
+        in_calls=figures_of(heard, names, drawn),
+        alone=figures_of(alone, names, drawn),
+        differences=measured(differences),
     )
 
 

@@ -5,10 +5,11 @@ Each becomes frames beside the models', so that all of them are judged by the sa
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ import numpy as np
 from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.silero_vad import CHUNK_S, SileroVad
 from stt_ft.audio.smart_turn import MODEL_RATE_HZ, SmartTurn
-from stt_ft.core.errors import DatasetError
+from stt_ft.core.atomic import atomic_path
+from stt_ft.core.errors import DatasetError, MissingExtra
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.timing import SAMPLE_RATE_HZ, frame_heard_s, frame_start_s, num_samples
 from stt_ft.evaluation.frames import ClipFrames
-from stt_ft.evaluation.report import System
+from stt_ft.evaluation.report import Report, System
+from stt_ft.evaluation.scores import Scores
 from stt_ft.metrics.endpointing import SPEECH_THRESHOLD, EndpointRule, silent_for_s, turn_rows
 
 SILERO, SMART_TURN = "silero", "smart_turn"
@@ -146,6 +149,31 @@ def read_turn_probs(path: Path, heard: Sequence[ClipFrames]) -> list[ClipFrames]
         newest = np.searchsorted(times_s, [frame_heard_s(row) + 2 * _EPS for row in range(len(one.pause))], side="right") - 1
         frames.append(_without_text(one, path.stem, np.where(newest >= 0, probs[newest], 0.0)[:, None]))
     return frames
+
+
+def require_parquet() -> None:
+    """Raise `MissingExtra` where eot-bench's rows cannot be written."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtra("pyarrow", "eot_bench", "--eot_bench")
+
+
+def write_eot_predictions(directory: Path, scores: Scores, report: Report, *, language: str) -> list[Path]:
+    """Write the rows from which the report's `eot_bench` is computed, as livekit's eot-bench reads them, and return the files.
+
+    They are DIRECTORY/LANGUAGE/DETECTOR/predictions.parquet, each with the columns of `metrics.eot_bench.Look` and `language`.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    paths = []
+    for detector in [name for name in report.eot_bench if name != "timer" and report.eot_bench[name]]:
+        rules = [system.rule for system in report.systems.values() if system.model == detector and detector not in report.models]
+        judged = [replace(score, rule=rule) for score in scores.by_model([detector])[detector] for rule in (rules or [scores.rule])[:1]]
+        rows = [{"language": language, **asdict(look)} for score in judged for look in score.looks]
+        paths.append(directory / language / detector / "predictions.parquet")
+        with atomic_path(paths[-1]) as temporary:
+            parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
+    return paths
 
 
 def _by_row(probs: np.ndarray, step_s: float, num_rows: int) -> np.ndarray:

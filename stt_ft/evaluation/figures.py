@@ -163,6 +163,15 @@ HEADLINES = (
     Headline(slice_name="ordinary", figure="false_cut_offs", label="False cut-offs in ordinary sentences"),
 )
 
+CALL_FIGURES = {
+    **dict.fromkeys(NUMBER_SLICES, ("false_cut_offs", "missed_ends", "latency_p50_s", "digit_strings_exact", "word_error_rate")),
+    "ordinary": ("false_cut_offs", "missed_ends", "latency_p50_s", "word_error_rate"),
+}
+"""Slice -> its figures in long calls."""
+
+WHOLE_CALL, SECOND_HALF = "whole call", "second half"
+"""Parts of a call beside its minutes; the gate asks about the second half, in which whatever decays has decayed."""
+
 
 def sliced(scores: Sequence[ClipScore]) -> dict[str, list[ClipScore]]:
     """Return the scores of every slice that has clips."""

@@ -8,10 +8,11 @@ One line a clip and model (times in seconds of the clip; row t of `pause` is wha
 
 A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". Optional keys: from the manifest, `speaker`,
 `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
-`channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; `reply`, what an agent that flushes has in hand when it answers
-({"words": [[…]], "wait_s": 0.125}: the words sent by then, and how long the flush took); and `classes`, the heads' probabilities of the
-classes 1 and up [row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have no tokens and no
-words; its rows are 1 once there have been 0.5, 1 and 2 seconds of silence.
+`channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; `call_s`, in frames.calls.jsonl, the second of a long call at
+which the clip begins; `reply`, what an agent that flushes has in hand when it answers ({"words": [[…]], "wait_s": 0.125}: the words sent by
+then, and how long the flush took); and `classes`, the heads' probabilities of the classes 1 and up [row][head][class - 1]. A voice activity
+detector writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1 once there have been 0.2, 0.3, 0.5, 0.8,
+1, 1.5 and 2 seconds of silence.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ KINDS = ("number", "ordinary")
 MANNERS = ("natural", "hesitant")
 VOICES = ("people",)
 
-_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s")
+_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s", "call_s")
 """Keys of a line that are left out where nothing is known."""
 
 
@@ -63,6 +64,7 @@ class ClipFrames:
         manner: how the number was dictated, one of `MANNERS`.
         voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
         channel: "phone", "noise 10 dB"; None for the recording itself.
+        call_s: where in a long call the clip begins, in seconds of the call; None for a clip that was heard alone.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
         reply: of an agent that flushes.
     """
@@ -80,6 +82,7 @@ class ClipFrames:
     voices: str | None = None
     channel: str | None = None
     text_lag_s: float | None = None
+    call_s: float | None = None
     classes: np.ndarray | None = None
     reply: Reply | None = None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stt_ft.core.config import Config, load_config, nearest
 from stt_ft.core.errors import CheckFailed
-from stt_ft.evaluation.figures import FIGURES, OPTIONAL_SLICES, SLICES
+from stt_ft.evaluation.figures import CALL_FIGURES, FIGURES, OPTIONAL_SLICES, SECOND_HALF, SLICES
 from stt_ft.evaluation.report import Measurement, Report
 from stt_ft.evaluation.verdict import show_interval, show_value
 
@@ -21,22 +21,28 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class _Limit:
-    """A kind of limit: its bound, given the baseline's figure and the number in the gate, and the side of the bound that holds."""
+    """A kind of limit: its bound, given the figure that is compared with and the number in the gate, and the side of the bound that holds.
+
+    That figure is the baseline's, or, `in_calls`, the model's own on the same clips alone, where what is held is the second half of calls.
+    """
 
     bound: Callable[[float, float], float]
     sign: str
-    needs_baseline: bool
+    needs_baseline: bool = False
+    in_calls: bool = False
 
     def holds(self, value: float, bound: float) -> bool:
         return value <= bound + _SLACK if self.sign == "<=" else value >= bound - _SLACK
 
 
 _LIMITS = {
-    "max": _Limit(bound=lambda _, limit: limit, sign="<=", needs_baseline=False),
-    "min": _Limit(bound=lambda _, limit: limit, sign=">=", needs_baseline=False),
+    "max": _Limit(bound=lambda _, limit: limit, sign="<="),
+    "min": _Limit(bound=lambda _, limit: limit, sign=">="),
     "max_rise": _Limit(bound=lambda theirs, limit: theirs + limit, sign="<=", needs_baseline=True),
     "max_drop": _Limit(bound=lambda theirs, limit: theirs - limit, sign=">=", needs_baseline=True),
     "max_ratio": _Limit(bound=lambda theirs, limit: theirs * limit, sign="<=", needs_baseline=True),
+    "max_rise_in_calls": _Limit(bound=lambda alone, limit: alone + limit, sign="<=", in_calls=True),
+    "max_drop_in_calls": _Limit(bound=lambda alone, limit: alone - limit, sign=">=", in_calls=True),
 }
 
 
@@ -45,7 +51,7 @@ class GateConfig(Config):
     """The limits on a report."""
 
     checks: dict[str, dict[str, float]]
-    """SLICE.FIGURE -> limits: max, min, max_rise, max_drop, max_ratio."""
+    """SLICE.FIGURE -> limits, of those in `_LIMITS`."""
 
     def __post_init__(self) -> None:
         mistakes = []
@@ -55,6 +61,10 @@ class GateConfig(Config):
                 known = [f"{one}.{name}" for name, spec in FIGURES.items() for one in spec.slices]
                 mistakes.append(f"checks.{name}: no such figure{nearest(name, known)}")
             mistakes += [f"checks.{name}.{limit}: no such limit{nearest(limit, _LIMITS)}" for limit in limits if limit not in _LIMITS]
+            if figure not in CALL_FIGURES.get(slice_name, ()):
+                mistakes += [
+                    f"checks.{name}.{limit}: no such figure in calls" for limit in limits if limit in _LIMITS and _LIMITS[limit].in_calls
+                ]
             if not limits:
                 mistakes.append(f"checks.{name}: no limit; give one or more of {', '.join(_LIMITS)}")
         if mistakes:
@@ -66,7 +76,8 @@ class CheckResult:
     """One limit on one figure, and the sentence on it.
 
     Attributes:
-        outcome: "passed", "failed" or "skipped": an optional slice without clips, or a limit on pause heads where no model has any.
+        outcome: "passed", "failed" or "skipped": an optional slice without clips, a limit on pause heads where no model has any, or
+            one on calls where none were measured.
     """
 
     name: str
@@ -107,20 +118,30 @@ def _check(report: Report, checked: str, limit_name: str, limit: float, *, stric
         return CheckResult(name=name, outcome=outcome, line=f"{name}: no pause heads in {' and '.join(headless)}")
     if kind.needs_baseline and report.baseline is None:
         raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")
-    found = [report.figure(model, slice_name, figure) for model in (report.models if kind.needs_baseline else [report.model])]
+    if kind.in_calls:
+        if report.calls is None:
+            return CheckResult(name=name, outcome="skipped", line=f"{name}: no long calls were measured (evaluate --calls 600)")
+        part = report.calls.parts[report.model].get(slice_name, {}).get(SECOND_HALF)
+        found = [] if part is None else [part.alone.get(figure), part.in_calls.get(figure)]
+        difference, other = None if part is None else part.differences.get(figure), "the same clips alone"
+    else:
+        found = [report.figure(model, slice_name, figure) for model in (report.models if kind.needs_baseline else [report.model])]
+        difference, other = report.difference(slice_name, figure) if kind.needs_baseline else None, "baseline"
     figures = [one for one in found if one is not None]
-    if len(figures) < len(found):
-        return CheckResult(name=name, outcome="failed", line=f"{name}: the report has no such figure ({slice_name}: no clips)")
-    ours, theirs = figures[-1], figures[0].value if kind.needs_baseline else 0.0
+    if not figures or len(figures) < len(found):
+        where = "too few clips in calls" if kind.in_calls else "no clips"
+        return CheckResult(name=name, outcome="failed", line=f"{name}: the report has no such figure ({slice_name}: {where})")
+    is_compared = len(found) > 1
+    ours, theirs = figures[-1], figures[0].value if is_compared else 0.0
     if ours.value is None or theirs is None:
         return CheckResult(name=name, outcome="failed", line=f"{name}: too many turns never end for this figure to exist")
     unit, bound = FIGURES[figure].unit, kind.bound(theirs, limit)
-    beside = f" (baseline {show_value(theirs, unit)})" if kind.needs_baseline else ""
+    beside = f" ({other} {show_value(theirs, unit)})" if is_compared else ""
     held = kind.holds(ours.value, bound)
-    shown = f"{slice_name}.{figure}: {show_value(ours.value, unit)} {show_interval(ours, unit)}"
+    shown = f"{slice_name}.{figure}{' late in calls' if kind.in_calls else ''}: {show_value(ours.value, unit)} {show_interval(ours, unit)}"
     line = f"{shown} {kind.sign if held else f'is not {kind.sign}'} {show_value(bound, unit)}{beside}"
     if held and strict:
-        end = _bad_end(kind, ours, report.difference(slice_name, figure) if kind.needs_baseline else None, theirs)
+        end = _bad_end(kind, ours, difference, theirs)
         held = end is not None and kind.holds(end, bound)
         if not held:
             reach = "has no end" if end is None else f"reaches {show_value(end, unit)}"

@@ -17,6 +17,7 @@ from moshi.models.lm import LMModel
 
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
+from stt_ft.audio.files import read_audio
 from stt_ft.audio.smart_turn import SmartTurn, shipped_weights
 from stt_ft.core.config import load_config
 from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
@@ -25,6 +26,7 @@ from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
 from stt_ft.core.serving import KYUTAI, Serving
+from stt_ft.core.timing import frame_start_s, num_frames_covering, samples_to_s
 from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
@@ -34,13 +36,18 @@ from stt_ft.evaluation.report import System
 from stt_ft.evaluation.systems import plain_systems, rule_systems, tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.codes import codec_hash, codes_of, sounds_of
+from stt_ft.model.codes import MimiCodec, codec_hash, codes_of, sounds_of
 from stt_ft.model.device import inference_dtype, pick_device
-from stt_ft.model.streaming import stream_codes
+from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
+from stt_ft.model.words import HeardWord
+from stt_ft.simulation.calls import Call, plan_calls
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
 """Names in a report: of the baseline, of the model that is judged beside it, and of a model that is judged alone (perhaps a base)."""
+
+EARLY_WORD_S = 0.3
+"""A word of a call that seems to begin so much before a clip belongs to it: a word's time is known to some frames."""
 
 
 def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
@@ -184,6 +191,31 @@ class Evaluation:
         write_frames(path, frames)
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
+    def listen_to_calls(self, split: str, seconds: float, path: Path) -> list[ClipFrames]:
+        """Run every model on calls of `seconds`, made of the clips of `split`; write the frames of each clip and return them as read back.
+
+        The times of a clip are its own, and it has as many rows as when it is heard alone.
+        """
+        clips, frames = self.data.measured_clips(split), []
+        references = reference_words(self.data, clips, split)
+        sounds = [read_audio(self.data.audio_path(clip)) for clip in clips]
+        lengths = [num_frames_covering(samples_to_s(len(sound))) for sound in sounds]
+        longest_tail = max(model.num_tail_frames() for model in self.models.values())
+        calls = plan_calls(lengths, num_frames_covering(seconds), min_silence=longest_tail, seed=0)
+        codes: dict[str, list[np.ndarray]] = {}
+        for name, model in self.models.items():
+            codec_key = codec_hash(model)
+            if codec_key not in codes:
+                codec = MimiCodec.load(model, self.device)
+                joined = (call.sound([sounds[index] for index in call.clips]) for call in track(calls, "encoding calls"))
+                codes[codec_key] = [one for sound in joined for one in codec.encode([sound])]
+            lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
+            streams = _streams(name, model, lm, codes[codec_key], self.serving, batch_size=self.batch_size)
+            for call, stream in zip(calls, streams, strict=True):
+                frames += _frames_in_call(name, model, call, stream, clips, references, lengths)
+        write_frames(path, frames)
+        return read_frames(path)
+
     def systems(self, frames: Sequence[ClipFrames], rule: EndpointRule, *, set_on: str | None, split: str, out: Path) -> dict[str, System]:
         """Return the ways to end the turn beside `rule`: each model at its best setting on the split `set_on`, the judged one as agents
         can be set for it there, each model by the rules that read heads and text together, and the other detectors.
@@ -251,29 +283,84 @@ def model_frames(
         all_classes: keep the other classes of the heads too.
         serving: how the server hears and writes.
     """
-    heard_codes = [serving.heard(clip) for clip in codes]
-    how = {"temperature": serving.temperature, "batch_size": batch_size}
-    streams = stream_codes(lm, heard_codes, **how, progress=lambda steps: track(steps, f"{name} listens"))
-    if not all(np.isfinite(stream.pause_probs).all() for stream in streams):
-        raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; its weights are damaged, copy or make them again")
+    streams = _streams(name, model, lm, codes, serving, batch_size=batch_size)
     heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
     first_row = model.num_prefix_frames
     return [
-        ClipFrames(
-            model=name,
-            clip=clip.path,
-            kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
-            text_tokens=tuple(int(token) for token in stream.text_tokens[first_row:]),
-            words=tuple(model.words_of(stream.text_tokens)),
-            pause=stream.pause_probs[first_row:],
-            reference=reference,
-            duration_s=clip.duration_s,
-            speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
-            manner=clip.extra.get("manner"),
-            voices=clip.extra.get("voices"),
+        _frames_of(
+            name,
+            model,
+            clip,
+            reference,
+            stream,
+            slice(first_row, None),
+            model.words_of(stream.text_tokens),
             channel=None if channel is None else channel.name,
-            text_lag_s=model.text_lag_s,
             classes=stream.head_probs[first_row:, :, 1:] if all_classes else None,
         )
         for (channel, clip, reference), stream in zip(heard, streams, strict=True)
     ]
+
+
+def _streams(
+    name: str, model: ModelDir, lm: LMModel, codes: Sequence[np.ndarray], serving: Serving, *, batch_size: int
+) -> list[ClipStream]:
+    """Return the outputs of `model`, loaded as `lm`, for sounds by their codes; raises `CheckpointError` when they are not numbers."""
+    heard = [serving.heard(one) for one in codes]
+    how = {"temperature": serving.temperature, "batch_size": batch_size}
+    streams = stream_codes(lm, heard, **how, progress=lambda steps: track(steps, f"{name} listens"))
+    if not all(np.isfinite(stream.pause_probs).all() for stream in streams):
+        raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; its weights are damaged, copy or make them again")
+    return streams
+
+
+def _frames_of(
+    name: str,
+    model: ModelDir,
+    clip: Clip,
+    reference: tuple[Word, ...],
+    stream: ClipStream,
+    rows: slice,
+    words: Sequence[HeardWord],
+    **told: Any,
+) -> ClipFrames:
+    """Return the frames of a clip: `rows` of a stream, and the words that were heard in it with times in seconds of the clip."""
+    return ClipFrames(
+        model=name,
+        clip=clip.path,
+        kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
+        text_tokens=tuple(int(token) for token in stream.text_tokens[rows]),
+        words=tuple(words),
+        pause=stream.pause_probs[rows],
+        reference=reference,
+        duration_s=clip.duration_s,
+        speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
+        manner=clip.extra.get("manner"),
+        voices=clip.extra.get("voices"),
+        text_lag_s=model.text_lag_s,
+        **told,
+    )
+
+
+def _frames_in_call(
+    name: str,
+    model: ModelDir,
+    call: Call,
+    stream: ClipStream,
+    clips: Sequence[Clip],
+    references: Sequence[tuple[Word, ...]],
+    lengths: Sequence[int],
+) -> list[ClipFrames]:
+    """Return the frames of each clip of `call`. A word belongs to the clip in which its sound began, or that was the last before it."""
+    starts_s = np.array([frame_start_s(start) for start in call.starts])
+    owners: list[list[HeardWord]] = [[] for _ in call.clips]
+    for word in model.words_of(stream.text_tokens):
+        at = max(int(np.searchsorted(starts_s - EARLY_WORD_S, word.start_s, side="right")) - 1, 0)
+        times_s = {field: getattr(word, field) - starts_s[at] for field in ("start_s", "end_s", "appeared_s")}
+        owners[at].append(replace(word, **{field: max(0.0, float(time_s)) for field, time_s in times_s.items()}))
+    frames = []
+    for index, start, words in zip(call.clips, call.starts, owners, strict=True):
+        first = model.num_prefix_frames + start
+        rows = slice(first, first + lengths[index] + model.num_tail_frames())
+        frames.append(_frames_of(name, model, clips[index], references[index], stream, rows, words, call_s=frame_start_s(start)))
+    return frames

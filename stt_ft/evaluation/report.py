@@ -32,6 +32,7 @@ in people's voices; parts and digit errors are told by slice; intervals resample
 SCHEMA_FILE = Path(str(resources.files("stt_ft.evaluation") / "report.schema.json"))
 
 REPORT_NAME, PAGE_NAME, FRAMES_NAME = "report.json", "report.html", "frames.jsonl"
+CALL_FRAMES_NAME = "frames.calls.jsonl"
 
 CLOCK_TITLES = {"sound": "where it is spoken", "text": "a text lag later", "written": "where the model writes it"}
 
@@ -154,6 +155,28 @@ class EotBench(Part):
     latency_within_s: dict[str, float | None]
     """Rate of cut-offs -> the least mean latency within it."""
     area_s: float | None
+
+
+class InCalls(Part):
+    """A part of long calls: figures of the clips that begin in it, those of the same clips heard alone, and the paired difference."""
+
+    num_clips: int
+    """Clips heard there; a clip that comes twice counts twice."""
+    in_calls: Measurements
+    alone: Measurements
+    differences: Measurements
+    """In calls less alone."""
+
+
+class Calls(Part):
+    """What becomes of a model in long calls: clips with silences between, heard as one stream (`simulation.calls`)."""
+
+    seconds: float
+    num_calls: int
+    num_clips: int
+    """Clips heard in all calls."""
+    parts: dict[str, dict[str, dict[str, InCalls]]]
+    """Model -> slice -> part of the call: "whole call", "second half", "minute 1" …; parts with too few clips are left out."""
 
 
 class Group(Part):
@@ -286,6 +309,7 @@ class Report(Part):
     """Model -> slice of numbers -> what became of the digits."""
     substitutions: dict[str, list[tuple[str, str, int]]]
     """Model -> [reference, transcript, times] of the words most often taken for others."""
+    calls: Calls | None = None
     dataset: MeasuredSplit | None = None
     provenance: dict[str, Any] | None = None
     """Options, versions, and the SHA-256 of manifest and weights."""
@@ -309,8 +333,8 @@ class Report(Part):
         return self.differences.get(slice_name, {}).get(figure)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value of report.json, without dataset, provenance and training where they are None."""
-        untold = {key for key in ("dataset", "provenance", "training") if getattr(self, key) is None}
+        """Return the value of report.json, without calls, dataset, provenance and training where they are None."""
+        untold = {key for key in ("calls", "dataset", "provenance", "training") if getattr(self, key) is None}
         return self.model_dump(mode="json", exclude=untold)
 
 

@@ -97,16 +97,19 @@ def silences(words: Sequence[Word], until_s: float) -> list[tuple[float, float]]
     return [*found, (spoken_until_s, max(until_s, spoken_until_s + MIN_SILENCE_S))]
 
 
-def looks(clip_id: str, spans: Sequence[tuple[float, float]], probs: np.ndarray) -> list[Look]:
+def looks(clip_id: str, spans: Sequence[tuple[float, float]], probs: np.ndarray, *, every_s: float = LOOK_S) -> list[Look]:
     """Return the looks at a detector in all silences of a clip.
 
     Args:
-        spans: the silences in seconds, the end last.
+        spans: the silences in seconds, the end last. One that is shorter than `MIN_SILENCE_S` counts in `span_index`, and has no looks.
         probs: the probability that the turn is over after each frame [T]. A look sees the newest one of its own silence, 0 before any.
+        every_s: seconds between two looks.
     """
     heard_s, found = np.array([frame_heard_s(row) for row in range(len(probs))]), []
     for index, (start_s, end_s) in enumerate(spans):
-        for time_s in _times(start_s, end_s):
+        if end_s - start_s < MIN_SILENCE_S - _EPS:
+            continue
+        for time_s in _times(start_s, end_s, every_s):
             row = int(np.searchsorted(heard_s, time_s + _EPS, side="right")) - 1
             is_inside = row >= 0 and heard_s[row] >= start_s - _EPS
             found.append(
@@ -149,10 +152,10 @@ def timer_figures(rows: Sequence[Look]) -> EotFigures | None:
     return _operating_points((hold_s > timers_s[:, None] + _EPS).mean(axis=1), timers_s, num_holds=len(hold_s), num_ends=num_ends)
 
 
-def _times(start_s: float, end_s: float) -> list[float]:
-    """Return when an agent looks in a silence: every `LOOK_S` from its beginning, and at its end."""
-    steps = math.floor((end_s - start_s) / LOOK_S + _EPS)
-    times_s = [round(start_s + step * LOOK_S, 6) for step in range(steps + 1)]
+def _times(start_s: float, end_s: float, every_s: float) -> list[float]:
+    """Return when an agent looks in a silence: every `every_s` seconds from its beginning, and at its end."""
+    steps = math.floor((end_s - start_s) / every_s + _EPS)
+    times_s = [round(start_s + step * every_s, 6) for step in range(steps + 1)]
     return times_s if times_s[-1] >= end_s - _EPS else [*times_s, round(end_s, 6)]
 
 

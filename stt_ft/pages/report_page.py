@@ -15,7 +15,7 @@ from markupsafe import Markup
 from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
 from stt_ft.core.timing import frame_heard_s
-from stt_ft.evaluation.figures import FIGURES, GROUP_FIGURES, NUMBER_SLICES, SLICE_TITLES, SLICES
+from stt_ft.evaluation.figures import CALL_FIGURES, FIGURES, GROUP_FIGURES, NUMBER_SLICES, SLICE_TITLES, SLICES
 from stt_ft.evaluation.frames import timed_text
 from stt_ft.evaluation.report import CLOCK_TITLES, LOSSES, Measurement, Measurements, Report
 from stt_ft.evaluation.scores import ClipScore, Scores
@@ -82,6 +82,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
         text_cues=text_cues(report),
         settings=[system for system in report.systems.values() if system.settings is not None],
         eot=_eot_table(report, roles),
+        calls=_call_tables(report),
         heads={name: list(zip(*(report.heads[model][name] for model in report.models), strict=False)) for name in curve_slices},
         reliability=reliability_diagram(bins, roles=roles) if bins else None,
         training=_training(report),
@@ -188,6 +189,19 @@ def _eot_table(report: Report, roles: Roles) -> dict[str, Any]:
     columns += [f"latency at {100 * rate:g} %" for rate in CUT_OFF_BUDGETS]
     groups = [(SLICE_TITLES[name], report.eot_bench[report.model][name].num_holds) for name in slices]
     return {"groups": groups, "columns": columns, "rows": rows}
+
+
+def _call_tables(report: Report) -> list[dict[str, Any]]:
+    """Return the judged model's figures in long calls: a table a slice, and in it a row a part of the call; texts as they are drawn."""
+    tables = []
+    for slice_name, parts in ({} if report.calls is None else report.calls.parts[report.model]).items():
+        names = [name for name in CALL_FIGURES[slice_name] if all(name in part.in_calls for part in parts.values())]
+        rows = []
+        for title, part in parts.items():
+            cells = [(show_value(part.in_calls[name].value, FIGURES[name].unit), _cell(name, part.alone[name])[0]) for name in names]
+            rows.append({"title": title, "num_clips": part.num_clips, "cells": cells})
+        tables.append({"title": SLICE_TITLES[slice_name], "labels": [FIGURES[name].label for name in names], "rows": rows})
+    return tables
 
 
 def _training(report: Report) -> list[Markup]:

@@ -7,9 +7,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from stt_ft.core.atomic import remove_leftovers, write_text
-from stt_ft.core.errors import CheckFailed, CheckpointError
+from stt_ft.core.errors import CheckFailed, CheckpointError, ConfigError
 from stt_ft.core.progress import say
-from stt_ft.evaluation.report import FRAMES_NAME, PAGE_NAME, MeasuredSplit, Report, TrainingCourse, read_report, write_report
+from stt_ft.evaluation.report import (
+    CALL_FRAMES_NAME,
+    FRAMES_NAME,
+    PAGE_NAME,
+    MeasuredSplit,
+    Report,
+    TrainingCourse,
+    read_report,
+    write_report,
+)
+
+MIN_CALL_S, MAX_CALL_S = 60, 3600
+"""Seconds of a call of `--calls`: figures are told by minute, and the sound of a call lies in memory."""
 
 
 def evaluate(
@@ -31,6 +43,8 @@ def evaluate(
     turn_probs: list[str] | None = None,
     channels: list[str] | None = None,
     all_classes: bool = False,
+    calls: float | None = None,
+    eot_bench: str | Path | None = None,
     run_dir: str | Path | None = None,
     batch_size: int = 32,
     device: str = "auto",
@@ -60,12 +74,15 @@ def evaluate(
         turn_probs: compare with other detectors: files of {"id": CLIP, "timestamp": SECONDS, "p_eot": PROBABILITY} a line, as eot-bench's.
         channels: also run on every clip through a telephone line (phone) or with noise, by its level below the speech (20dB).
         all_classes: keep all classes of the heads in frames.jsonl, and report whether they count words.
+        calls: also glue the clips into calls of so many seconds (600), each heard as one stream, and tell figures by minute of the call.
+        eot_bench: also write livekit's eot-bench's rows under this directory (pip install 'stt-ft[eot_bench]').
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
     from stt_ft.core.serving import Serving
-    from stt_ft.evaluation.build import build_report
+    from stt_ft.evaluation.build import build_calls, build_report
+    from stt_ft.evaluation.detectors import require_parquet, write_eot_predictions
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
     from stt_ft.evaluation.scores import Scores
     from stt_ft.evaluation.verdict import print_report
@@ -79,8 +96,12 @@ def evaluate(
     )
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or [], "serving": serving}
+    if calls is not None and not MIN_CALL_S <= calls <= MAX_CALL_S:
+        raise ConfigError(f"--calls takes the seconds of a call, {MIN_CALL_S} to {MAX_CALL_S}, got {calls:g}")
+    if eot_bench is not None:
+        require_parquet()
     evaluation = Evaluation.open(model_dir, dataset, **how)
-    options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, **how}
+    options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "calls": calls, **how}
     provenance = evaluation.provenance(split, options)
     training = None if run_dir is None else _training_course(run_dir)
     for name, model in evaluation.models.items():
@@ -90,6 +111,7 @@ def evaluate(
     frames = evaluation.listen(split, agent, directory / FRAMES_NAME)
     systems = evaluation.systems(frames, agent, set_on=set_on, split=split, out=directory)
     scores = Scores.of(frames, agent)
+    in_calls = None if calls is None else evaluation.listen_to_calls(split, calls, directory / CALL_FRAMES_NAME)
     report = build_report(
         scores,
         model=evaluation.judged,
@@ -98,8 +120,12 @@ def evaluate(
         dataset=MeasuredSplit(name=str(evaluation.data.directory), split=split),
         provenance=provenance,
         training=training,
+        calls=None if in_calls is None or calls is None else build_calls(scores, in_calls, calls),
     )
     write_report(directory, report)
+    if eot_bench is not None:
+        for written in write_eot_predictions(Path(eot_bench), scores, report, language=evaluation.data.language()):
+            say(f"{written}: eot-harness compute-metrics --predictions {written} --output-dir {written.parent / 'metrics'}")
     write_report_page(directory / PAGE_NAME, report, scores, dataset=evaluation.data.directory)
     print_report(report)
     say(f"{directory / PAGE_NAME}: open it in a browser; every frame is in {directory / FRAMES_NAME}")
