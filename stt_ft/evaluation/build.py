@@ -33,6 +33,7 @@ from stt_ft.evaluation.report import (
     Measurements,
     Report,
     Resampled,
+    Served,
     System,
     TrainingCourse,
 )
@@ -52,6 +53,7 @@ def build_report(
     dataset: MeasuredSplit | None = None,
     provenance: dict[str, Any] | None = None,
     training: TrainingCourse | None = None,
+    served: Served | None = None,
 ) -> Report:
     """Return the report on one or two models.
 
@@ -63,6 +65,7 @@ def build_report(
         dataset: the split that was measured.
         provenance: how the evaluation was made.
         training: the losses of the run that the model came from.
+        served: speed and agreement of the running server that is judged.
     """
     rule, systems = scores.rule, systems or {}
     names = [model] if baseline is None else [baseline, model]
@@ -103,6 +106,7 @@ def build_report(
             for name, members in models.items()
         },
         substitutions={name: _substitutions(members) for name, members in models.items()},
+        served=served,
         dataset=dataset,
         provenance=provenance,
         training=training,

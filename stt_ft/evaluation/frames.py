@@ -9,8 +9,9 @@ One line a clip and model (times in seconds of the clip; row t of `pause` is wha
 A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". Optional keys: from the manifest, `speaker`,
 `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
 `channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; and `classes`, the heads' probabilities of the classes 1 and up
-[row][head][class - 1]. A voice activity detector writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1
-once there have been 0.5, 1 and 2 seconds of silence.
+[row][head][class - 1]; and `late_s`, how long after the end of its sound a running server told of each row. A voice activity detector
+writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1 once there have been 0.5, 1 and 2 seconds of silence.
+Of a server (model "server") the tokens are not known; "expected" is what our engine says it would tell.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ KINDS = ("number", "ordinary")
 MANNERS = ("natural", "hesitant")
 VOICES = ("people",)
 
-_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s")
+_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s", "late_s")
 """Keys of a line that are left out where nothing is known."""
 
 
@@ -53,6 +54,7 @@ class ClipFrames:
         voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
         channel: "phone", "noise 10 dB"; None for the recording itself.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
+        late_s: seconds by the clock on the wall until a running server told of each row [T].
     """
 
     model: str
@@ -69,6 +71,7 @@ class ClipFrames:
     channel: str | None = None
     text_lag_s: float | None = None
     classes: np.ndarray | None = None
+    late_s: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -146,7 +149,8 @@ class ClipFrames:
             pause=np.array(value["pause"], dtype=np.float64).reshape(len(value["pause"]), -1),
             reference=tuple(Word(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
-            **{name: value.get(name) for name in _OPTIONAL},
+            **{name: value.get(name) for name in _OPTIONAL if name != "late_s"},
+            late_s=None if value.get("late_s") is None else tuple(float(late_s) for late_s in value["late_s"]),
             classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
         )
 

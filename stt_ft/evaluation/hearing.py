@@ -26,10 +26,12 @@ from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.report import System
+from stt_ft.evaluation.served import EXPECTED, KEPT_NAME, SERVER, served_frames
+from stt_ft.evaluation.server import AsrServer
 from stt_ft.evaluation.systems import tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.codes import codec_hash, codes_of
+from stt_ft.model.codes import codec_hash, codes_of, sounds_of
 from stt_ft.model.device import inference_dtype, pick_device
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
@@ -65,6 +67,7 @@ class Evaluation:
         smart_turn: compare with this too.
         turn_probs: files of other detectors to compare with (`detectors.read_turn_probs`).
         batch_size: clips in one batch.
+        server: a running server that is judged beside our engine, which runs the same model.
     """
 
     models: dict[str, ModelDir]
@@ -76,6 +79,7 @@ class Evaluation:
     turn_probs: Sequence[Path]
     batch_size: int
     device: torch.device
+    server: AsrServer | None = None
 
     @classmethod
     def open(
@@ -91,6 +95,9 @@ class Evaluation:
         turn_probs: Sequence[str] = (),
         batch_size: int = 32,
         device: str = "auto",
+        server: str | None = None,
+        streams: int = 1,
+        real_time: bool = False,
     ) -> Evaluation:
         """Open models and dataset; raises a `SttFtError` for one that cannot be used, before anything runs."""
         if batch_size <= 0:
@@ -99,9 +106,21 @@ class Evaluation:
             through = channels_named(channels)
         except ValueError as error:
             raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
+        running = None if server is None else AsrServer(url=server, num_streams=streams, real_time=real_time)
+        if running is None and (streams != 1 or real_time):
+            raise ConfigError("--streams and --real_time tell how a server is asked: they go with --server")
+        if running is not None and baseline is not None:
+            raise ConfigError("--server is compared with our engine on the same model; leave --baseline to an evaluation of its own")
         names = {ALONE: model_dir} if baseline is None else {BASE: baseline, TUNED: model_dir}
+        models = {name: open_model(one, require_extra_heads=False) for name, one in names.items()}
+        if running is not None:
+            if not models[ALONE].num_heads:
+                raise CheckpointError(
+                    f"{model_dir}: has no pause heads, and of such a model a server does not tell which frame it has heard"
+                )
+            running.check()
         return cls(
-            models={name: open_model(one, require_extra_heads=False) for name, one in names.items()},
+            models=models,
             data=Dataset.open(dataset),
             channels=through,
             all_classes=all_classes,
@@ -110,6 +129,7 @@ class Evaluation:
             turn_probs=[Path(one) for one in turn_probs],
             batch_size=batch_size,
             device=pick_device(device),
+            server=running,
         )
 
     @property
@@ -120,12 +140,12 @@ class Evaluation:
     @property
     def judged(self) -> str:
         """The name of the judged model in the report."""
-        return list(self.models)[-1]
+        return list(self.models)[-1] if self.server is None else SERVER
 
     @property
     def baseline(self) -> str | None:
         """The name of the baseline in the report, None without one."""
-        return BASE if BASE in self.models else None
+        return BASE if BASE in self.models else None if self.server is None else ALONE
 
     def listen(self, split: str, rule: EndpointRule, path: Path, *, with_detectors: bool = True) -> list[ClipFrames]:
         """Run every model, and the other detectors, on `split`; write the frames to `path` and return them as read back.
@@ -148,6 +168,9 @@ class Evaluation:
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
             frames += model_frames(name, model, clips, references, codes[codec], channels=channels, all_classes=self.all_classes, **how)
+        if self.server is not None:
+            sounds = sounds_of(self.data, clips, versions)
+            frames += served_frames(self.server, self.models[ALONE], self.data, sounds, frames, path.parent, self.device)
         recordings = [one for one in frames if one.model == self.judged and one.channel is None]
         with_detectors = with_detectors and self.has_heads
         if with_detectors:
@@ -157,6 +180,7 @@ class Evaluation:
         elif with_detectors and self.silero:
             say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
         write_frames(path, frames)
+        (path.parent / KEPT_NAME).unlink(missing_ok=True)
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
     def systems(self, frames: Sequence[ClipFrames], rule: EndpointRule, *, set_on: str | None, split: str, out: Path) -> dict[str, System]:
@@ -164,7 +188,7 @@ class Evaluation:
 
         Where `set_on` is the measured split or has no clips, no setting is chosen, and a line says why.
         """
-        detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in self.models]
+        detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in (*self.models, SERVER, EXPECTED)]
         others = other_systems([name for name in detectors if name != SILERO])
         others |= silence_systems() if SILERO in detectors else {}
         if set_on is None or not self.has_heads:
@@ -173,7 +197,7 @@ class Evaluation:
             reason = "is what is measured" if set_on == split else "has no clips"
             say(f"{self.data.directory}: the split {set_on} {reason}, so no thresholds are chosen on it (--set_on)")
             return others
-        recordings = replace(self, channels=(), all_classes=False)
+        recordings = replace(self, channels=(), all_classes=False, server=None)
         heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_detectors=False)
         return {**tuned_systems(heard, rule, set_on), **others}
 

@@ -33,6 +33,9 @@ def evaluate(
     run_dir: str | Path | None = None,
     batch_size: int = 32,
     device: str = "auto",
+    server: str | None = None,
+    streams: int = 1,
+    real_time: bool = False,
 ) -> Report:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
@@ -58,10 +61,14 @@ def evaluate(
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
+        server: judge a running moshi-server (ws://HOST:PORT) that serves this model, beside our own engine (pip install 'stt-ft[server]').
+        streams: clips that the server hears at once.
+        real_time: send the server 80 ms of sound every 80 ms; else each frame as soon as the one before is told of.
     """
     from stt_ft.evaluation.build import build_report
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
     from stt_ft.evaluation.scores import Scores
+    from stt_ft.evaluation.served import served_of
     from stt_ft.evaluation.verdict import print_report
     from stt_ft.pages.report_page import write_report_page
 
@@ -70,6 +77,7 @@ def evaluate(
     remove_leftovers(directory)
     agent = endpoint_rule(rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames)
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
+    how |= {"server": server, "streams": streams, "real_time": real_time}
     how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or []}
     evaluation = Evaluation.open(model_dir, dataset, **how)
     options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, **how}
@@ -90,6 +98,7 @@ def evaluate(
         dataset=MeasuredSplit(name=str(evaluation.data.directory), split=split),
         provenance=provenance,
         training=training,
+        served=None if evaluation.server is None else served_of(scores, evaluation.server),
     )
     write_report(directory, report)
     write_report_page(directory / PAGE_NAME, report, scores, dataset=evaluation.data.directory)
