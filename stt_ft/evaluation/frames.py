@@ -10,8 +10,8 @@ A word is its text, start, end and the time it appeared. `kind` is "number" or "
 `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
 `channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; and `classes`, the heads' probabilities of the classes 1 and up
 [row][head][class - 1]; and `late_s`, how long after the end of its sound a running server told of each row. A voice activity detector
-writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1 once there have been 0.5, 1 and 2 seconds of silence.
-Of a server (model "server") the tokens are not known; "expected" is what our engine says it would tell.
+writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1 once there have been 0.5, 1 and 2 seconds of
+silence. Of a server (model "server") the tokens are not known; "expected" is what our engine says it would tell.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ SOUND = np.zeros(5 * 1920, dtype=np.float32)
 
 @contextlib.contextmanager
 def fake_server(*, slots=4, breaks_after=None, message=None, status=None, info=True):
-    """Yield the address of a server that tells of every frame, and of the word "one" after the third; it drops its `breaks_after`th stream."""
+    """Yield a server that tells of every frame, and of the word "one" after the third; it drops those after `breaks_after`."""
     streams = []
 
     async def stream(request):
@@ -113,9 +113,9 @@ def test_every_frame_and_word_is_taken_in_its_place(tmp_path, real_time):
 
 def test_finished_clips_are_kept_and_not_streamed_again(tmp_path):
     kept = tmp_path / "kept"
-    with fake_server(breaks_after=2) as (url, streams):
-        with pytest.raises(ServerError, match=r"ended the stream in the middle of clip clip2; 2 of 3 clips are kept in .*kept; the same"):
-            asked(url, 1).listen(sounds(3), kept, {})
+    reason = r"ended the stream in the middle of clip clip2; 2 of 3 clips are kept in .*kept; the same"
+    with fake_server(breaks_after=2) as (url, _), pytest.raises(ServerError, match=reason):
+        asked(url, 1).listen(sounds(3), kept, {})
     head = json.loads(kept.read_text().splitlines()[0])
     with fake_server() as (url, streams):
         kept.write_text(kept.read_text().replace(head["url"], url) + '{"clip": "clip2", "wor')  # killed while it wrote
@@ -146,7 +146,7 @@ def test_what_goes_wrong_is_one_line(tmp_path, monkeypatch, how, reason):
 
 
 def test_a_server_that_is_gone_or_misnamed_is_one_line(tmp_path):
-    with pytest.raises(ServerError, match="no answer .*moshi-server worker"):
+    with pytest.raises(ServerError, match=r"no answer .*moshi-server worker"):
         asked("ws://127.0.0.1:9").listen(sounds(1), tmp_path / "kept", {})
     with pytest.raises(ConfigError, match="--server must be ws://HOST:PORT"):
         asked("127.0.0.1:8080")
