@@ -41,6 +41,10 @@ class BusyError(SttFtError):
     """A directory that another process is writing into."""
 
 
+class ServerError(SttFtError):
+    """A server that cannot be asked: gone, silent, full, or of another version."""
+
+
 class MissingExtra(SttFtError):
     """An optional dependency that a command needs and that is not installed."""
 

@@ -41,6 +41,7 @@ from stt_ft.evaluation.report import (
     Measurements,
     Report,
     Resampled,
+    Served,
     System,
     TrainingCourse,
 )
@@ -61,6 +62,7 @@ def build_report(
     provenance: dict[str, Any] | None = None,
     training: TrainingCourse | None = None,
     calls: Calls | None = None,
+    served: Served | None = None,
 ) -> Report:
     """Return the report on one or two models.
 
@@ -73,6 +75,7 @@ def build_report(
         provenance: how the evaluation was made.
         training: the losses of the run that the model came from.
         calls: what became of the models in long calls (`build_calls`).
+        served: speed and agreement of the running server that is judged.
     """
     rule, systems = scores.rule, systems or {}
     names = [model] if baseline is None else [baseline, model]
@@ -114,6 +117,7 @@ def build_report(
         },
         substitutions={name: _substitutions(members) for name, members in models.items()},
         calls=calls,
+        served=served,
         dataset=dataset,
         provenance=provenance,
         training=training,

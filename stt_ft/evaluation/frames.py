@@ -10,9 +10,10 @@ A word is its text, start, end and the time it appeared. `kind` is "number" or "
 `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
 `channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; `call_s`, in frames.calls.jsonl, the second of a long call at
 which the clip begins; `reply`, what an agent that flushes has in hand when it answers ({"words": [[…]], "wait_s": 0.125}: the words sent by
-then, and how long the flush took); and `classes`, the heads' probabilities of the classes 1 and up [row][head][class - 1]. A voice activity
-detector writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1 once there have been 0.2, 0.3, 0.5, 0.8,
-1, 1.5 and 2 seconds of silence.
+then, and how long the flush took); `classes`, the heads' probabilities of the classes 1 and up [row][head][class - 1]; and `late_s`, how
+long after the end of its sound a running server told of each row. A voice activity detector writes no text, so its lines (model "silero")
+have no tokens and no words; its rows are 1 once there have been 0.2, 0.3, 0.5, 0.8, 1, 1.5 and 2 seconds of silence. Of a server (model
+"server") the tokens are not known; "expected" is what our engine says it would tell.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ KINDS = ("number", "ordinary")
 MANNERS = ("natural", "hesitant")
 VOICES = ("people",)
 
-_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s", "call_s")
+_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s", "call_s", "late_s")
 """Keys of a line that are left out where nothing is known."""
 
 
@@ -67,6 +68,7 @@ class ClipFrames:
         call_s: where in a long call the clip begins, in seconds of the call; None for a clip that was heard alone.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
         reply: of an agent that flushes.
+        late_s: seconds by the clock on the wall until a running server told of each row [T].
     """
 
     model: str
@@ -85,6 +87,7 @@ class ClipFrames:
     call_s: float | None = None
     classes: np.ndarray | None = None
     reply: Reply | None = None
+    late_s: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -165,7 +168,8 @@ class ClipFrames:
             pause=np.array(value["pause"], dtype=np.float64).reshape(len(value["pause"]), -1),
             reference=tuple(Word(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
-            **{name: value.get(name) for name in _OPTIONAL},
+            **{name: value.get(name) for name in _OPTIONAL if name != "late_s"},
+            late_s=None if value.get("late_s") is None else tuple(float(late_s) for late_s in value["late_s"]),
             classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
             reply=None if reply is None else Reply(words=_heard_words(reply["words"]), wait_s=float(reply["wait_s"])),
         )

@@ -33,6 +33,8 @@ from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, 
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
 from stt_ft.evaluation.replies import Agent, with_replies
 from stt_ft.evaluation.report import System
+from stt_ft.evaluation.served import EXPECTED, KEPT_NAME, SERVER, served_frames
+from stt_ft.evaluation.server import AsrServer
 from stt_ft.evaluation.systems import plain_systems, rule_systems, tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
@@ -82,6 +84,7 @@ class Evaluation:
         turn_probs: files of other detectors to compare with (`detectors.read_turn_probs`).
         serving: how the models are served.
         batch_size: clips in one batch.
+        server: a running server that is judged beside our engine, which runs the same model.
     """
 
     models: dict[str, ModelDir]
@@ -94,6 +97,7 @@ class Evaluation:
     serving: Serving
     batch_size: int
     device: torch.device
+    server: AsrServer | None = None
 
     @classmethod
     def open(
@@ -110,6 +114,9 @@ class Evaluation:
         serving: str = "kyutai",
         batch_size: int = 32,
         device: str = "auto",
+        server: str | None = None,
+        streams: int = 1,
+        real_time: bool = False,
     ) -> Evaluation:
         """Open models and dataset; raises a `SttFtError` for one that cannot be used, before anything runs."""
         if batch_size <= 0:
@@ -119,10 +126,21 @@ class Evaluation:
         except ValueError as error:
             raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
         served = Serving.named(serving)
+        running = None if server is None else AsrServer(url=server, num_streams=streams, real_time=real_time)
+        if running is None and (streams != 1 or real_time):
+            raise ConfigError("--streams and --real_time tell how a server is asked: they go with --server")
+        if running is not None and baseline is not None:
+            raise ConfigError("--server is compared with our engine on the same model; leave --baseline to an evaluation of its own")
         names = {ALONE: model_dir} if baseline is None else {BASE: baseline, TUNED: model_dir}
         models = {name: open_model(one, require_extra_heads=False) for name, one in names.items()}
         for model in models.values():
             served.num_codebooks(model.n_q)  # refuses a server of more codebooks than the model has
+        if running is not None:
+            if not models[ALONE].num_heads:
+                raise CheckpointError(
+                    f"{model_dir}: has no pause heads, and of such a model a server does not tell which frame it has heard"
+                )
+            running.check()
         return cls(
             models=models,
             serving=served,
@@ -134,6 +152,7 @@ class Evaluation:
             turn_probs=[Path(one) for one in turn_probs],
             batch_size=batch_size,
             device=pick_device(device),
+            server=running,
         )
 
     @property
@@ -144,12 +163,12 @@ class Evaluation:
     @property
     def judged(self) -> str:
         """The name of the judged model in the report."""
-        return list(self.models)[-1]
+        return list(self.models)[-1] if self.server is None else SERVER
 
     @property
     def baseline(self) -> str | None:
         """The name of the baseline in the report, None without one."""
-        return BASE if BASE in self.models else None
+        return BASE if BASE in self.models else None if self.server is None else ALONE
 
     def listen(self, split: str, rule: EndpointRule, path: Path, *, with_others: bool = True) -> list[ClipFrames]:
         """Run every model on `split`, and `with_others` the other detectors and the agent's replies; write the frames to `path` and return
@@ -180,6 +199,9 @@ class Evaluation:
                 agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
                 heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
             frames += heard
+        if self.server is not None:
+            sounds = sounds_of(self.data, clips, versions)
+            frames += served_frames(self.server, self.models[ALONE], self.data, sounds, frames, path.parent, self.device)
         recordings = [one for one in frames if one.model == self.judged and one.channel is None]
         with_detectors = with_others and self.has_heads
         if with_detectors:
@@ -189,6 +211,7 @@ class Evaluation:
         elif with_detectors and self.silero:
             say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
         write_frames(path, frames)
+        (path.parent / KEPT_NAME).unlink(missing_ok=True)
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
     def listen_to_calls(self, split: str, seconds: float, path: Path) -> list[ClipFrames]:
@@ -222,7 +245,7 @@ class Evaluation:
 
         Where `set_on` is the measured split or has no clips, no setting is chosen, and a line says why.
         """
-        detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in self.models]
+        detectors = [name for name in dict.fromkeys(one.model for one in frames) if name not in (*self.models, SERVER, EXPECTED)]
         others = other_systems([name for name in detectors if name != SILERO])
         others |= silence_systems() if SILERO in detectors else {}
         others = {**rule_systems({name: model.num_heads for name, model in self.models.items()}, rule), **others}
@@ -234,7 +257,7 @@ class Evaluation:
             reason = "is what is measured" if set_on == split else "has no clips"
             say(f"{self.data.directory}: the split {set_on} {reason}, so no thresholds are chosen on it (--set_on)")
             return others
-        recordings = replace(self, channels=(), all_classes=False)
+        recordings = replace(self, channels=(), all_classes=False, server=None)
         heard = recordings.listen(set_on, rule, out / f"frames.{set_on}.jsonl", with_others=False)
         return {**tuned_systems(heard, rule, set_on), **agent_systems(heard, self.judged, set_on), **others}
 

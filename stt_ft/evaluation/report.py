@@ -272,6 +272,58 @@ class MeasuredSplit(Part):
     split: str
 
 
+class Lateness(Part):
+    """Seconds by the clock on the wall from the end of a frame's sound (from its sending, where not in real time) to its message."""
+
+    p50_s: float
+    p95_s: float
+    max_s: float
+
+
+class Parting(Part):
+    """A clip on which a server and our engine part: the first frame with another pause probability, and the words where they differ."""
+
+    clip: str
+    channel: str | None
+    first_frame: int | None
+    max_pause_difference: float
+    told: str | None
+    expected: str | None
+
+
+class Served(Part):
+    """How fast a running server was under so many streams, and how far it agrees with our engine that listens as it does."""
+
+    url: str
+    streams: int
+    real_time: bool
+    num_clips: int
+    num_frames: int
+    pauses_late: Lateness
+    """Of the pause probabilities of every frame."""
+    words_late: Lateness | None
+    late_frames: float
+    """Share of frames told of later than two frames after their end: 0.16 s, the most where a server just keeps up."""
+    same_words: int
+    """Clips with the same words, starts and times of appearance."""
+    max_pause_difference: float
+    partings: list[Parting]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is to be said of it, in words."""
+        pace = "in real time" if self.real_time else "each frame sent once the one before was told of"
+        speed = [
+            f"{self.url}, {self.streams} streams at once, {pace}: {self.late_frames:.1%} of {self.num_frames} frames later than 0.16 s"
+        ]
+        for name, late in (("pauses", self.pauses_late), ("words", self.words_late)):
+            if late is not None:
+                speed.append(f"{name} {late.p50_s:.3f} s late (p50), {late.p95_s:.3f} s (p95), {late.max_s:.3f} s (most)")
+        agreement = f"{self.same_words} of {self.num_clips} clips with the words and times of our engine"
+        within = f"pause probabilities at most {self.max_pause_difference:.1g} from ours"
+        return ["; ".join(speed), f"{agreement}; {within}; {len(self.partings)} clips part"]
+
+
 class Report(Part):
     """report.json. A slice is "numbers", "hesitant", "people", "ordinary" or "all"."""
 
@@ -310,6 +362,8 @@ class Report(Part):
     substitutions: dict[str, list[tuple[str, str, int]]]
     """Model -> [reference, transcript, times] of the words most often taken for others."""
     calls: Calls | None = None
+    served: Served | None = None
+    """The running server whose figures stand beside those of our engine."""
     dataset: MeasuredSplit | None = None
     provenance: dict[str, Any] | None = None
     """Options, versions, and the SHA-256 of manifest and weights."""
@@ -333,8 +387,8 @@ class Report(Part):
         return self.differences.get(slice_name, {}).get(figure)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value of report.json, without calls, dataset, provenance and training where they are None."""
-        untold = {key for key in ("calls", "dataset", "provenance", "training") if getattr(self, key) is None}
+        """Return the value of report.json, without calls, server, dataset, provenance and training where they are None."""
+        untold = {key for key in ("calls", "served", "dataset", "provenance", "training") if getattr(self, key) is None}
         return self.model_dump(mode="json", exclude=untold)
 
 

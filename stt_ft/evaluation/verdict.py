@@ -208,6 +208,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     if report.systems:
         console.print(_systems_table(report))
         console.print(Text(text_cues(report) or "", style="dim"), highlight=False)
+    for sentence in [] if report.served is None else report.served.sentences:
+        console.print(Text(f"{sentence}."), highlight=False)
     for model, found in report.label_hypotheses.items():
         if found is not None and found.has_classes:
             console.print(Text(f"What the heads of {model} seem to have been taught: {found.sentence}."), highlight=False)

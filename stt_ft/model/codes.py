@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +83,15 @@ class MimiCodec:
             )
         check_finite(mimi.state_dict(), model.mimi_weights)
         return cls(mimi, model, torch.device(device))
+
+    def begin_cleared(self) -> None:
+        """Begin every stream as moshi-server does, which changes the codes of its first frame.
+
+        Mimi's downsampling repeats a stream's first value before its beginning, here and in the crate. The server warms up on silence and
+        then clears each stream's state to zeros (`StreamableConv1d::reset_batch_idx` in the crate's conv.rs).
+        """
+        downsample: Any = self._mimi.downsample
+        downsample.conv.pad_mode = "constant"
 
     def encode(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
         """Encode clips of mono sound at 24 kHz [N], each with the model's silence prefix before it and `num_tail_frames` of silence after.

@@ -75,11 +75,16 @@ def words_from_tokens(
             HeardWord(
                 text=text,
                 start_s=start_s,
-                end_s=min(start_s + SHORTEST_WORD_S + LETTER_S * len(text.rstrip(MARKS)), next_start_s),
+                end_s=probable_end_s(text, start_s, next_start_s),
                 appeared_s=max(0.0, timing.frame_heard_s(_first_silent(tokens, frames[-1], silent)) - prefix_s),
             )
         )
     return words[::-1]
+
+
+def probable_end_s(text: str, start_s: float, next_start_s: float) -> float:
+    """Return where the sound of a word probably ends, by its length; at the latest where the next word begins."""
+    return min(start_s + SHORTEST_WORD_S + LETTER_S * len(text.rstrip(MARKS)), next_start_s)
 
 
 def _first_silent(tokens: Sequence[int] | np.ndarray, frame: int, silent: Iterable[int]) -> int:

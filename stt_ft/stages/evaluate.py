@@ -48,6 +48,9 @@ def evaluate(
     run_dir: str | Path | None = None,
     batch_size: int = 32,
     device: str = "auto",
+    server: str | None = None,
+    streams: int = 1,
+    real_time: bool = False,
 ) -> Report:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
@@ -79,12 +82,16 @@ def evaluate(
         run_dir: the run that the model came from; its losses are drawn in the report.
         batch_size: clips in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
+        server: judge a running moshi-server (ws://HOST:PORT) that serves this model, beside our own engine (pip install 'stt-ft[server]').
+        streams: clips that the server hears at once.
+        real_time: send the server 80 ms of sound every 80 ms; else each frame as soon as the one before is told of.
     """
     from stt_ft.core.serving import Serving
     from stt_ft.evaluation.build import build_calls, build_report
     from stt_ft.evaluation.detectors import require_parquet, write_eot_predictions
     from stt_ft.evaluation.hearing import Evaluation, endpoint_rule
     from stt_ft.evaluation.scores import Scores
+    from stt_ft.evaluation.served import served_of
     from stt_ft.evaluation.verdict import print_report
     from stt_ft.pages.report_page import write_report_page
 
@@ -96,6 +103,7 @@ def evaluate(
     )
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
     how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or [], "serving": serving}
+    how |= {"server": server, "streams": streams, "real_time": real_time}
     if calls is not None and not MIN_CALL_S <= calls <= MAX_CALL_S:
         raise ConfigError(f"--calls takes the seconds of a call, {MIN_CALL_S} to {MAX_CALL_S}, got {calls:g}")
     if eot_bench is not None:
@@ -121,6 +129,7 @@ def evaluate(
         provenance=provenance,
         training=training,
         calls=None if in_calls is None or calls is None else build_calls(scores, in_calls, calls),
+        served=None if evaluation.server is None else served_of(scores, evaluation.server),
     )
     write_report(directory, report)
     if eot_bench is not None:
