@@ -170,8 +170,8 @@ def test_a_rule_written_to_a_file_is_read_back(tmp_path):
         ("threshold: 6\nhold_frames: 0\n", ["threshold must lie between 0 and 1, got 6", "hold_frames must be 1 or more, got 0"]),
         ("and_heads: two\n", ["and_heads: must be a list"]),
         (
-            "tails:\n- {ends_with: [','], extra: 3}\n",
-            ["tails.extra: no such key; did you mean tails.extra_frames?", "tails.extra_frames: missing"],
+            "tails:\n- {ends_with: [','], extra_frame: 3}\n",
+            ["tails.extra_frame: no such key; did you mean tails.extra_frames?", "tails.extra_frames: missing"],
         ),
         ("fallbacks:\n- {hold_frames: 0}\n", ["fallbacks.hold_frames must be 1 or more, got 0"]),
         ("tails:\n- {ends_with: [''], extra_frames: 3}\n", ["tails.ends_with must have one or more words or marks"]),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from random_models import make_adapter, make_random_base
 from sample_frames import make_frames, report_on
 
@@ -220,14 +221,17 @@ def test_the_shipped_gate_is_asked_unless_told_otherwise(merged, measured):
 def test_the_card_has_a_model_index_that_the_hub_reads(merged, measured, capsys):
     push(str(merged.directory), REPO, report=str(measured), gate="none", dry_run=True)
     card = ModelCard(capsys.readouterr().out)
-    results = {(one.dataset_config, one.metric_type): one for one in card.data.eval_results}
+    data = card.data.to_dict()
+    _, read = model_index_to_eval_results(data["model-index"])
+    results = {(one.dataset_config, one.metric_type): one for one in read}
     report = json.loads((measured / "report.json").read_text())
     cut_offs = report["figures"]["tuned"]["numbers"]["false_cut_offs"]
     one = results["numbers", "false_cut_offs"]
     assert (one.metric_value, one.dataset_name, one.dataset_split) == (pytest.approx(cut_offs["value"], abs=1e-5), "orders", "heldout")
+    assert one.metric_args is not None
     assert one.metric_args["interval_95"] == pytest.approx([cut_offs["low"], cut_offs["high"]], abs=1e-5)
     assert ("ordinary", "wer") in results
-    assert card.data.model_name == "stt-1b-orders"
+    assert data["model-index"][0]["name"] == "stt-1b-orders"
     assert "/home/ann" not in str(card)
     assert "## Settings for agents" in card.text
     assert "GradiumSTTService.Settings(eot_horizon_s=2, eot_threshold=" in card.text
