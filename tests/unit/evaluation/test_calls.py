@@ -41,7 +41,7 @@ def test_a_calls_sound_has_each_clip_where_the_plan_says():
 
 def in_calls(frames, *, decays):
     """The same frames as if heard in a call of ten minutes; with `decays`, nothing is written from the second minute on."""
-    placed = [replace(one, call_s=float(index * 13 % 600)) for index, one in enumerate(frames)]
+    placed = [replace(one, call_s=float(index * 47 % 600)) for index, one in enumerate(list(frames) * 3)]
     return [replace(one, words=()) if decays and one.call_s > 60 else one for one in placed]
 
 

@@ -12,7 +12,10 @@ from stt_ft.audio.silero_vad import CHUNK_S
 from stt_ft.audio.smart_turn import MODEL_RATE_HZ, SmartTurn, shipped_weights
 from stt_ft.core.errors import CheckpointError, DatasetError
 from stt_ft.core.timing import frame_heard_s
-from stt_ft.evaluation.detectors import pipecat_probs, read_turn_probs
+from stt_ft.evaluation.build import build_report
+from stt_ft.evaluation.detectors import pipecat_probs, read_turn_probs, write_eot_predictions
+from stt_ft.evaluation.scores import Scores
+from stt_ft.metrics.eot_bench import Look
 
 SPEECH, SILENCE = 0.9, 0.05
 
@@ -129,3 +132,14 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path, frames, row):
 def test_a_clip_without_rows_is_named(tmp_path, frames):
     with pytest.raises(DatasetError, match=f"no row of clip {frames[0].clip}"):
         read_turn_probs(write_rows(tmp_path / "rows.jsonl", [{"id": "a", "timestamp": 0.5, "p_eot": 0.2}]), frames)
+
+
+def test_rows_for_eot_bench_are_those_of_the_report(tmp_path, frames):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    scores = Scores.of([one for one in frames if one.model == "tuned"])
+    paths = write_eot_predictions(tmp_path, scores, build_report(scores, model="tuned"), language="en")
+    assert paths == [tmp_path / "en" / "tuned" / "predictions.parquet"]
+    rows = parquet.read_table(paths[0]).to_pylist()
+    assert list(rows[0]) == ["language", "id", "span_index", "timestamp", "silence_dur", "p_eot", "label"]
+    assert {row.pop("language") for row in rows} == {"en"}
+    assert [Look(**row) for row in rows] == [look for score in scores.scores for look in score.looks]
