@@ -239,15 +239,20 @@ def _flock(descriptor: int, mode: int) -> bool | None:
     return True
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
+def write_text(path: Path, text: str, *, is_swept: bool = False) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all, and remove what a killed writer of `path` has left beside it.
+
+    With `is_swept` that is left to the sole writer of the directory: to look through a directory for each of its files takes long.
+    """
+    if not is_swept:
+        recover(path)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented JSON, whole or not at all. NaN and infinity, which JSON lacks, are refused."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, is_swept: bool = False) -> None:
+    """Write `value` to `path` as indented JSON, as `write_text` does. NaN and infinity, which JSON lacks, are refused."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n", is_swept=is_swept)
 
 
 def remove_leftovers(directory: Path) -> int:
@@ -259,9 +264,11 @@ def remove_leftovers(directory: Path) -> int:
 
 
 def recover(path: Path) -> None:
-    """Remove what killed processes left of writing directory `path` itself, and put back what one of them had moved aside."""
-    for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp")):
-        _remove_if_left(leftover)
+    """Remove what killed processes left of writing `path`, a file or a directory, and put back what one of them had moved aside."""
+    whole, stem, suffix = map(glob.escape, (path.name, path.name.removesuffix(path.suffix), path.suffix))
+    for name in {f".{whole}.*.tmp", f".{stem}.*.tmp{suffix}"}:  # as `atomic_directory` and `atomic_path` name them
+        for leftover in sorted(path.parent.glob(name)):
+            _remove_if_left(leftover)
 
 
 def _remove_if_left(path: Path) -> bool:

@@ -308,7 +308,7 @@ class Dataset:
 
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
         """Replace the sidecar of `clip`; raises `DatasetError` where that would be outside the dataset."""
-        write_json(self.sidecar_path(clip, to_write=True), sidecar.to_json())
+        write_json(self.sidecar_path(clip, to_write=True), sidecar.to_json(), is_swept=True)
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""

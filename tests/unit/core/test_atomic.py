@@ -127,6 +127,18 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(t
     assert sorted(path.name for path in (tmp_path / "audio").iterdir()) == [".mine.tmp"]
 
 
+def test_a_file_written_again_takes_away_what_its_killed_writer_left(tmp_path: Path):
+    """`check --html page.html` has no directory to itself, and so nobody else would."""
+    dead, living, of_another = (tmp_path / f".{name}.tmp.html" for name in ("page.0000000a", "page.0000000b", "pages.0000000a"))
+    for path in (dead, living, of_another):
+        path.touch()
+    with atomic._locked(living):
+        atomic.write_text(tmp_path / "page.html", "x", is_swept=True)
+        assert dead.exists()
+        atomic.write_text(tmp_path / "page.html", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, of_another.name, "page.html"]
+
+
 def test_what_is_locked_or_named_otherwise_is_left_alone(tmp_path: Path):
     """A lock is all that tells a living writer, so it may run on another machine."""
     living, dead, other = (tmp_path / name for name in (".x.json.0000000a.tmp", ".x.json.0000000b.tmp", ".notes.tmp"))
