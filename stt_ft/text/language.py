@@ -11,8 +11,6 @@ from stt_ft.text.lattice import Arc, Lattice, either, or_else
 if TYPE_CHECKING:
     import re
 
-    from stt_ft.text.reading.reader import Reader
-
 Ways = list[tuple[str, ...]]
 """Ways of saying one thing, likeliest first."""
 
@@ -53,7 +51,7 @@ class Language:
         hundred: the word for two zeros after any two digits ("twenty three hundred"); empty in a language without this habit.
         apart: what belongs together though it is written apart ("10 h 30"); its group `thousands` is one number ("10 000").
         lone_units: units of one letter that are units apart from their number too ("10 h").
-        notation: reads what this language alone writes; None for any other text.
+        dialect: which of its dialects these words are of ("be"); empty in a language of one.
         point_variants: other words for a decimal mark.
         says_decimals_as_amounts: whether the digits behind a decimal mark are said as one amount ("virgule quatorze").
         is_day_first: whether "02/03/2003" is the second of March and nothing else.
@@ -99,7 +97,7 @@ class Language:
     hundred: str = ""
     apart: re.Pattern[str] | None = None
     lone_units: frozenset[str] = frozenset()
-    notation: Callable[[str, Reader], Lattice | None] | None = None
+    dialect: str = ""
     point_variants: tuple[str, ...] = ()
     says_decimals_as_amounts: bool = False
     is_day_first: bool = False

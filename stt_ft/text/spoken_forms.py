@@ -23,6 +23,7 @@ from stt_ft.text.english import english
 from stt_ft.text.french import french
 from stt_ft.text.language import Language
 from stt_ft.text.lattice import Lattice, either, fixed, maybe, or_else
+from stt_ft.text.reading.french_reader import FrenchReader
 from stt_ft.text.reading.quantities import Context
 from stt_ft.text.reading.reader import DASHES, Reader
 
@@ -163,8 +164,8 @@ def _read_group(tokens: Sequence[str], start: int, stop: int, language: Language
     core = written[0]
     for before, token in itertools.pairwise(written):
         core += f" {token}" if before[-1].isdigit() and holds_digits(token[0]) else token
-    reader = Reader(language=language, style=style, context=_context_of(tokens, start, stop, language))
-    lattice = reader.read(_plain(core))
+    reader = FrenchReader if language.code == "fr" else Reader
+    lattice = reader(language=language, style=style, context=_context_of(tokens, start, stop, language)).read(_plain(core))
     if lattice is None or not lattice.words:
         raise TextError(f"{' '.join(written)[:60]!r} cannot be read aloud in {language.code}")
     return lattice

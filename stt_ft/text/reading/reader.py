@@ -17,9 +17,6 @@ from stt_ft.text.reading.moments import Moments
 from stt_ft.text.reading.quantities import Context, Quantities, amount_ways
 
 DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"
-FRACTION_SIGN = "\u2044"
-"""What NFKC makes of "½"."""
-
 _SILENT = frozenset(DASHES + "./,()[]{}:;'\u2019\u00b7_|\\!?\"\u201c\u201d\u2026~ ")
 """Marks in codes that are mostly not said."""
 
@@ -65,7 +62,8 @@ class Reader:
         return next((lattice for rule in rules if (lattice := rule(text)) is not None), None)
 
     def _notation(self, text: str) -> Lattice | None:
-        return self.language.notation(text, self) if self.language.notation else None
+        """Read what the language alone writes, as the reader of such a language does; it goes before all other rules."""
+        return None
 
     def _amount(self, text: str) -> Lattice | None:
         """Read what `Quantities` knows, with a sign before it."""
