@@ -159,7 +159,7 @@ class RunDir:
                 row = parse_json(line)
             except (ValueError, RecursionError):
                 break
-            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int) or not all(map(_is_figure, row.values())):
                 break
             rows.append(row)
         return rows
@@ -173,6 +173,10 @@ class RunDir:
         for name in (TRAIN_METRICS, DEV_METRICS):
             kept = [row for row in self.read_rows(name) if row["step"] <= step]
             write_text(self.directory / name, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _is_figure(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

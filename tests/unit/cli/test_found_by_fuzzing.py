@@ -77,7 +77,7 @@ def test_a_gzip_that_is_damaged_inside_is_one_line(tmp_path: Path):
         read_source(tmp_path / "cuts.jsonl.gz", "lhotse")
 
 
-@pytest.mark.parametrize("line", [b'{"st\xff\x8e": 2}', b'{"loss": 0.1}', b"[2]", b'{"step": "2"}'])
+@pytest.mark.parametrize("line", [b'{"st\xff\x8e": 2}', b'{"loss": 0.1}', b"[2]", b'{"step": "2"}', b'{"step": 2, "text_loss": "0.1"}'])
 def test_metrics_end_with_the_first_line_that_is_no_row(line: bytes, tmp_path: Path):
     (tmp_path / "metrics.train.jsonl").write_bytes(b'{"step": 1}\n' + line + b"\n")
     assert RunDir(tmp_path).read_rows("metrics.train.jsonl") == [{"step": 1}]

@@ -231,9 +231,9 @@ def test_any_words_come_out_without_failing(words: list[str], language: str) -> 
     "words", ["seven", "a", "b", "one hundred and", "double", "half past", "seven, eight,", "one thousand million", "a 5"]
 )
 def test_long_dictation_is_read_in_time(words: str) -> None:
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     tokens = written_tokens(words.split() * 600)
-    assert time.perf_counter() - began_s < 5
+    assert time.process_time() - began_s < 5
     assert tokens[-1].stop == 600 * len(words.split())
 
 
