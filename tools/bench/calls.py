@@ -178,7 +178,7 @@ def main() -> None:
             lines.append(f"| {Path(name).name} | {way} | {digits} | {errors} | {phantoms} of {len(scores)} |")
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     command = f"python tools/bench/calls.py {' '.join(arguments.models)} --num_calls {arguments.num_calls}"
-    page = ["# Turns in a call, and alone", "", f"`{command}`, {today}. 95 % intervals by speaker and clip.", "", *lines, ""]
+    page = ["# Turns in a call, and alone", "", f"`{command}`, {today}.", "95 % intervals by speaker and clip.", "", *lines, ""]
     page += ["Codes that are those of the take alone, when the codec has heard before it:", ""]
     page += ["| before | first codebook | all |", "|---|---|---|", *drift(codec, sounds[:8], rooms[:8], alone[:8])]
     path = arguments.out or RESULTS / f"{today}-calls.md"
