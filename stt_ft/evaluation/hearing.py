@@ -43,7 +43,7 @@ from stt_ft.model.device import inference_dtype, pick_device
 from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.model.words import HeardWord
-from stt_ft.simulation.calls import Call, plan_calls
+from stt_ft.simulation.calls import Call, plan_calls, room
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
 """Names in a report: of the baseline, of the model that is judged beside it, and of a model that is judged alone (perhaps a base)."""
@@ -222,6 +222,7 @@ class Evaluation:
         clips, frames = self.data.measured_clips(split), []
         references = reference_words(self.data, clips, split)
         sounds = [read_audio(self.data.audio_path(clip)) for clip in clips]
+        rooms = [room(sound, words) for sound, words in zip(sounds, references, strict=True)]
         lengths = [num_frames_covering(samples_to_s(len(sound))) for sound in sounds]
         longest_tail = max(model.num_tail_frames() for model in self.models.values())
         calls = plan_calls(lengths, num_frames_covering(seconds), min_silence=longest_tail, seed=0)
@@ -230,7 +231,7 @@ class Evaluation:
             codec_key = codec_hash(model)
             if codec_key not in codes:
                 codec = MimiCodec.load(model, self.device)
-                joined = (call.sound([sounds[index] for index in call.clips]) for call in track(calls, "encoding calls"))
+                joined = (call.sound(sounds, rooms) for call in track(calls, "encoding calls"))
                 codes[codec_key] = [one for sound in joined for one in codec.encode([sound])]
             lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
             streams = _streams(name, model, lm, codes[codec_key], self.serving, batch_size=self.batch_size)

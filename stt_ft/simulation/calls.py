@@ -1,6 +1,9 @@
 """Long calls: clips put one after the other with silences between, as an agent hears a caller who stays on the line.
 
 A fine-tuned model may hear single clips well and nothing more once its context is full. Only one long stream shows that.
+
+A caller's line stays open while the agent speaks, so the room goes on sounding between the clips. Digital silence there would end with the
+first sample of the next clip, and a room that sets in at once is a hiss: the tuned tiny model wrote "six" of it, before a quarter of turns.
 """
 
 from __future__ import annotations
@@ -10,13 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.core.timing import SAMPLES_PER_FRAME
+from stt_ft.core.manifest import Word
+from stt_ft.core.timing import SAMPLES_PER_FRAME, num_samples, samples_to_s
 
 MIN_CALLS = 8
 """Fewest calls of a plan: each minute of a call is then heard with some fifty short clips."""
 
 MAX_MORE_SILENCE = 38
 """Frames (3 s) by which a silence may be longer than the shortest: an agent's answers differ in length."""
+
+WORD_MARGIN_S = 0.15
+"""A room is listened to no nearer to a word than this, in seconds: aligners are off by about that much, and voices die away."""
+
+SHORTEST_ROOM_S = 0.05
+"""Less quiet than this between words tells nothing of a room, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +43,39 @@ class Call:
     starts: tuple[int, ...]
     num_frames: int
 
-    def sound(self, sounds: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the call's sound from those of its clips in order, mono at 24 kHz [N]; there is digital silence between them."""
+    def sound(self, sounds: Sequence[np.ndarray], rooms: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the call's sound, mono at 24 kHz [N], from the sounds of all clips and the `room` of each, both by the clips' indices.
+
+        Between two clips the room of the first fades into that of the second, at equal power.
+        """
         joined = np.zeros(self.num_frames * SAMPLES_PER_FRAME, np.float32)
-        for start, sound in zip(self.starts, sounds, strict=True):
+        before, stop = self.clips[0], 0
+        for clip, start in zip(self.clips, self.starts, strict=True):
             first = start * SAMPLES_PER_FRAME
-            joined[first : first + len(sound)] = sound
+            fade_in = np.linspace(0, 1, first - stop, dtype=np.float32)
+            joined[stop:first] = there_and_back(rooms[before], first - stop) * np.sqrt(1 - fade_in)
+            joined[stop:first] += there_and_back(rooms[clip], first - stop) * np.sqrt(fade_in)
+            before, stop = clip, first + len(sounds[clip])
+            joined[first:stop] = sounds[clip]
         return joined
+
+
+def room(sound: np.ndarray, words: Sequence[Word]) -> np.ndarray:
+    """Return the longest stretch of a clip's `sound`, mono at 24 kHz, in which none of its `words` is near; nothing where all are short.
+
+    A clip without any goes into a call with digital silence beside it.
+    """
+    ends_s = [0.0, *(word.end_s + WORD_MARGIN_S for word in words)]
+    starts_s = [*(word.start_s - WORD_MARGIN_S for word in words), samples_to_s(len(sound))]
+    length_s, first_s = max((start_s - end_s, end_s) for end_s, start_s in zip(ends_s, starts_s, strict=True))
+    if length_s < SHORTEST_ROOM_S:
+        return sound[:0]
+    return sound[num_samples(first_s) : num_samples(first_s + length_s)]
+
+
+def there_and_back(sound: np.ndarray, length: int) -> np.ndarray:
+    """Return `length` samples of `sound`, played forwards and backwards by turns, so that no end is heard; zeros where there is none."""
+    return np.resize(np.concatenate([sound, sound[::-1]]), length) if len(sound) else np.zeros(length, np.float32)
 
 
 def plan_calls(lengths: Sequence[int], max_frames: int, *, min_silence: int, seed: int) -> list[Call]:

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stt_ft.core.manifest import Word
+from stt_ft.core.timing import num_samples
 from stt_ft.evaluation.build import build_calls, build_report
 from stt_ft.evaluation.gate import GateConfig, check_report
 from stt_ft.evaluation.scores import Scores
-from stt_ft.simulation.calls import MIN_CALLS, plan_calls
+from stt_ft.simulation.calls import MIN_CALLS, WORD_MARGIN_S, Call, plan_calls, room, there_and_back
 
 GATE = GateConfig(
     checks={"numbers.digit_strings_exact": {"max_drop_in_calls": 0.05}, "ordinary.word_error_rate": {"max_rise_in_calls": 0.05}}
@@ -31,12 +33,45 @@ def test_a_clip_longer_than_a_call_is_a_call():
     assert all(call.clips == (0,) for call in plan_calls([500], 100, min_silence=38, seed=0))
 
 
+def noise(seconds, rms, seed=0):
+    return np.random.default_rng(seed).normal(0, rms, num_samples(seconds)).astype(np.float32)
+
+
 def test_a_calls_sound_has_each_clip_where_the_plan_says():
     call = plan_calls([2, 2], 50, min_silence=3, seed=0)[0]
-    sound = call.sound([np.ones(3000, np.float32)] * len(call.clips))
+    sound = call.sound([np.ones(3000, np.float32)] * 2, [np.zeros(0, np.float32)] * 2)
     for start in call.starts:
         assert sound[start * 1920 : start * 1920 + 3000].all()
     assert sound.sum() == 3000 * len(call.clips)
+
+
+def test_the_room_goes_on_between_clips_and_fades_into_the_next():
+    sounds = [noise(2.0, rms, seed) for seed, rms in enumerate((1e-4, 5e-3, 2e-3))]
+    call = Call(clips=(0, 1, 2), starts=(0, 63, 126), num_frames=151)
+    whole = call.sound(sounds, [sound[: num_samples(0.3)] for sound in sounds])
+    for start, sound in zip(call.starts, sounds, strict=True):
+        np.testing.assert_array_equal(whole[start * 1920 : start * 1920 + len(sound)], sound)
+    levels_db = 10 * np.log10(np.mean(np.square(whole.reshape(-1, 1920), dtype=np.float64), axis=1))
+    assert levels_db.min() > -82  # no digital silence anywhere
+    assert np.abs(np.diff(levels_db))[:62].max() < 18  # from -80 to -46 dB within a gap: never at once
+    assert np.abs(np.diff(levels_db))[[61, 62, 87, 124, 125]].max() < 2  # at the joints, where a jump would be heard as a hiss
+
+
+def test_a_room_is_the_longest_quiet_away_from_words():
+    words = [Word(text="one", start_s=0.5, end_s=0.8), Word(text="two", start_s=2.0, end_s=2.4)]
+    sound = noise(3.0, 1e-3)
+    np.testing.assert_array_equal(room(sound, words), sound[num_samples(0.8 + WORD_MARGIN_S) : num_samples(2.0 - WORD_MARGIN_S)])
+    assert len(room(sound, [])) == len(sound)
+
+
+def test_a_clip_that_is_all_words_has_no_room():
+    words = [Word(text="one", start_s=0.1, end_s=0.5), Word(text="two", start_s=0.6, end_s=0.9)]
+    assert len(room(noise(1.0, 1e-3), words)) == 0
+    assert not there_and_back(np.zeros(0, np.float32), 5).any()
+
+
+def test_a_room_is_played_there_and_back():
+    np.testing.assert_array_equal(there_and_back(np.array([1, 2, 3], np.float32), 8), [1, 2, 3, 3, 2, 1, 1, 2])
 
 
 def in_calls(frames, *, decays):
