@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ def _run_tool(out: Path, **options) -> Path:
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     return tool.make_random_base(out, **options)
+
+
+def without_heads(model: ModelDir, out: Path) -> ModelDir:
+    """The same model, its pause heads taken away."""
+    import safetensors.torch
+
+    shutil.copytree(model.directory, out, ignore=shutil.ignore_patterns("SHA256SUMS"))
+    tensors = safetensors.torch.load_file(model.lm_weights)
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("extra_heads.")}
+    safetensors.torch.save_file(kept, out / model.lm_weights.name, metadata={"format": "pt"})
+    (out / "config.json").write_text(json.dumps({**model.config, "extra_heads_num_heads": 0}))
+    return open_model(out, require_extra_heads=False)
 
 
 def make_adapter(base: ModelDir, path: Path, *, seed: int = 0, base_sha256: str | None = None) -> Path:

@@ -46,8 +46,9 @@ class LoraRecipe:
     dropout: ShareBelowOne = 0.0
     """Share of the adapter's inputs zeroed while training, 0 to 1."""
 
-    heads: Literal["full", "lora", "frozen"] = "full"
-    """The pause heads: trained in full (49 thousand weights in 1b), through an adapter like all other layers, or left alone."""
+    heads: Literal["full", "lora", "frozen", "new"] = "full"
+    """The pause heads: trained in full (49 thousand weights in 1b), through an adapter like all other layers, or left alone. new gives a
+    model without any (2.6b) four of them, of the shape and meaning of those of 1b, trained in full from zeros."""
 
     start_from: Name | None = None
     """Adapter to begin with: a run (its best checkpoint), a checkpoint, or a directory with lora.safetensors, by stt-ft or moshi-finetune,
@@ -57,6 +58,11 @@ class LoraRecipe:
     def enable(self) -> bool:
         """Whether an adapter is trained, not every weight."""
         return self.rank is not None
+
+    @property
+    def learns_whole_heads(self) -> bool:
+        """Whether the weights of the pause heads themselves are trained."""
+        return self.heads in ("full", "new")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,7 @@ def _check(report: Report, checked: str, limit_name: str, limit: float, *, stric
         return CheckResult(name=name, outcome="skipped", line=f"{name}: no {slice_name} clips")
     headless = [model for model in report.models if FIGURES[figure].needs_heads and not report.has_heads(model)]
     if report.model in headless or (headless and kind.needs_baseline):
-        outcome = "skipped" if headless == report.models else "failed"
+        outcome = "failed" if report.model in headless and headless != report.models else "skipped"
         return CheckResult(name=name, outcome=outcome, line=f"{name}: no pause heads in {' and '.join(headless)}")
     if kind.needs_baseline and report.baseline is None:
         raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")

@@ -182,7 +182,7 @@ def _expected_shapes(model: ModelDir) -> dict[str, tuple[int, ...]]:
     text_in, text_out = int(config["text_card"]) + 1, int(config.get("text_card_out") or config["text_card"])
     shapes = {"text_emb.weight": (text_in, dim), "text_linear.weight": (text_out, dim), "out_norm.alpha": (1, 1, dim)}
     shapes |= {f"emb.{index}.weight": (int(config["card"]) + 1, dim) for index in range(model.n_q)}
-    shapes |= {f"extra_heads.{index}.weight": (int(config.get("extra_heads_dim", 6)), dim) for index in range(model.num_heads)}
+    shapes |= model.head_shapes()
     of_a_layer = {
         "self_attn.in_proj_weight": (3 * dim, dim),
         "self_attn.out_proj.weight": (dim, dim),

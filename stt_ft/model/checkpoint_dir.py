@@ -11,6 +11,7 @@ weights are loaded.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import re
@@ -30,9 +31,10 @@ from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import DEFAULT_BASE
 from stt_ft.core.timing import frame_start_s, num_frames_covering
 from stt_ft.model.output_dir import check_sums
-from stt_ft.model.safetensors_file import SafetensorsHeader, read_header
+from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, read_header
 from stt_ft.model.words import HeardWord, words_from_tokens
 from stt_ft.targets.interleave import TextStream, build_text_stream
+from stt_ft.targets.pause_targets import HORIZONS_S, MAX_PAUSE_LAG_S
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -51,6 +53,9 @@ NOT_FOR_THE_LM = (
 
 TAIL_S = 2.5
 """Silence after a clip and the text lag, in seconds, in which the last words get written and the heads learn that the turn is over."""
+
+NUM_HEAD_CLASSES = 6
+"""Classes of a pause head: upstream's default, which Kyutai's 1b model has. Class 0 is the pause."""
 
 UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What upstream's constructors raise for a config or for weights that are not theirs."""
@@ -95,7 +100,7 @@ class ConfigJson(Config):
     lora: bool | None = None
     quantize: bool | None = None
     extra_heads_num_heads: Annotated[int, Limits(ge=0, le=64)] = 0
-    extra_heads_dim: _Count = 6
+    extra_heads_dim: _Count = NUM_HEAD_CLASSES
     text_card_out: Annotated[int, Limits(ge=1, le=1_000_000)] | None = None
     existing_text_padding_id: _Token = 3
     existing_text_end_padding_id: _Token = 0
@@ -160,6 +165,7 @@ class ModelDir:
         name: as the user gave it: `tiny`, a directory, or a hub repo id.
         directory: where config.json lies.
         mimi_config: shape of the codec; None for Mimi's own.
+        has_new_heads: whether the pause heads that the config tells of are still to be learned (`with_new_heads`).
     """
 
     name: str
@@ -169,6 +175,7 @@ class ModelDir:
     mimi_weights: Path
     mimi_config: dict[str, Any] | None
     tokenizer_path: Path
+    has_new_heads: bool = False
 
     @functools.cached_property
     def _hashes(self) -> dict[Path, str]:
@@ -184,6 +191,11 @@ class ModelDir:
     def text_lag_s(self) -> float:
         """Delay of the text behind the sound, in seconds."""
         return float(self.config["stt_config"]["audio_delay_seconds"])
+
+    @property
+    def pause_lag_s(self) -> float:
+        """How far behind the sound the pause heads' clock runs, in seconds: as the text, but at most `MAX_PAUSE_LAG_S`."""
+        return min(self.text_lag_s, MAX_PAUSE_LAG_S)
 
     @property
     def silence_prefix_s(self) -> float:
@@ -253,14 +265,15 @@ class ModelDir:
         """Return the whole frames of silence that follow a clip: the text lag and `tail_s` seconds more."""
         return num_frames_covering(self.text_lag_s + tail_s)
 
-    def text_stream(self, words: Sequence[Word], num_frames: int) -> TextStream:
-        """Place `words`, which have tokens and times in seconds of the stream, on a text stream of `num_frames` frames.
+    def text_stream(self, words: Sequence[Word], num_frames: int, *, lag_s: float | None = None) -> TextStream:
+        """Place `words`, which have tokens and times in seconds of the stream, on a text stream of `num_frames` frames, which runs `lag_s`
+        behind the sound, by default the model's text lag.
 
         Raises:
             AlignmentError: a word has no tokens, begins before the stream, or does not fit before its end.
         """
         ids = {"padding_id": self.padding_id, "end_padding_id": self.end_padding_id}
-        return build_text_stream(words, num_frames=num_frames, text_lag_s=self.text_lag_s, **ids)
+        return build_text_stream(words, num_frames=num_frames, text_lag_s=self.text_lag_s if lag_s is None else lag_s, **ids)
 
     def words_of(self, tokens: Sequence[int] | np.ndarray, *, num_before: int | None = None) -> list[HeardWord]:
         """Return the words of a text stream `tokens` [T], with times in seconds of the clip.
@@ -277,8 +290,30 @@ class ModelDir:
         )
 
     def lm_header(self) -> SafetensorsHeader:
-        """Read the table of contents of the language model's file."""
-        return read_header(self.lm_weights)
+        """Read the table of contents of the language model's file; new pause heads stand in it as zeros."""
+        header = read_header(self.lm_weights)
+        if not self.has_new_heads:
+            return header
+        dtype = header.tensors["text_emb.weight"].dtype
+        new = {name: TensorSpec(dtype=dtype, shape=shape) for name, shape in self.head_shapes().items()}
+        return dataclasses.replace(header, tensors={**header.tensors, **new}, zeros=frozenset(new))
+
+    def head_shapes(self) -> dict[str, tuple[int, int]]:
+        """Return the names of the pause heads' weights, the same in PyTorch and Candle, and their shapes [C, D]."""
+        shape = (int(self.config.get("extra_heads_dim", NUM_HEAD_CLASSES)), int(self.config["dim"]))
+        return {f"extra_heads.{index}.weight": shape for index in range(self.num_heads)}
+
+    def with_new_heads(self) -> ModelDir:
+        """Return the model with pause heads of zeros, as many and as wide as those of Kyutai's 1b model.
+
+        Raises `CheckpointError`: it has heads, which would be lost.
+        """
+        if self.num_heads:
+            raise CheckpointError(
+                f"{self.name}: has {self.num_heads} pause heads, which lora.heads: new would throw away; lora.heads: full trains them"
+            )
+        config = {**self.config, "extra_heads_num_heads": len(HORIZONS_S), "extra_heads_dim": NUM_HEAD_CLASSES}
+        return dataclasses.replace(self, config=config, has_new_heads=True)
 
 
 def open_model(base: str | Path, *, require_extra_heads: bool = True) -> ModelDir:
@@ -297,8 +332,9 @@ def open_model(base: str | Path, *, require_extra_heads: bool = True) -> ModelDi
     config = _read_config(path, ConfigJson)
     if require_extra_heads and not config.get("extra_heads_num_heads"):
         raise CheckpointError(
-            f"{name}: config.json has no extra heads (extra_heads_num_heads), so there are no pause heads to train or to show; use "
-            f"{DEFAULT_BASE}, or its words alone: `train` with loss.pause_targets: off, `transcribe` without --pauses"
+            f"{name}: config.json has no extra heads (extra_heads_num_heads): this model has no pause heads to train or to show; "
+            f"`train` with lora.heads: new gives it some, {DEFAULT_BASE} has them; or use its words alone (loss.pause_targets: off, "
+            "`transcribe` without --pauses)"
         )
     mimi_config_name = config.get("mimi_config_name")
     model = ModelDir(
@@ -391,7 +427,7 @@ def _check_weights(model: ModelDir, *, require_extra_heads: bool) -> None:
     wanted = {"text_emb.weight": (model.config["text_card"] + 1, dim)}
     wanted |= {f"emb.{index}.weight": (model.config["card"] + 1, dim) for index in range(model.n_q)}
     if require_extra_heads or model.num_heads:
-        wanted |= {f"extra_heads.{index}.weight": (model.config.get("extra_heads_dim", 6), dim) for index in range(model.num_heads)}
+        wanted |= model.head_shapes()
     for name, shape in wanted.items():
         if name not in tensors:
             way_out = f"; use {DEFAULT_BASE}" if name.startswith("extra_heads") else ""

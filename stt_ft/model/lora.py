@@ -231,7 +231,7 @@ def make_trainable(lm: LMModel, recipe: LoraRecipe, *, seed: int) -> dict[str, n
         except_for = () if recipe.heads == "lora" else ("extra_heads.*",)
         add_lora(lm, rank=recipe.rank, scaling=SCALING, except_for=except_for, dropout=recipe.dropout, generator=generator)
     whole: list[nn.Module] = [] if recipe.enable else list(lm.modules())
-    if recipe.heads == "full":
+    if recipe.learns_whole_heads:
         whole += list(lm.extra_heads)
     for module in whole:
         for name, parameter in module.named_parameters(recurse=False):

@@ -48,6 +48,11 @@ class Adapter:
         """Whether it holds matrices A and B."""
         return any(name.endswith(".lora_A.weight") for name in self.header.tensors)
 
+    @property
+    def holds_heads(self) -> bool:
+        """Whether it holds pause heads trained in full, so that a base without any is given them."""
+        return self.whole_weight("extra_heads.0") is not None
+
     @classmethod
     def open(cls, path: Path, *, weight: float = 1.0) -> Adapter:
         """Open the file of an adapter, or the directory that holds it (`lora.safetensors` or `consolidated.safetensors`)."""
@@ -111,12 +116,14 @@ def read_float32(header: SafetensorsHeader, name: str) -> torch.Tensor:
 
 
 def plan_merge(base: ModelDir, adapters: Sequence[Adapter], *, dtype: str = "bfloat16", any_base: bool = False) -> MergePlan:
-    """Work out which tensor is made of what.
+    """Work out which tensor is made of what; a base without pause heads is given those that an adapter brings.
 
     Raises `CheckpointError`: an adapter of a base with other weights (unless `any_base`), one whose config.json says another thing than its
     tensors or the base's, one with names or shapes that the base does not have, or one of which a part is missing.
     """
     number_type = FORMAT_NAMES[pick_dtype(dtype)]
+    if not base.num_heads and any(adapter.holds_heads for adapter in adapters):
+        base = base.with_new_heads()
     header = base.lm_header()
     for adapter in adapters:
         check_adapter(adapter, base, any_base=any_base)
@@ -142,6 +149,11 @@ def _module_of(name: str) -> str:
 
 def check_adapter(adapter: Adapter, base: ModelDir, *, any_base: bool = False) -> None:
     """Raise `CheckpointError` for an adapter that does not fit `base` (see `plan_merge`)."""
+    if adapter.holds_heads and not base.num_heads:
+        raise CheckpointError(
+            f"{adapter.header.path}: holds pause heads, and {base.name} has none to put them in the place of; "
+            "--lora.heads new gives it some"
+        )
     if not any_base:
         _check_base(adapter, base)
     _check_config(adapter, base)
@@ -166,7 +178,8 @@ def _check_config(adapter: Adapter, base: ModelDir) -> None:
     if not path.exists():
         return
     config, stt = read_json_object(path), base.config["stt_config"]
-    said = {key: value for key, value in config.items() if key in base.lm_kwargs and not key.startswith("lora")}
+    passed = ("lora", "extra_heads") if base.has_new_heads else ("lora",)  # an adapter of the text alone knows nothing of new heads
+    said = {key: value for key, value in config.items() if key in base.lm_kwargs and not key.startswith(passed)}
     is_of = {key: base.lm_kwargs[key] for key in said}
     if isinstance(config.get("stt_config"), dict):
         said |= {f"stt_config.{key}": value for key, value in config["stt_config"].items() if key in stt}
@@ -226,7 +239,7 @@ def merge_adapter(
     check_output(out, overwrite=overwrite, num_bytes=plan.num_bytes)
     with whole_directory(out) as directory:
         write_merged_weights(plan, directory / MOSHI_NAME)
-        write_config_and_companions(base, directory)
+        write_config_and_companions(plan.base, directory)
     return plan
 
 
@@ -269,6 +282,7 @@ def write_config_and_companions(model: ModelDir, directory: Path, *, moshi_name:
         model,
         directory=directory,
         config=config,
+        has_new_heads=False,
         lm_weights=directory / moshi_name,
         mimi_weights=directory / mimi_name,
         tokenizer_path=directory / tokenizer_name,

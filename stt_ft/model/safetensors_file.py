@@ -56,11 +56,15 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SafetensorsHeader:
-    """The checked table of contents of a safetensors file, in the file's order."""
+    """The checked table of contents of a safetensors file, in the file's order.
+
+    Tensors named in `zeros` are not in the file: they are all zeros (`ModelDir.with_new_heads`).
+    """
 
     path: Path
     tensors: dict[str, TensorSpec]
     metadata: dict[str, str] = field(default_factory=dict)
+    zeros: frozenset[str] = frozenset()
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return tensor `name` in the type it is stored in.
@@ -69,6 +73,10 @@ class SafetensorsHeader:
 
         The file is mapped anew for every tensor: no more of it is in memory than the tensors in use.
         """
+        if name in self.zeros:
+            import torch
+
+            return torch.zeros(self.tensors[name].shape, dtype=getattr(torch, _TORCH_NAMES[self.tensors[name].dtype]))
         return self._read(name, "pt")
 
     def array(self, name: str) -> Any:

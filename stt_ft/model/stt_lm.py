@@ -14,6 +14,7 @@ from moshi.models import loaders
 from moshi.models.lm import LMModel
 from moshi.models.lm_utils import _delay_sequence, _undelay_sequence
 from safetensors import SafetensorError
+from torch import nn
 
 from stt_ft.core.errors import CheckpointError
 from stt_ft.model.checkpoint_dir import UNFIT, ModelDir
@@ -36,14 +37,21 @@ def load_lm(
 ) -> LMModel:
     """Load the language model in evaluation mode, with the adapter of `lora_weights` where one is given.
 
+    New pause heads are zeros: they say 1/6 of every class, and no gradient of theirs reaches the model before they have learned something.
+
     Raises `CheckpointError`: weights that do not fit the config or are not finite, or an adapter that does not fit the model.
     """
+    kwargs = {**model.lm_kwargs, **({"extra_heads_num_heads": 0} if model.has_new_heads else {})}
     try:
-        lm = loaders.get_moshi_lm(model.lm_weights, lm_kwargs=model.lm_kwargs, device=device, dtype=dtype)
+        lm = loaders.get_moshi_lm(model.lm_weights, lm_kwargs=kwargs, device=device, dtype=dtype)
     except (*UNFIT, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{model.lm_weights}: these weights do not fit {model.directory / 'config.json'}: {reason}") from None
     check_finite(lm.state_dict(), model.lm_weights)
+    for num_classes, width in model.head_shapes().values() if model.has_new_heads else ():
+        head = nn.Linear(width, num_classes, bias=False, device=device, dtype=dtype)
+        lm.extra_heads.append(head)
+        nn.init.zeros_(head.weight)
     if lora_weights is not None:
         attach_adapter(lm, lora_weights)
     return lm.eval()

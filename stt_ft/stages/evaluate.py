@@ -54,7 +54,8 @@ def evaluate(
 ) -> Report:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
-    Of a model without pause heads (kyutai/stt-2.6b-en-candle), words, digits and delays are measured, and no ends of turns.
+    Of a model without pause heads (kyutai/stt-2.6b-en-candle), words, digits and delays are measured, and no ends of turns; training with
+    lora.heads: new gives it some.
 
     Args:
         model_dir: the model to judge: a model directory, a hub repo id, or tiny.
@@ -114,7 +115,8 @@ def evaluate(
     training = None if run_dir is None else _training_course(run_dir)
     for name, model in evaluation.models.items():
         if not model.num_heads:
-            say(f"{name}, {model.name}: has no pause heads, so words, digits and delays are measured, and no ends of turns")
+            line = "has no pause heads (training with lora.heads: new gives it some), so words, digits and delays are measured"
+            say(f"{name}, {model.name}: {line}, and no ends of turns")
 
     frames = evaluation.listen(split, agent, directory / FRAMES_NAME)
     systems = evaluation.systems(frames, agent, set_on=set_on, split=split, out=directory)

@@ -16,6 +16,10 @@ from stt_ft.core.timing import FRAME_RATE_HZ
 HORIZONS_S = (0.5, 1.0, 2.0, 3.0)
 """How far ahead each head looks, in seconds."""
 
+MAX_PAUSE_LAG_S = 0.5
+"""Longest lag of the heads' clock behind the sound, in seconds: that of Kyutai's 1b model, whose heads keep to its text stream. The text of
+2.6b is 2.5 s late: heads that kept to it would say what has long been heard, and let a caller wait for 2 s, as a timer of 2 s does."""
+
 PauseTargetKind = Literal["binary", "count"]
 
 

@@ -150,7 +150,7 @@ def adapter_to_start_from(recipe: Recipe, model: ModelDir) -> Adapter:
         raise ConfigError(f"{path}: is of rank {rank}, lora.rank is {lora.rank}; give --lora.rank {rank}, or {merged}")
     for name in adapter.header.tensors:
         is_head = name.startswith("extra_heads.")
-        if ".lora_" not in name and not (is_head and lora.heads == "full"):
+        if ".lora_" not in name and not (is_head and lora.learns_whole_heads):
             way_out = "give --lora.heads full" if is_head else merged
             raise ConfigError(f"{path}: holds {name}, trained in full, which lora.heads {lora.heads} leaves to the base; {way_out}")
         if is_head and name.endswith(".lora_B.weight") and lora.heads == "frozen" and bool(read_float32(adapter.header, name).any()):

@@ -100,8 +100,8 @@ class HeardHeads:
         """Return whether a pause came, for every frame of all clips and every head [N, H]."""
         model, targets = self.listener.model, []
         for clip in self.clips:
-            text = clip.text_stream(model)
-            targets.append(pause_targets(text.onset_frames, text.sound_end_frames, clip.num_frames, kind="binary"))
+            heard = clip.pause_stream(model)
+            targets.append(pause_targets(heard.onset_frames, heard.sound_end_frames, clip.num_frames, kind="binary"))
         return torch.from_numpy(np.concatenate(targets) == 0)
 
 
@@ -162,7 +162,7 @@ def _is_whole(consolidated: Path) -> bool:
 def _listen(model: ModelDir, recipe: Recipe, source: Path, train: Sequence[TrainingClip], dev: Sequence[TrainingClip]) -> HeardHeads:
     """Load the tuned model, hear the dev clips, and find the constant direction on training clips."""
     is_adapter = source.name == "lora.safetensors"
-    tuned = model if is_adapter else dataclasses.replace(model, lm_weights=source)
+    tuned = model if is_adapter else dataclasses.replace(model, lm_weights=source, has_new_heads=False)
     lm = load_lm(tuned, device=pick_device(recipe.device), dtype=pick_dtype(recipe.precision), lora_weights=source if is_adapter else None)
     with folded(lm):
         chosen = train[:: max(1, len(train) // MAX_DIRECTION_CLIPS)][:MAX_DIRECTION_CLIPS]

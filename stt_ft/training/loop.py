@@ -111,10 +111,14 @@ def prepare(recipe: Recipe) -> TrainingInputs:
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     device = pick_device(recipe.device)
-    model = open_model(recipe.base, require_extra_heads=recipe.loss.pause_targets != "off")
+    learns_pauses, is_new = recipe.loss.pause_targets != "off", recipe.lora.heads == "new"
+    if is_new and not learns_pauses:
+        raise ConfigError("lora.heads: new needs loss.pause_targets binary or count, which new pause heads learn from; it is off")
+    model = open_model(recipe.base, require_extra_heads=learns_pauses and not is_new)
+    model = model.with_new_heads() if is_new else model
     if recipe.lora.enable and recipe.lora.rank > model.config["dim"]:
         raise ConfigError(f"lora.rank must be at most {model.config['dim']}, the width of {model.name}, got {recipe.lora.rank}")
-    if recipe.loss.pause_targets != "off" and model.num_heads != 4:
+    if learns_pauses and model.num_heads != 4:
         raise ConfigError(f"{model.name}: has {model.num_heads} extra heads, the pause targets are for 4; set loss.pause_targets: off")
     if recipe.batch.tail_s > TAIL_S:
         raise ConfigError(f"batch.tail_s must be at most {TAIL_S}, got {recipe.batch.tail_s}: `encode` keeps no more silence after a clip")

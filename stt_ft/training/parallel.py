@@ -127,7 +127,7 @@ def local_device(device: torch.device) -> torch.device:
 
 def check_shardable(recipe: Recipe) -> None:
     """Raise `ConfigError` for what cannot be done with weights that are spread over processes."""
-    if recipe.replay.holds and recipe.lora.heads == "full":
+    if recipe.replay.holds and recipe.lora.learns_whole_heads:
         raise ConfigError("parallel fsdp with replay.text_weight needs lora.heads: lora or frozen")
     if recipe.precision == "float16":
         raise ConfigError("parallel fsdp cannot scale the loss of float16; give --precision bfloat16, or --parallel ddp")

@@ -106,12 +106,12 @@ class Stream:
 
 def make_stream(clip: TrainingClip, model: ModelDir, recipe: Recipe) -> Stream:
     """Lay the words of `clip` on the text stream and derive what the pause heads should say."""
-    text = clip.text_stream(model)
+    text, heard = clip.text_stream(model), clip.pause_stream(model)
     kind = "count" if recipe.loss.pause_targets == "count" else "binary"
     num_classes = model.config.get("extra_heads_dim", 6)
-    targets = pause_targets(text.onset_frames, text.sound_end_frames, clip.num_frames, kind=kind, num_classes=num_classes)
+    targets = pause_targets(heard.onset_frames, heard.sound_end_frames, clip.num_frames, kind=kind, num_classes=num_classes)
     if clip.goes_on:
-        targets[~known_ahead(text.onset_frames, clip.num_frames)] = IGNORE
+        targets[~known_ahead(heard.onset_frames, clip.num_frames)] = IGNORE
     return Stream(
         clip_id=clip.clip_id,
         codes=np.concatenate([text.tokens[None], clip.codes.astype(np.int64)]),

@@ -78,6 +78,11 @@ class TrainingClip:
         """Place the words on the text stream; raises `AlignmentError` when one has no room."""
         return model.text_stream(self.words, self.num_frames)
 
+    def pause_stream(self, model: ModelDir) -> TextStream:
+        """Place the words where the pause heads should know of them: on the text stream, or before it where that comes too late for an
+        agent (`ModelDir.pause_lag_s`)."""
+        return model.text_stream(self.words, self.num_frames, lag_s=model.pause_lag_s)
+
 
 def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[TrainingClip]:
     """Return the clips to learn from, after them the synthetic ones of another dataset, and those of a dataset that is replayed.
@@ -109,12 +114,12 @@ def dev_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> list[TrainingCl
     """Return the clips of the dev split, none where there is none; raises `ConfigError` where the recipe needs them, or numbers in them."""
     clips = load_clips(data, "dev", model, recipe.batch) if "dev" in data.splits() else []
     if recipe.calibration.method != "off" and (not clips or model.num_heads == 0):
-        raise ConfigError(f"{data.directory}: calibration.method {recipe.calibration.method} needs pause heads and a dev split")
+        needs = f"calibration.method {recipe.calibration.method} needs pause heads (lora.heads: new) and a dev split"
+        raise ConfigError(f"{data.directory}: {needs}")
     needs_turns = recipe.validation.best_metric in ("cut_offs", "turn_area_s", "combined") and recipe.validation.every_steps > 0
     if needs_turns and clips and (model.num_heads == 0 or not any(any(clip.in_number) for clip in clips)):
-        raise ConfigError(
-            f"{data.directory}: validation.best_metric {recipe.validation.best_metric} needs pause heads and dev clips with numbers"
-        )
+        needs = f"validation.best_metric {recipe.validation.best_metric} needs pause heads (lora.heads: new) and dev clips with numbers"
+        raise ConfigError(f"{data.directory}: {needs}")
     return clips
 
 

@@ -14,16 +14,21 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from random_models import make_random_base, random_codes
+from random_models import make_random_base, random_codes, without_heads
 
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import CheckFailed, MissingExtra
 from stt_ft.core.manifest import Dataset
+from stt_ft.core.recipe import LoraRecipe
 from stt_ft.core.serving import SERVINGS
 from stt_ft.export.candle import CargoMissing, build_probe, run_on_codes, run_probe
 from stt_ft.export.formats import Engine, engine_of, heard_by_pytorch, verify_export, write_format
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
+from stt_ft.model.lora import adapter_state_dict, make_trainable
+from stt_ft.model.merge import Adapter, merge_adapter
+from stt_ft.model.safetensors_file import write_tensors
+from stt_ft.model.stt_lm import load_lm
 
 NUM_CLIPS = 20
 
@@ -108,6 +113,39 @@ def test_candle_hears_a_wav_through_its_own_mimi(candle, tiny_model, tmp_path):
     # A residual quantizer that is torn at one codebook goes another way from there on; the first ones decide what is heard.
     assert (theirs[0] == ours[0]).mean() > 0.99
     assert (theirs == ours).mean() > 0.95
+
+
+@pytest.fixture(scope="module")
+def newly_headed(tiny_model: ModelDir, tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
+    """The tiny model without its heads, merged with an adapter of `lora.heads: new` whose heads are those that were taken away."""
+    directory = tmp_path_factory.mktemp("newly_headed")
+    headless = without_heads(tiny_model, directory / "headless")
+    lm = load_lm(headless.with_new_heads())
+    make_trainable(lm, LoraRecipe(rank=2, heads="new"), seed=0)
+    own = safetensors.torch.load_file(tiny_model.lm_weights)
+    with torch.no_grad():
+        for index, head in enumerate(lm.extra_heads):
+            head.weight.copy_(own[f"extra_heads.{index}.weight"])  # pyright: ignore
+    metadata = {"scaling": "2.0", "base_sha256": headless.sha256(headless.lm_weights)}
+    write_tensors(directory / "lora.safetensors", adapter_state_dict(lm, rank=2, dtype=torch.float32), metadata)
+    merge_adapter(headless, [Adapter.open(directory)], directory / "model")
+    return open_model(directory / "model")
+
+
+@pytest.mark.parametrize("format", ["candle", "gguf", "mlx", "transformers"])
+def test_every_engine_runs_the_heads_of_a_model_that_had_none(newly_headed, tiny_model, heldout, tmp_path, format):
+    """The heads, put back as new ones, lie where each engine looks for them and say what they said in the model they came from."""
+    try:
+        engine = engine_or_skip(format)
+    except CargoMissing:
+        pytest.skip("cargo is not installed: the Candle engine cannot be built")
+    clips = dict(list(heldout.items())[:4])
+    write_format(format, newly_headed, tmp_path / "out")
+    result = verify_export(engine, newly_headed, tmp_path / "out", clips)
+    assert result.agreement.max_pause_difference is not None
+    ours, theirs = heard_by_pytorch(newly_headed, clips), heard_by_pytorch(tiny_model, clips)
+    assert all(np.array_equal(ours[clip].pause_probs, theirs[clip].pause_probs) for clip in clips)
+    assert all(one.pause_probs.shape[1] == 4 for one in ours.values())
 
 
 @pytest.mark.slow

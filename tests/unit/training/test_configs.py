@@ -41,9 +41,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def test_the_model_without_pause_heads_is_not_asked_for_them():
+def test_the_model_without_pause_heads_is_given_some():
     recipe = load_config(Recipe, next(path for path in CONFIGS if "2_6b" in path.stem))
-    assert recipe.loss.pause_targets == "off"
+    assert (recipe.lora.heads, recipe.loss.pause_targets) == ("new", "binary")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
