@@ -199,6 +199,7 @@ class Evaluation:
                 agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
                 heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
             frames += heard
+            del lm  # before the next one is loaded: two at once are twice the memory
         if self.server is not None:
             sounds = sounds_of(self.data, clips, versions)
             frames += served_frames(self.server, self.models[ALONE], self.data, sounds, frames, path.parent, self.device)
@@ -234,6 +235,7 @@ class Evaluation:
                 codes[codec_key] = [one for sound in joined for one in codec.encode([sound])]
             lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
             streams = _streams(name, model, lm, codes[codec_key], self.serving, batch_size=self.batch_size)
+            del lm
             for call, stream in zip(calls, streams, strict=True):
                 frames += _frames_in_call(name, model, call, stream, clips, references, lengths)
         write_frames(path, frames)
