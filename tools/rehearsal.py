@@ -89,8 +89,9 @@ def measure(stage: str, command: list[str], root: Path, *, watches_gpu: bool) ->
     is_over.set()
     if watch:
         watch.join()
-    if status:
-        raise SystemExit(f"{stage} failed; {log} has its words, and the same command goes on from here:\n{log.read_text()[-2000:]}")
+    if code := os.waitstatus_to_exitcode(status):
+        how = f"with exit code {code}" if code > 0 else f"by signal {-code}" + (" (no memory left?)" if code == -9 else "")
+        raise SystemExit(f"{stage} ended {how}; {log} has its words, and the same command goes on from here:\n{log.read_text()[-2000:]}")
     maxrss_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Measured(
         stage=stage, command=command, wall_s=round(wall_s, 1), cpu_s=round(usage.ru_utime + usage.ru_stime, 1),
@@ -194,7 +195,9 @@ def main() -> None:
             with records.open("a") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
         rows.append(row)
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, {'a GPU' if on_gpu else 'no GPU'}; {sum(row.wall_s for row in rows):.0f} s in all\n")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} CPUs, {'a GPU' if on_gpu else 'no GPU'}; {sum(row.wall_s for row in rows):.0f} s in all\n"
+    )
     print(table(rows))
 
 

@@ -66,7 +66,9 @@ class Shape:
             return cls._of_directory(directory)
         if name in KNOWN:
             return KNOWN[name]
-        raise ConfigError(f"--base {name}: no config.json there, and its sizes are not known; give a model directory, tiny, {', '.join(KNOWN)}")
+        raise ConfigError(
+            f"--base {name}: no config.json there, and its sizes are not known; give a model directory, tiny, {', '.join(KNOWN)}"
+        )
 
     @classmethod
     def _of_directory(cls, directory: Path) -> Shape:
@@ -109,7 +111,7 @@ class Shape:
     def num_trained(self, recipe: Recipe) -> int:
         """Return the weights that learn by `recipe`."""
         if recipe.lora.rank is None:
-            return self.num_weights if recipe.lora.enable else self.num_pause_head_weights
+            return self.num_weights
         return self.num_adapter_weights(recipe.lora.rank) + (self.num_pause_head_weights if recipe.lora.heads == "full" else 0)
 
     def num_frames(self, seconds: float, tail_s: float = TAIL_S) -> int:
@@ -187,13 +189,15 @@ class Footprint:
         return shape.num_layers * layer + 4 * shape.text_card
 
     def _learner_bytes(self, recipe: Recipe) -> float:
-        """Weights, and for each that learns itself in float32, its gradient, and the two means of AdamW."""
-        return self.shape.num_weights * BYTES[recipe.precision] + 16 * self.shape.num_trained(recipe)
+        """Frozen weights, and for each that learns itself in float32, its gradient, and the two means of AdamW."""
+        frozen = self.shape.num_weights * BYTES[recipe.precision] if recipe.lora.enable else 0
+        return frozen + 16 * self.shape.num_trained(recipe)
 
     def _listening_bytes(self, recipe: Recipe, clip_s: float) -> float:
         """Merged weights beside those of the base, and what attention remembers."""
-        item = BYTES[recipe.precision]
-        return self.shape.num_linear_weights * item + self._memory(self.shape.num_frames(clip_s), 32, item)
+        item = BYTES[recipe.precision] if recipe.lora.enable else 4
+        merged = self.shape.num_linear_weights * item if recipe.lora.enable else 0
+        return merged + self._memory(self.shape.num_frames(clip_s), 32, item)
 
     def _memory(self, num_frames: int, batch_size: int, item: int) -> float:
         """Keys and values of every layer."""

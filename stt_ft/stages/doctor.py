@@ -231,7 +231,9 @@ def _less(recipe: Recipe, footprint: Footprint, memory: float) -> str:
             batch = dataclasses.replace(recipe.batch, batch_size=batch_size, gradient_checkpointing=True)
             validation = dataclasses.replace(recipe.validation, listen=listens)
             if footprint.train(dataclasses.replace(recipe, batch=batch, validation=validation), CLIP_S) <= memory * _FILLED:
-                less = "" if batch_size == recipe.batch.batch_size else f", --batch.batch_size {batch_size} and as many more grad_accumulation"
+                less = (
+                    "" if batch_size == recipe.batch.batch_size else f", --batch.batch_size {batch_size} and as many more grad_accumulation"
+                )
                 deaf = "" if listens or not recipe.validation.listen else ", --validation.listen false"
                 return f"it fits with --batch.gradient_checkpointing{less}{deaf}"
     return "no recipe with an adapter fits; another machine is needed"
