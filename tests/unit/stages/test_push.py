@@ -249,9 +249,7 @@ def test_the_card_has_a_model_index_that_the_hub_reads(merged, measured, capsys)
 
 def test_a_report_of_other_weights_is_refused(hub, merged, measured, tmp_path):
     other = make_random_base(tmp_path / "other", seed=1)
-    with pytest.raises(
-        CheckpointError, match=r"measured other weights \(\w{12}…\) than model\.safetensors in .*; evaluate the model"
-    ) as one:
+    with pytest.raises(CheckpointError, match=r"measured other weights \(\w{12}…\) than model\.safetensors in .*; evaluate the one") as one:
         push(str(other.directory), REPO, report=str(measured), gate="none")
     assert "\n" not in str(one.value)
     write_report(measured, report_on(make_frames()))
