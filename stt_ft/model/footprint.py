@@ -34,8 +34,8 @@ MIMI_BYTES = 384_644_996
 """The weights of Mimi in float32, as every model of Kyutai's has them."""
 
 MIMI_BYTES_PER_S = 0.02 * 2**30
-"""What Mimi's encoder takes for a second of sound: three of its widest activations, 64 channels at 24 kHz in float32. 0.014 GiB was measured
-on a CPU between clips of 2 and 20 s."""
+"""What Mimi's encoder takes for a second of sound: three of its widest activations, 64 channels at 24 kHz in float32. On a CPU 0.014 GiB
+was measured between clips of 2 and 20 s."""
 
 KERNEL_BYTES = 1.0 * 2**30
 """What a CPU holds besides while it encodes clips of many lengths, measured once, in a run over 28."""

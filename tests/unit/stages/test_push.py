@@ -258,7 +258,7 @@ def test_a_report_of_other_weights_is_refused(hub, merged, measured, tmp_path):
     assert (hub.created, hub.files) == ([], {})
 
 
-@pytest.mark.parametrize("format", ["candle", "mlx", "gguf", "transformers"])
+@pytest.mark.parametrize("format", ["candle", "mlx", "gguf"])
 def test_an_export_of_the_measured_weights_goes_with_their_report(merged, measured, tmp_path, format, capsys):
     if format == "gguf":
         pytest.importorskip("gguf")
