@@ -13,7 +13,7 @@ SLOW_LEFT_OUT := tests/unit/training/test_full_size_step.py tests/smoke/test_liv
 	tests/unit/export/test_foreign_engines.py::test_candle_hears_a_wav_through_a_mimi_of_kyutais_own_shape
 
 .DEFAULT_GOAL := help
-.PHONY: help install real demo test test-slow check format lock clean
+.PHONY: help install real demo rehearsal test test-slow check format lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ real: $(REAL) ## weights and voices that nobody here made, for the tests that ar
 
 demo: $(INSTALLED) ## recordings to a proven model, on the tiny model: about 4 minutes on 2 CPU cores
 	@$(BIN)/stt-ft demo
+
+rehearsal: $(INSTALLED) ## the README path on a random 1b, four steps: where time, memory and disk go (docs/real_1b.md; 9 GB in rehearsal/)
+	@$(BIN)/python tools/rehearsal.py
 
 test: $(INSTALLED) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS)

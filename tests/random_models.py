@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,18 +20,19 @@ RANK, SCALING = 4, 2.0
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-def make_random_base(out: Path, **options) -> ModelDir:
-    """Run tools/make_random_base.py in this process and open what it wrote."""
-    return open_model(_run_tool(out, **options), require_extra_heads=False)
+def make_random_base(out: Path, *, tool: ModuleType | None = None, **options) -> ModelDir:
+    """Run tools/make_random_base.py in this process, or a `tool` with shapes of its own, and open what it wrote."""
+    return open_model((tool or load_tool()).make_random_base(out, **options), require_extra_heads=False)
 
 
-def _run_tool(out: Path, **options) -> Path:
+def load_tool() -> ModuleType:
+    """Return tools/make_random_base.py as a module of its own."""
     spec = importlib.util.spec_from_file_location("make_random_base", TOOL)
     assert spec is not None
     assert spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    return tool.make_random_base(out, **options)
+    return tool
 
 
 def without_heads(model: ModelDir, out: Path) -> ModelDir:
@@ -104,7 +106,7 @@ def write_dataset(directory: Path, sizes: dict[str, int], seed: int = 0) -> Data
 
 def make_speaking_base(out: Path) -> ModelDir:
     """A model with a depformer, three codebooks spoken, which upstream's own forward pass needs and `open_model` refuses."""
-    directory = _run_tool(out, dep_q=3)
+    directory = load_tool().make_random_base(out, dep_q=3)
     weights, mimi, tokenizer = (directory / name for name in ("model.safetensors", "mimi.safetensors", "tokenizer.model"))
     config = json.loads((directory / "config.json").read_text())
     return ModelDir(

@@ -5,15 +5,19 @@ What each agent asks of the heads, and its settings, as its source has them:
 
 - **unmute** (kyutai-labs/unmute at 84aa28d, `unmute/unmute_handler.py`): `determine_pause` compares with 0.6, written out in the code;
   there is no environment variable for it. `KYUTAI_STT_URL` (`unmute/kyutai_constants.py`) names the server.
-- **livekit** (livekit/agents, `livekit-plugins-gradium`, `stt.py` at 0cd7f3c): `STT(vad_threshold, vad_bucket)` are threshold and head; a
-  turn ends once a word has been written and the head has been above for one step and `delay_in_tokens` (6 unless the server says) more.
+- **livekit** (`livekit-plugins-gradium` 1.8.9, `stt.py`): `STT(vad_threshold, vad_bucket)` are threshold and head (with bucket 0
+  no turn ever ends: it counts as none there). A key must be given, any where the server asks for none. A turn ends once a word has been
+  written and the head has been above for one step and `delay_in_tokens` (6 unless the server says) more.
   `vad_flush` would feed these steps with silence faster than the caller's sound comes; it is off, so that they are what is measured here.
   With `turn_detection="stt"`, `endpointing.min_delay` is waited after that (livekit/agents#4325 and #6726), so it is set to 0.
-- **pipecat** (`pipecat/services/gradium/stt.py`, pipecat-ai/pipecat#5706): `enable_turn_detection`, and `Settings(eot_horizon_s,
-  eot_threshold)`: the head is named by its horizon, and one step at or above the threshold ends the turn.
+- **pipecat** (`pipecat-ai` 1.14.0, `pipecat/services/gradium/stt.py`): `enable_turn_detection`, and `Settings(eot_horizon_s,
+  eot_threshold)`: the head is named by its horizon, and one step at or above the threshold ends the turn, which begins where the
+  head falls below after it was above, whether or not a word was written.
 
 The last two speak the protocol of Gradium, the company behind Kyutai's authors, not moshi-server's: the values are for a server, or a
-bridge, that sends `{"type": "step", "vad": [{"horizon_s", "inactivity_prob"}, …]}` for the `prs` of moshi-server's steps.
+bridge, that sends `{"type": "step", "vad": [{"horizon_s", "inactivity_prob"}, …]}` for the `prs` of moshi-server's steps. Their two
+snippets were run as they stand, with those versions, as far as the objects and what they hold; no server was behind them. Unmute cannot be
+installed by itself: its two lines are those of its source.
 """
 
 from __future__ import annotations
@@ -63,7 +67,7 @@ KYUTAI_STT_URL=ws://localhost:8080
         snippet="""\
 # livekit-plugins-gradium; the server, or a bridge before it, speaks Gradium's protocol
 session = AgentSession(
-    stt=gradium.STT(model_endpoint=YOUR_SERVER, vad_threshold={threshold:g}, vad_bucket={head}, vad_flush=False),
+    stt=gradium.STT(api_key=YOUR_KEY, model_endpoint=YOUR_SERVER, vad_threshold={threshold:g}, vad_bucket={head}, vad_flush=False),
     turn_handling={{"turn_detection": "stt", "endpointing": {{"min_delay": 0.0}}}},
 )
 """,

@@ -6,6 +6,7 @@ A model runs frame by frame, as on the server, on codes from the token store; mi
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -199,6 +200,8 @@ class Evaluation:
                 agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
                 heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
             frames += heard
+            del lm
+            gc.collect()  # upstream's modules refer to each other; without, all models of an evaluation stay in memory together
         if self.server is not None:
             sounds = sounds_of(self.data, clips, versions)
             frames += served_frames(self.server, self.models[ALONE], self.data, sounds, frames, path.parent, self.device)
@@ -235,6 +238,8 @@ class Evaluation:
                 codes[codec_key] = [one for sound in joined for one in codec.encode([sound])]
             lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
             streams = _streams(name, model, lm, codes[codec_key], self.serving, batch_size=self.batch_size)
+            del lm
+            gc.collect()
             for call, stream in zip(calls, streams, strict=True):
                 frames += _frames_in_call(name, model, call, stream, clips, references, lengths)
         write_frames(path, frames)

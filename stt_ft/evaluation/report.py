@@ -375,6 +375,12 @@ class Report(Part):
         """The models, baseline first; `figures` holds other systems beside them."""
         return [name for name in (self.baseline, self.model) if name is not None]
 
+    @property
+    def weights_sha256(self) -> str | None:
+        """The SHA-256 of the weights that were judged, ours where a running server served them; None where the report does not say."""
+        inputs = (self.provenance or {}).get("inputs", {})
+        return inputs.get(self.model, inputs.get("model")) if isinstance(inputs, dict) else None
+
     def figure(self, name: str, slice_name: str, figure: str) -> Measurement | None:
         """Return a figure of a model or system, None where it has none."""
         return self.figures[name].get(slice_name, {}).get(figure)

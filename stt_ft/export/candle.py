@@ -127,7 +127,8 @@ def export_candle(
     """
     header = checked_header(model)
     with model_directory(model, out, num_bytes=model.lm_weights.stat().st_size, overwrite=overwrite) as written:
-        write_candle_named(header, written.lm_weights)
+        is_renamed = any(candle_name(name) != name for name in header.tensors)  # else the bytes stay as they are
+        write_candle_named(header, written.lm_weights, model.origin if is_renamed else {})
         write_server_tomls(written, out=out if absolute_paths else None, serving=serving)
     return [candle_name(name) for name in header.tensors]
 
@@ -147,11 +148,12 @@ def model_directory(model: ModelDir, out: Path, *, num_bytes: int, overwrite: bo
         yield written
 
 
-def write_candle_named(header: SafetensorsHeader, path: Path) -> None:
-    """Write the tensors of a file under the engine's names, byte for byte: Kyutai's Mimi has them already, one saved by PyTorch has not."""
+def write_candle_named(header: SafetensorsHeader, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write the tensors of a file, with more `metadata`, under the engine's names, byte for byte: Kyutai's Mimi has them already, one saved
+    by PyTorch has not."""
     source_of = {candle_name(name): name for name in header.tensors}
     specs = {name: header.tensors[source] for name, source in source_of.items()}
-    with SafetensorsWriter(path, specs, {"format": "pt", **header.metadata}) as writer:
+    with SafetensorsWriter(path, specs, {"format": "pt", **header.metadata, **(metadata or {})}) as writer:
         for name, source in source_of.items():
             writer.write(name, as_buffer(header.tensor(source)))
 

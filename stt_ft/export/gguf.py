@@ -61,7 +61,7 @@ def _write_gguf(header: SafetensorsHeader, path: Path, model: ModelDir) -> None:
 
     writer = gguf.GGUFWriter(path, arch="moshi")
     writer.add_name(model.name)
-    for key, value in sorted(header.metadata.items()):
+    for key, value in sorted((header.metadata | model.origin).items()):
         writer.add_string(f"stt_ft.{key}", value)
     kinds = {}
     for name, spec in header.tensors.items():

@@ -84,8 +84,8 @@ def export_transformers(model: ModelDir, out: Path, *, overwrite: bool = False) 
         config.save_pretrained(directory)
         write_text(directory / "generation_config.json", generation_config(model))
         processor_of(model).save_pretrained(directory)
-        _write(directory / WEIGHTS_NAME, tensors, header)
-        _write(directory / HEADS_NAME, heads, header)
+        _write(directory / WEIGHTS_NAME, tensors, header.metadata | model.origin)
+        _write(directory / HEADS_NAME, heads, header.metadata | model.origin)
     return [*tensors, *heads]
 
 
@@ -157,8 +157,8 @@ def halves_from_pairs(weight: torch.Tensor, num_heads: int) -> torch.Tensor:
     return torch.cat([heads[:, 0::2], heads[:, 1::2]], dim=1).flatten(0, 1)
 
 
-def _write(path: Path, tensors: dict[str, _Tensor], header: SafetensorsHeader) -> None:
-    with SafetensorsWriter(path, {name: tensor.spec for name, tensor in tensors.items()}, {**header.metadata, "format": "pt"}) as writer:
+def _write(path: Path, tensors: dict[str, _Tensor], metadata: dict[str, str]) -> None:
+    with SafetensorsWriter(path, {name: tensor.spec for name, tensor in tensors.items()}, {**metadata, "format": "pt"}) as writer:
         for name, tensor in tensors.items():
             writer.write(name, as_buffer(tensor.read().to(TORCH_TYPES[tensor.spec.dtype])))
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import stt_ft
 from stt_ft.core.atomic import check_lies_inside, inside
-from stt_ft.core.errors import CheckpointError
+from stt_ft.core.errors import CheckpointError, MissingExtra
 from stt_ft.core.manifest import Dataset
-from stt_ft.model.checkpoint_dir import MOSHI_NAME, home_of, read_json_object
+from stt_ft.core.provenance import file_sha256
+from stt_ft.model.checkpoint_dir import EXPORTED_FROM, MOSHI_NAME, home_of, read_json_object
 from stt_ft.model.output_dir import check_sums
 from stt_ft.model.safetensors_file import read_header
 
@@ -74,6 +75,35 @@ class PushedModel:
             base=base or metadata.get("base"),
             metadata=metadata,
         )
+
+
+def check_measured(model: PushedModel, measured_sha256: str | None, report: str) -> None:
+    """Refuse figures of other weights (`CheckpointError`).
+
+    Args:
+        measured_sha256: of the weights that were evaluated, as the report's provenance has it; None where it does not say.
+        report: its name.
+    """
+    if measured_sha256 is None:
+        raise CheckpointError(f"{report}: does not say which weights it measured; `stt-ft evaluate` writes reports that do")
+    weights = model.directory / str(model.config.get("moshi_name", MOSHI_NAME))
+    if measured_sha256 not in (origin := _origin_sha256(model, weights), file_sha256(weights)):
+        told = f"{origin[:12]}…, from which {weights.name} was exported" if origin else f"{weights.name}"
+        raise CheckpointError(
+            f"{report}: measured other weights ({measured_sha256[:12]}…) than {told} in {model.directory}; evaluate the one that is pushed"
+        )
+
+
+def _origin_sha256(model: PushedModel, weights: Path) -> str | None:
+    """Return the SHA-256 of the weights that an export was made of; None where the file does not say, as merged weights do not."""
+    if weights.suffix != ".gguf":
+        return model.metadata.get(EXPORTED_FROM)
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        raise MissingExtra("gguf", "gguf", "push --report of a GGUF file") from None
+    field = GGUFReader(weights).get_field(f"stt_ft.{EXPORTED_FROM}")
+    return None if field is None else str(field.contents())
 
 
 def _kind(directory: Path, config: dict[str, Any], metadata: dict[str, str]) -> str:

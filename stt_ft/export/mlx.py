@@ -61,7 +61,7 @@ def export_mlx(model: ModelDir, out: Path, *, overwrite: bool = False) -> list[s
             mlx_name(name): TensorSpec(dtype=spec.dtype, shape=spec.shape[-1:] if name.endswith(".alpha") else spec.shape)
             for name, spec in header.tensors.items()
         }
-        with SafetensorsWriter(written.lm_weights, specs, {**header.metadata, "format": "mlx"}) as writer:
+        with SafetensorsWriter(written.lm_weights, specs, {**header.metadata, **model.origin, "format": "mlx"}) as writer:
             for name in header.tensors:
                 writer.write(mlx_name(name), as_buffer(header.tensor(name)))
     return list(specs)

@@ -51,6 +51,9 @@ NOT_FOR_THE_LM = (
 )  # fmt: skip
 """Keys of config.json that upstream takes out before it builds the language model (`CheckpointInfo.from_hf_repo`)."""
 
+EXPORTED_FROM = "exported_from_sha256"
+"""Key of that metadata (`ModelDir.origin`)."""
+
 TAIL_S = 2.5
 """Silence after a clip and the text lag, in seconds, in which the last words get written and the heads learn that the turn is over."""
 
@@ -186,6 +189,11 @@ class ModelDir:
         if path not in self._hashes:
             self._hashes[path] = file_sha256(path)
         return self._hashes[path]
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What an export whose bytes differ says in its metadata of the weights that it was made of."""
+        return {EXPORTED_FROM: self.sha256(self.lm_weights)}
 
     @property
     def text_lag_s(self) -> float:

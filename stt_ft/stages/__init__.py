@@ -123,7 +123,7 @@ COMMANDS = {
             summary="annotate to evaluate in order, skipping what is up to date",
         ),
         Command(
-            name="doctor", module="doctor", group=_REST, example="stt-ft doctor",
+            name="doctor", module="doctor", group=_REST, example="stt-ft doctor --base kyutai/stt-1b-en_fr-candle",
             summary="what is installed, which devices there are, what would fail and the way out",
         ),
     )

@@ -13,13 +13,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.requirements import Requirement
 
+from stt_ft.assets import shipped
 from stt_ft.core.errors import CheckFailed
 from stt_ft.core.progress import emit_json
-from stt_ft.core.recipe import DEFAULT_BASE
+from stt_ft.core.recipe import DEFAULT_BASE, Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from stt_ft.model.footprint import Footprint, Shape
 
 _USES = {
     "synth": "demo, synthesize, annotate --aligner sphinx",
@@ -57,17 +61,20 @@ class Finding:
         return cls(topic=topic, level="ok" if fits else lack, text=text, way_out=None if fits else way_out)
 
 
-def doctor(*, json: bool = False, network: bool = False) -> None:
+def doctor(*, base: str | None = None, json: bool = False, network: bool = False) -> None:
     """Inspect this machine and list the commands that would fail.
 
     Installed packages are held against what stt-ft asks for; GPU, microphone, helper programs, disk and models are looked for.
     Exits with 1 when something that every command needs is missing.
 
     Args:
+        base: also say, from its sizes alone, what of this model's stages fits the memory and the disk here: a model directory, tiny, or a
+            model of Kyutai's by its name, which need not be here. docs/real_1b.md holds the estimates against what was measured.
         json: write the findings to stdout as JSON.
         network: also ask the model hub whether it can be reached. Nothing goes over the network otherwise.
     """
-    looks = (_python(), _packages(), _compute(), _microphone(), _programs(), _models(network=network), _disk())
+    looks = [_python(), _packages(), _compute(), _microphone(), _programs(), _models(network=network), _disk()]
+    looks += [] if base is None else [_fit(base)]
     findings = [finding for look in looks for finding in look]
     if json:
         emit_json([dataclasses.asdict(finding) for finding in findings])
@@ -183,3 +190,84 @@ def _disk() -> Iterator[Finding]:
     free_gib = shutil.disk_usage(".").free / 2**30
     way_out = f"a fine-tuning of the 1b model takes about {_FREE_DISK_GIB} GiB; demo takes less than 1"
     yield Finding.of("disk", f"{free_gib:.0f} GiB free in {Path.cwd()}", fits=free_gib >= _FREE_DISK_GIB, way_out=way_out)
+
+
+CLIP_S = 10.0
+"""The clip that estimates of memory are for, in seconds: a number dictated with hesitation."""
+
+_KEPT_CHECKPOINTS = 3
+
+
+def _fit(base: str) -> Iterator[Finding]:
+    """Hold what each stage of a fine-tuning of `base` takes, by the shipped recipe for it, against memory and disk."""
+    from stt_ft.model.footprint import Footprint, Shape
+
+    shape = Shape.named(base)
+    recipe = shipped_recipe(base, shape)
+    on_gpu, memory = _memory()
+    name, footprint = ("GPU" if on_gpu else "CPU"), Footprint(shape=shape, on_gpu=on_gpu)
+    yield _takes("merge, export", footprint.merge(), _cpu_memory(), "CPU", "it goes tensor by tensor; no setting makes it smaller")
+    smaller = f"give `encode --batch_size` less than 16, or cut clips longer than {CLIP_S:g} s"
+    yield _takes("encode", footprint.encode(CLIP_S), memory, name, smaller)
+    for precision in ("bfloat16", "float32"):
+        tried = dataclasses.replace(recipe, precision=precision)
+        what = f"rank {recipe.lora.rank}, {recipe.batch.batch_size} clips of {CLIP_S:g} s a pass"
+        yield _takes(f"train {precision}", footprint.train(tried, CLIP_S), memory, f"{name}, {what}", _less(tried, footprint, memory))
+    yield _takes("evaluate", footprint.listen(CLIP_S, 32), memory, f"{name}, 32 clips at once", "give `evaluate --batch_size` less than 32")
+    yield _takes("transcribe", footprint.listen(CLIP_S, 1), memory, f"{name}, 1 clip", "no setting makes it smaller")
+    yield from _disk_for(footprint, recipe)
+
+
+def shipped_recipe(base: str, shape: Shape) -> Recipe:
+    """Return the recipe that comes with the package for `base`, or for models like it: tiny ones, those with pause heads, those without."""
+    name = "tiny_cpu" if base == "tiny" else "stt_1b_digits" if shape.num_pause_heads else "stt_2_6b_digits"
+    return load_recipe(shipped("configs") / f"{name}.yaml")
+
+
+def _less(recipe: Recipe, footprint: Footprint, memory: float) -> str:
+    """Return how training comes down to `memory` bytes: by checkpointing, by fewer clips a pass, by not listening."""
+    for batch_size in (recipe.batch.batch_size, *(size for size in (4, 2, 1) if size < recipe.batch.batch_size)):
+        for listens in (recipe.validation.listen, False):
+            batch = dataclasses.replace(recipe.batch, batch_size=batch_size, gradient_checkpointing=True)
+            validation = dataclasses.replace(recipe.validation, listen=listens)
+            if footprint.train(dataclasses.replace(recipe, batch=batch, validation=validation), CLIP_S) <= memory * _FILLED:
+                less = (
+                    "" if batch_size == recipe.batch.batch_size else f", --batch.batch_size {batch_size} and as many more grad_accumulation"
+                )
+                deaf = "" if listens or not recipe.validation.listen else ", --validation.listen false"
+                return f"it fits with --batch.gradient_checkpointing{less}{deaf}"
+    return "no recipe with an adapter fits; another machine is needed"
+
+
+_FILLED = 0.95
+"""Share of the memory that one process may fill."""
+
+
+def _takes(topic: str, num_bytes: float, memory: float, where: str, way_out: str) -> Finding:
+    text = f"about {num_bytes / 2**30:.1f} GiB of {memory / 2**30:.0f} ({where})"
+    return Finding.of(topic, text, fits=num_bytes <= memory * _FILLED, way_out=way_out)
+
+
+def _memory() -> tuple[bool, float]:
+    """Return whether a GPU computes here, and the bytes of its memory or the machine's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return True, float(torch.cuda.get_device_properties(0).total_memory)
+    return False, _cpu_memory()
+
+
+def _cpu_memory() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _disk_for(footprint: Footprint, recipe: Recipe) -> Iterator[Finding]:
+    versions = len(recipe.augment.versions)
+    kept = recipe.checkpoint.keep or _KEPT_CHECKPOINTS
+    model, checkpoint = footprint.model_bytes() / 2**30, footprint.checkpoint_bytes(recipe) / 2**30
+    sound, codes = footprint.sound_bytes_per_hour() / 2**20, footprint.codes_bytes_per_hour(versions) / 2**20
+    needed = 3 * model + kept * checkpoint
+    text = f"base {model:.1f} GiB, {kept} checkpoints of {checkpoint:.2f}, merged model {model:.1f}, export {model:.1f}"
+    text += f"; an hour of recordings {sound:.0f} MiB, its codes at {versions} speeds {codes:.1f} MiB"
+    free = shutil.disk_usage(".").free / 2**30
+    yield Finding.of("disk for it", text, fits=needed <= free, way_out=f"{needed:.0f} GiB are needed, {free:.0f} are free in {Path.cwd()}")

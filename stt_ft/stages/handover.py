@@ -104,7 +104,7 @@ def push(
     Args:
         model_dir: directory that merge or export wrote.
         repo: OWNER/NAME on the hub; made if it is not there. HF_TOKEN or `huggingface-cli login` says who you are, HF_ENDPOINT which hub.
-        report: directory of `stt-ft evaluate`; its figures go into the card, with the settings for agents.
+        report: directory of `stt-ft evaluate` on these weights; its figures go into the card, with the settings for agents.
         gate: limits that the report must keep: shipped (those of `stt-ft gate`), a file of others, or none to upload whatever it says.
         dataset: training dataset; the card gives its clips, hours and number of speakers, and no text.
         base: the base model, where the weights do not say it.
@@ -115,13 +115,14 @@ def push(
     from stt_ft.evaluation.agents import settings_markdown
     from stt_ft.evaluation.report import read_report
     from stt_ft.evaluation.verdict import eval_results, markdown_table
-    from stt_ft.export.hub import BASE_LICENCE, PushedModel, check_repo, files_to_push, model_card, push_directory
+    from stt_ft.export.hub import BASE_LICENCE, PushedModel, check_measured, check_repo, files_to_push, model_card, push_directory
 
     check_repo(repo)
     model = PushedModel.open(Path(model_dir), base=base)
     told: dict[str, Any] = {}
     if report is not None:
         measured = read_report(Path(report))
+        check_measured(model, measured.weights_sha256, report)
         _hold_to_gate(report, measured, gate)
         told = {"measured": markdown_table(measured), "results": eval_results(measured), "settings": settings_markdown(measured)}
     data = None if dataset is None else Dataset.open(dataset)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import AudioError, ConfigError
@@ -35,6 +36,7 @@ def transcribe(
     written: bool = False,
     language: str = "en",
     channel: int | None = None,
+    against: str | None = None,
     mic: bool = False,
     mic_device: int | None = None,
     seconds: float | None = None,
@@ -54,6 +56,7 @@ def transcribe(
         written: write numbers in digits: "1296803" for "one two nine six eight zero three", as an application wants them; not with --mic.
         language: whose numbers --written reads: en, fr, fr-be or fr-ch.
         channel: channel of stereo files to take, counted from 0; by default all are averaged, where they hold the same voice.
+        against: another model to hear the same sound, shown beside the first, live too; it must have the same codec and text lag.
         mic: listen to the microphone, and show words and pauses as they come, until Ctrl-C; with --json a line a frame.
         mic_device: number of the microphone, as `stt-ft record --list_devices` shows it.
         seconds: stop listening to the microphone after this time.
@@ -68,12 +71,16 @@ def transcribe(
 
     if mic == bool(audio) or (mic and (srt or written)):
         raise ConfigError("transcribe: give sound files (stt-ft transcribe MODEL_DIR AUDIO…), or --mic without --srt and --written")
+    if against is not None and srt:
+        raise ConfigError("transcribe: --srt writes the subtitles of one model; leave out --against")
     number_words(language)  # refuses an unknown one before the model is loaded
     if batch_size <= 0:
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
     served = Serving.named(serving)
     if mic:
-        _listen_live(Transcriber.open(model_dir, device=device, serving=served), as_json=json, mic_device=mic_device, seconds=seconds)
+        first = Transcriber.open(model_dir, device=device, serving=served)
+        heard_by = [first] if against is None else [first, first.beside(against)]
+        _listen_live(heard_by, as_json=json, mic_device=mic_device, seconds=seconds)
         return
     paths = sound_files(audio)
     sounds, faults = {}, []
@@ -92,42 +99,53 @@ def transcribe(
     readable = list(sounds)
     shared = {stem for stem, count in Counter(path.with_suffix("") for path in readable).items() if count > 1}
     transcriber = Transcriber.open(model_dir, device=device, require_extra_heads=pauses, serving=served)
+    other = None if against is None else transcriber.beside(against)
     for first in range(0, len(readable), batch_size):
         batch = readable[first : first + batch_size]
-        for path, transcript in zip(batch, transcriber.transcribe([sounds[path] for path in batch]), strict=True):
-            transcript = _in_digits(transcript, language) if written else transcript
+        codes = transcriber.codec.encode([sounds[path] for path in batch])
+        heard = [transcriber.transcribe_codes(codes), *([] if other is None else [other.transcribe_codes(codes)])]
+        for path, *transcripts in zip(batch, *heard, strict=True):
+            transcripts = [_in_digits(one, language) if written else one for one in transcripts]
             if srt:
                 subtitles = path.with_suffix(f"{path.suffix}.srt" if path.with_suffix("") in shared else ".srt")
-                _leave_subtitles(None if len(paths) == 1 else subtitles, transcript)
+                _leave_subtitles(None if len(paths) == 1 else subtitles, transcripts[0])
             elif json:
-                words, pause = _timed(transcript.words), transcript.pause_probs.round(4).tolist()
-                emit_json({"audio": str(path), "text": transcript.text, "frame_s": FRAME_S, "words": words, "pause": pause})
+                told = [_told(one) for one in transcripts]
+                emit_json({"audio": str(path), **told[0], "frame_s": FRAME_S, **({"against": told[1]} if told[1:] else {})})
             else:
-                print(f"{path}: {transcript.text}" if len(paths) > 1 else transcript.text)
-                if pauses:
-                    _print_pauses(transcript)
+                for name, transcript in zip((model_dir, against), transcripts, strict=False):
+                    labels = [*([str(path)] if len(paths) > 1 else []), *([] if against is None else [str(name)])]
+                    print(": ".join([*labels, transcript.text]))
+                    if pauses:
+                        _print_pauses(transcript)
     if faults:
         raise unread
 
 
-def _listen_live(transcriber: Transcriber, *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
+def _told(transcript: Transcript) -> dict[str, Any]:
+    """Return what a model heard of one file, ready for JSON."""
+    return {"text": transcript.text, "words": _timed(transcript.words), "pause": transcript.pause_probs.round(4).tolist()}
+
+
+def _listen_live(heard_by: Sequence[Transcriber], *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
     """Transcribe the microphone until Ctrl-C or for `seconds`, and then the silence in which the last words come."""
     from stt_ft.audio.microphone import LiveMicrophone
 
     microphone = LiveMicrophone(sample_rate_hz=SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME, device=mic_device)
-    with transcriber.live() as listener, microphone:
+    first, *others = heard_by
+    with first.live(*others) as listener, microphone:
         say("listening; Ctrl-C ends")
-        with live_view(as_json=as_json) as show:
+        with live_view([one.model.name for one in heard_by], as_json=as_json) as show:
             try:
                 for samples in microphone.frames():
-                    frame = listener.hear(samples)
-                    show(frame)
-                    if seconds is not None and frame.heard_s >= seconds:
+                    frames = listener.hear_all(samples)
+                    show(frames)
+                    if seconds is not None and frames[0].heard_s >= seconds:
                         break
             except KeyboardInterrupt:
                 pass
-            for frame in listener.finish():
-                show(frame)
+            for frames in listener.finish_all():
+                show(frames)
 
 
 def _in_digits(transcript: Transcript, language: str) -> Transcript:
@@ -168,35 +186,57 @@ def _print_pauses(transcript: Transcript) -> None:
 
 
 @contextlib.contextmanager
-def live_view(*, as_json: bool) -> Iterator[Callable[[LiveFrame], None]]:
-    """Yield a function that shows a frame on stdout: a picture on a terminal, else a line a word, or with `as_json` a line a frame."""
+def live_view(names: Sequence[str], *, as_json: bool) -> Iterator[Callable[[Sequence[LiveFrame]], None]]:
+    """Yield a function that shows the frames of the models called `names`, one of each, on stdout, models side by side: a picture on a
+    terminal, else a line a word, or with `as_json` a line a frame."""
     if as_json:
-        yield _print_json_frame
+        yield _print_json_frames
     elif not sys.stdout.isatty():
+        if len(names) > 1:
+            print(f"{'':10}  {' '.join(name.ljust(_COLUMN) for name in names)}".rstrip(), flush=True)
         yield _print_words
     else:
         from rich.console import Console, Group
         from rich.live import Live
+        from rich.table import Table
         from rich.text import Text
 
-        words: list[str] = []
+        words: list[list[str]] = [[] for _ in names]
         with Live(console=Console(), refresh_per_second=12, vertical_overflow="visible") as live:
 
-            def draw(frame: LiveFrame) -> None:
-                words.extend(word.text for word in frame.words)
-                live.update(Group(Text(" ".join(words) or "…", style="bold"), Text(), *pause_lines(frame.pause_probs)))
+            def draw(frames: Sequence[LiveFrame]) -> None:
+                pictures = []
+                for said, frame in zip(words, frames, strict=True):
+                    said.extend(word.text for word in frame.words)
+                    pictures.append(Group(Text(" ".join(said) or "…", style="bold"), Text(), *pause_lines(frame.pause_probs)))
+                if len(names) == 1:
+                    live.update(pictures[0])
+                    return
+                side_by_side = Table.grid(padding=(0, 2), expand=True)
+                for _ in names:
+                    side_by_side.add_column(ratio=1)
+                side_by_side.add_row(*(Text(name, style="dim") for name in names))
+                side_by_side.add_row(*pictures)
+                live.update(side_by_side)
 
             yield draw
 
 
-def _print_json_frame(frame: LiveFrame) -> None:
-    pause = frame.pause_probs.astype(float).round(4).tolist()
-    emit_json({"heard_s": round(frame.heard_s, 3), "words": _timed(frame.words), "pause": pause})
+_COLUMN = 28
+"""Width of a model's column where words are printed side by side."""
 
 
-def _print_words(frame: LiveFrame) -> None:
-    for word in frame.words:
-        print(f"{word.appeared_s:8.2f} s  {word.text}", flush=True)
+def _print_json_frames(frames: Sequence[LiveFrame]) -> None:
+    told = [{"words": _timed(frame.words), "pause": frame.pause_probs.astype(float).round(4).tolist()} for frame in frames]
+    emit_json({"heard_s": round(frames[0].heard_s, 3), **told[0], **({"against": told[1]} if told[1:] else {})})
+
+
+def _print_words(frames: Sequence[LiveFrame]) -> None:
+    """Print a line for each word of this frame, in the column of its model; two models' words of one frame share a line."""
+    for words in itertools.zip_longest(*(frame.words for frame in frames)):
+        columns = ("" if word is None else word.text for word in words)
+        appeared_s = next(word.appeared_s for word in words if word is not None)
+        print(f"{appeared_s:8.2f} s  {' '.join(text.ljust(_COLUMN) for text in columns)}".rstrip(), flush=True)
 
 
 def pause_lines(pause_probs: Sequence[float] | np.ndarray) -> list[Text]:

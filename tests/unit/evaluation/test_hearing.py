@@ -1,5 +1,8 @@
 """Listening through the real model room, on a model of random weights."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +119,23 @@ def test_an_empty_split_is_named(tmp_path, random_models):
     empty.write_clips("heldout", [])
     with pytest.raises(DatasetError, match=r"heldout\.jsonl: no clips to evaluate"):
         evaluate(random_models[0], str(empty.directory), out=str(tmp_path / "out"))
+
+
+def test_no_model_stays_in_memory_while_the_next_is_loaded(tmp_path, data, random_models, monkeypatch):
+    """A base and a tuned 1b, on heldout and dev, would otherwise be 16 GB of float32 at once."""
+    loaded, alive_at_load = [], []
+
+    def load(*arguments, **how):
+        alive_at_load.append(sum(weight() is not None for weight in loaded))
+        lm = load_lm(*arguments, **how)
+        loaded.append(weakref.ref(lm.text_linear.weight))
+        return lm
+
+    monkeypatch.setattr("stt_ft.evaluation.hearing.load_lm", load)
+    gc.disable()  # what is left to chance otherwise
+    try:
+        evaluate(random_models[1], str(data.directory), out=str(tmp_path / "out"), baseline=random_models[0], silero=False, device="cpu")
+    finally:
+        gc.enable()
+    assert alive_at_load == [0] * len(alive_at_load)
+    assert len(alive_at_load) >= 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from stt_ft.core.errors import CheckFailed
+from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.stages import doctor as doctor_stage
 
 
@@ -92,3 +92,45 @@ def test_a_missing_package_fails_the_command(monkeypatch: pytest.MonkeyPatch, ca
     with pytest.raises(CheckFailed, match="no-such-package"):
         doctor_stage.doctor()
     assert "pip install 'no-such-package>=1'" in capsys.readouterr().out
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """A machine of so many GiB without a GPU."""
+
+    def of(gib: float) -> None:
+        monkeypatch.setattr(doctor_stage, "_memory", lambda: (False, gib * 2**30))
+        monkeypatch.setattr(doctor_stage, "_cpu_memory", lambda: gib * 2**30)
+
+    return of
+
+
+def fits(capsys: pytest.CaptureFixture[str], base: str) -> dict[str, dict[str, str]]:
+    doctor_stage.doctor(base=base, json=True)
+    return {finding["topic"]: finding for finding in json.loads(capsys.readouterr().out)}
+
+
+def test_a_model_that_is_not_here_is_held_against_the_machine(machine, capsys: pytest.CaptureFixture[str]):
+    stages = ("merge, export", "encode", "train bfloat16", "train float32", "evaluate", "transcribe")
+    machine(24)
+    findings = fits(capsys, "kyutai/stt-1b-en_fr-candle")
+    assert [findings[stage]["level"] for stage in stages] == ["ok"] * 6
+    assert "rank 128, 8 clips" in findings["train bfloat16"]["text"]
+    assert "codes at 3 speeds 8.2 MiB" in findings["disk for it"]["text"]
+    machine(6)
+    findings = fits(capsys, "kyutai/stt-1b-en_fr-candle")
+    assert [findings[stage]["level"] for stage in stages] == ["ok", "ok", "limited", "limited", "limited", "limited"]
+    assert "--batch.gradient_checkpointing" in findings["train bfloat16"]["way_out"]
+    assert "another machine" in findings["train float32"]["way_out"]
+
+
+def test_a_model_without_heads_is_judged_by_the_recipe_for_such(machine, capsys: pytest.CaptureFixture[str]):
+    machine(24)
+    assert "rank 128, 4 clips" in fits(capsys, "kyutai/stt-2.6b-en")["train bfloat16"]["text"]
+
+
+def test_a_model_directory_is_read(machine, capsys: pytest.CaptureFixture[str]):
+    machine(2)
+    assert fits(capsys, "tiny")["train float32"]["level"] == "ok"
+    with pytest.raises(ConfigError, match="--base nowhere: no config"):
+        doctor_stage.doctor(base="nowhere")

@@ -20,6 +20,7 @@ from stt_ft.core.errors import CheckFailed, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.report import MeasuredSplit, write_report
+from stt_ft.export.formats import write_format
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.stages.handover import push
@@ -188,11 +189,20 @@ def test_a_report_that_is_not_there_is_said(merged, tmp_path):
         push(str(merged.directory), REPO, report=str(tmp_path), dry_run=True)
 
 
+def told_of(model: ModelDir) -> dict[str, Any]:
+    """What `evaluate` writes of the weights that it measured."""
+    return {"provenance": {"inputs": {"tuned": model.sha256(model.lm_weights)}}}
+
+
 @pytest.fixture
-def measured(tmp_path):
+def measured(tmp_path, merged):
     """An evaluation whose model passes a gate of its own, "passes.yaml", and fails the other."""
     frames = make_frames()
-    told = {"systems": agent_systems(frames, "tuned", "dev"), "dataset": MeasuredSplit(name="/home/ann/orders", split="heldout")}
+    told = {
+        "systems": agent_systems(frames, "tuned", "dev"),
+        "dataset": MeasuredSplit(name="/home/ann/orders", split="heldout"),
+        **told_of(merged),
+    }
     write_report(tmp_path, report_on(frames, **told))
     (tmp_path / "passes.yaml").write_text("checks:\n  numbers.false_cut_offs: {max: 1.0}\n")
     (tmp_path / "breaks.yaml").write_text("checks:\n  numbers.false_cut_offs: {min: 1.0}\n")
@@ -213,7 +223,7 @@ def test_a_model_whose_report_breaks_the_gate_stays_here(hub, merged, measured):
 
 
 def test_the_shipped_gate_is_asked_unless_told_otherwise(merged, measured):
-    write_report(measured, report_on(make_frames(), baseline=None))
+    write_report(measured, report_on(make_frames(), baseline=None, **told_of(merged)))
     with pytest.raises(CheckFailed, match=r"has no baseline.*--gate none uploads it nevertheless"):
         push(str(merged.directory), REPO, report=str(measured), dry_run=True)
 
@@ -235,3 +245,26 @@ def test_the_card_has_a_model_index_that_the_hub_reads(merged, measured, capsys)
     assert "/home/ann" not in str(card)
     assert "## Settings for agents" in card.text
     assert "GradiumSTTService.Settings(eot_horizon_s=2, eot_threshold=" in card.text
+
+
+def test_a_report_of_other_weights_is_refused(hub, merged, measured, tmp_path):
+    other = make_random_base(tmp_path / "other", seed=1)
+    with pytest.raises(CheckpointError, match=r"measured other weights \(\w{12}…\) than model\.safetensors in .*; evaluate the one") as one:
+        push(str(other.directory), REPO, report=str(measured), gate="none")
+    assert "\n" not in str(one.value)
+    write_report(measured, report_on(make_frames()))
+    with pytest.raises(CheckpointError, match="does not say which weights it measured"):
+        push(str(merged.directory), REPO, report=str(measured), gate="none")
+    assert (hub.created, hub.files) == ([], {})
+
+
+@pytest.mark.parametrize("format", ["candle", "mlx", "gguf"])
+def test_an_export_of_the_measured_weights_goes_with_their_report(merged, measured, tmp_path, format, capsys):
+    if format == "gguf":
+        pytest.importorskip("gguf")
+    write_format(format, merged, tmp_path / "export")
+    push(str(tmp_path / "export"), REPO, report=str(measured), gate="none", dry_run=True)
+    assert "nothing uploaded" in capsys.readouterr().err
+    write_report(measured, report_on(make_frames(), provenance={"inputs": {"tuned": "0" * 64}}))
+    with pytest.raises(CheckpointError, match="measured other weights"):
+        push(str(tmp_path / "export"), REPO, report=str(measured), gate="none", dry_run=True)

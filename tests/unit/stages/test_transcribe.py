@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from random_models import make_random_base
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, TextError
+from stt_ft.model.codes import MimiCodec
 from stt_ft.model.transcriber import Transcriber, Transcript
 from stt_ft.model.words import HeardWord
 from stt_ft.stages.transcribe import transcribe
@@ -96,7 +99,7 @@ def test_numbers_are_written_in_digits_with_the_times_of_their_words(model, take
         HeardWord(text=text, start_s=at, end_s=at + 0.5, appeared_s=at + 1) for at, text in enumerate(["Code", "one,", "two,", "nine."])
     ]
     monkeypatch.setattr(
-        Transcriber, "transcribe", lambda self, sounds: [Transcript(words=tuple(said), pause_probs=np.zeros((1, 4), np.float32))]
+        Transcriber, "transcribe_codes", lambda self, codes: [Transcript(words=tuple(said), pause_probs=np.zeros((1, 4), np.float32))]
     )
     transcribe(model, str(takes / "a.wav"), json=True, written=True, device="cpu")
     heard = json.loads(capsys.readouterr().out)
@@ -141,3 +144,75 @@ def test_pauses_of_a_model_without_heads_are_refused_and_its_words_are_not(tmp_p
         transcribe(headless, str(takes / "a.wav"), pauses=True, device="cpu")
     transcribe(headless, str(takes / "a.wav"), json=True, device="cpu")
     assert json.loads(capsys.readouterr().out)["pause"][0] == []
+
+
+@pytest.fixture(scope="module")
+def other(model, tmp_path_factory):
+    """Other weights behind the same codec, as a tuned model has."""
+    directory = make_random_base(tmp_path_factory.mktemp("other") / "random", seed=1).directory
+    shutil.copy(next(Path(model).glob("mimi.safetensors")), directory)
+    return str(directory)
+
+
+def test_another_model_hears_the_same_file(model, other, takes, capsys):
+    alone = []
+    for name in (model, other):
+        transcribe(name, str(takes / "a.wav"), json=True, device="cpu")
+        alone.append(json.loads(capsys.readouterr().out))
+    transcribe(model, str(takes / "a.wav"), against=other, json=True, device="cpu")
+    told = json.loads(capsys.readouterr().out)
+    assert {key: told[key] for key in ("text", "words", "pause")} == {key: alone[0][key] for key in ("text", "words", "pause")}
+    assert told["against"] == {key: alone[1][key] for key in ("text", "words", "pause")}
+    assert alone[0]["pause"] != alone[1]["pause"]
+    transcribe(model, str(takes / "a.wav"), against=other, device="cpu")
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [model, other]
+
+
+class FakeMicrophone:
+    """Gives the frames of a sound as LiveMicrophone gives those that it hears."""
+
+    sound = np.random.default_rng(3).normal(0, 0.2, 20 * 1920).astype(np.float32)
+
+    def __init__(self, **_options):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        pass
+
+    def frames(self):
+        return iter(self.sound.reshape(-1, 1920))
+
+
+def test_two_live_models_hear_what_each_hears_alone_and_the_sound_is_encoded_once(model, other, capsys, monkeypatch):
+    monkeypatch.setattr("stt_ft.audio.microphone.LiveMicrophone", FakeMicrophone)
+    alone = []
+    for name in (model, other):
+        transcribe(name, mic=True, json=True, device="cpu")
+        alone.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    encoded = []
+    encode = MimiCodec._codes
+    monkeypatch.setattr(MimiCodec, "_codes", lambda self, sound: encoded.append(1) or encode(self, sound))
+    transcribe(model, mic=True, against=other, json=True, device="cpu")
+    both = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(encoded) == len(both) == len(alone[0])
+    assert [frame.pop("against") for frame in both] == [{key: frame[key] for key in ("words", "pause")} for frame in alone[1]]
+    assert both == alone[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "unlike"),
+    [({"text_lag_s": 2.5}, "text lag"), ({"seed": 2}, "codec")],
+)
+def test_a_model_that_hears_other_codes_is_refused_beside(model, tmp_path, takes, options, unlike):
+    stranger = str(make_random_base(tmp_path / "stranger", **options).directory)
+    with pytest.raises(CheckpointError, match=f"does not hear the codes that .*: its {unlike} is another.*evaluate --baseline") as refusal:
+        transcribe(model, str(takes / "a.wav"), against=stranger, device="cpu")
+    assert "\n" not in str(refusal.value)
+
+
+def test_subtitles_of_two_models_are_refused(model, takes):
+    with pytest.raises(ConfigError, match="leave out --against"):
+        transcribe(model, str(takes / "a.wav"), against=model, srt=True)
