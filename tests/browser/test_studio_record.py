@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +19,16 @@ import pytest
 from running_studio import RunningStudio, running_studio
 
 from stt_ft.audio.files import read_audio, write_wav
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ
+from stt_ft.studio.guard import Keys
+from stt_ft.studio.speakers import invite
 
 pytestmark = pytest.mark.browser
 
 NUM_PROMPTS = 10
 SPACE, ENTER = " ", "\ue007"
-LOOP_S = 19.0
+SPOKEN_S = 90.0  # longer than any page is open: the browser begins with each page anew, and stumbles where it begins again by itself
 
 
 def prompts(language: str = "en", num: int = NUM_PROMPTS) -> str:
@@ -32,11 +40,11 @@ def prompts(language: str = "en", num: int = NUM_PROMPTS) -> str:
 def spoken() -> np.ndarray:
     """Something that is nowhere like itself, loud and quiet by turns as speech is: no two places of it can be taken for each other."""
     rng = np.random.default_rng(17)
-    num = round(LOOP_S * SAMPLE_RATE_HZ)
+    num = round(SPOKEN_S * SAMPLE_RATE_HZ)
     spectrum = np.fft.rfft(rng.standard_normal(num))
     spectrum[np.fft.rfftfreq(num, 1 / SAMPLE_RATE_HZ) > 8000] = 0
     noise = np.fft.irfft(spectrum, num)
-    loudness = np.interp(np.arange(num) / SAMPLE_RATE_HZ, np.arange(0, LOOP_S + 1, 0.25), rng.uniform(0.02, 1, int(4 * (LOOP_S + 1))))
+    loudness = np.interp(np.arange(num) / SAMPLE_RATE_HZ, np.arange(0, SPOKEN_S + 1, 0.25), rng.uniform(0.02, 1, int(4 * (SPOKEN_S + 1))))
     return (0.35 * noise / np.abs(noise).max() * loudness).astype(np.float32)
 
 
@@ -129,18 +137,16 @@ def moved(samples: np.ndarray, by_samples: float) -> np.ndarray:
 
 
 def likeness(spoken: np.ndarray, take: np.ndarray) -> float:
-    """Return how like a take is to `spoken`, played in a loop: of all its half seconds, the one that is least like the place where, by
-    where the take begins, it must come from. A sample that is lost or doubled moves all that follows.
+    """Return how like a take is to a part of `spoken`: of all its half seconds, the one that is least like the place where, by where the
+    take begins, it must come from. A sample that is lost or doubled moves all that follows.
     """
     piece, edge = SAMPLE_RATE_HZ // 2, 200
-    loop = np.concatenate([spoken] * (2 + len(take) // len(spoken)))
-    first = take[:piece]
-    num = 1 << (len(spoken) + 2 * piece).bit_length()
-    products = np.fft.irfft(np.fft.rfft(loop[: len(spoken) + piece], num) * np.conj(np.fft.rfft(first, num)), num)[: len(spoken)]
+    first, num = take[:piece], 1 << (len(spoken) + piece).bit_length()
+    products = np.fft.irfft(np.fft.rfft(spoken, num) * np.conj(np.fft.rfft(first, num)), num)[: len(spoken) - len(take)]
     at = int(np.argmax(products))
-    shift = max(np.arange(-1, 1.01, 0.05), key=lambda by: alike(moved(first, by)[edge:-edge], loop[at : at + piece][edge:-edge]))
+    shift = max(np.arange(-1, 1.01, 0.05), key=lambda by: alike(moved(first, by)[edge:-edge], spoken[at : at + piece][edge:-edge]))
     begins = range(0, len(take) - piece + 1, piece)
-    pieces = [(moved(take[begin : begin + piece], shift), loop[at + begin : at + begin + piece]) for begin in begins]
+    pieces = [(moved(take[begin : begin + piece], shift), spoken[at + begin : at + begin + piece]) for begin in begins]
     return min(alike(part[edge:-edge], place[edge:-edge]) for part, place in pieces)
 
 
@@ -165,7 +171,7 @@ def test_ten_prompts_by_keyboard_alone(studio: RunningStudio, speaker: Speaker, 
     speaker.page.driver.get_log("browser")
     durations_s = []
     for _ in range(NUM_PROMPTS):
-        durations_s.append(speaker.record(1.2))
+        durations_s.append(speaker.record(0.7))
         speaker.keep()
     assert speaker.phase() == "done"
     clips = studio.studio.data.clips("train")
@@ -176,3 +182,145 @@ def test_ten_prompts_by_keyboard_alone(studio: RunningStudio, speaker: Speaker, 
         assert likeness(spoken, take) > 0.99
     assert speaker.page.driver.get_log("browser") == []
     assert speaker.page.nameless_controls() == []
+
+
+class Wire:
+    """What lies between browser and studio, and can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target, self._is_whole, self._ends = port, True, list[socket.socket]()
+        self._listener = socket.create_server(("localhost", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if not self._is_whole:
+                    near.close()
+                    continue
+                far = socket.create_connection(("localhost", self._target))
+                self._ends += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        self._is_whole = False
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._is_whole = True
+
+
+def test_a_connection_that_is_cut_loses_nothing(studio: RunningStudio, speaker: Speaker, spoken: np.ndarray) -> None:
+    wire = Wire(studio.port)
+    speaker.begin(invited(studio, "Anna").replace(str(studio.port), str(wire.port)))
+    speaker.page.press(SPACE)
+    time.sleep(0.6)
+    wire.cut()
+    speaker.page.wait_until(lambda: "connection is lost" in speaker.page.find("[role=tabpanel] .chip.alarm").text)
+    time.sleep(0.6)
+    wire.mend()
+    time.sleep(0.3)
+    speaker.page.press(SPACE)
+    speaker.wait_for("review")
+    first, last = speaker.page.run("return window.pressed.slice(-2)")
+    speaker.keep()
+    [clip] = studio.studio.data.clips("train")
+    assert clip.duration_s == pytest.approx((last - first) / 1000, abs=FRAME_S)
+    assert likeness(spoken, read_audio(studio.studio.data.audio_path(clip))) > 0.99
+
+
+@contextlib.contextmanager
+def studio_process(dataset: Path, script: Path, port: int) -> Iterator[str]:
+    """Run the command; yields the desk's link. It is killed when the block ends."""
+    words = ["studio", str(dataset), "--script", str(script), "--port", str(port)]
+    process = subprocess.Popen([sys.executable, "-m", "stt_ft", *words], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "open http" in line, line
+        yield line.split()[-1]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_a_server_that_is_killed_in_mid_take_loses_nothing(speaker: Speaker, spoken: np.ndarray, tmp_path: Path) -> None:
+    dataset, script = tmp_path / "orders", tmp_path / "prompts.yaml"
+    script.write_text(prompts())
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    with studio_process(dataset, script, port):
+        link = f"http://localhost:{port}" + Keys.of(dataset / ".studio").link("speaker/anna")
+        invite(Dataset(dataset), "Anna")
+        speaker.begin(link)
+        speaker.page.press(SPACE)
+        time.sleep(0.6)
+    with studio_process(dataset, script, port):
+        speaker.page.wait_until(lambda: not speaker.page.find("[role=tabpanel] .chip.alarm").is_displayed())
+        speaker.page.press(SPACE)
+        speaker.wait_for("review")
+        first, last = speaker.page.run("return window.pressed.slice(-2)")
+        speaker.keep()
+        speaker.page.press(SPACE)
+        speaker.page.wait_until(lambda: (dataset / ".studio" / "takes" / "anna.pcm").exists())
+        time.sleep(0.8)
+        on_disk = (dataset / ".studio" / "takes" / "anna.pcm").read_bytes()
+    [clip] = Dataset(dataset).clips("train")
+    assert clip.duration_s == pytest.approx((last - first) / 1000, abs=FRAME_S)
+    assert likeness(spoken, read_audio(Dataset(dataset).audio_path(clip))) > 0.99
+
+    speaker.page.run("window.onbeforeunload = null")
+    speaker.page.driver.get("about:blank")  # the page is gone with the server: what had come in is there again, and is said to be a part
+    assert (dataset / ".studio" / "takes" / "anna.pcm").read_bytes().startswith(on_disk)
+    with studio_process(dataset, script, port):
+        speaker.page.driver.get(link)
+        speaker.page.wait_until(lambda: speaker.page.run("return document.querySelector('#panel-record button.main') !== null"))
+        speaker.page.press(ENTER)
+        speaker.wait_for("review")
+        assert "left before this take" in speaker.page.find(".messages").text
+        speaker.keep()
+    assert [clip.extra["prompt_id"] for clip in Dataset(dataset).clips("train")] == ["p01", "p02"]
+    assert likeness(spoken, read_audio(dataset / "audio" / "anna_p02.wav")) > 0.99
+
+
+def test_two_speakers_at_once(studio: RunningStudio, speaker: Speaker, browsers: Callable[[], Any], spoken: np.ndarray) -> None:
+    both = [speaker, Speaker(type(speaker.page)(driver=browsers(), path=speaker.page.path))]
+    for each, name in zip(both, ("Anna", "Bo"), strict=True):
+        each.begin(invited(studio, name))
+    for _ in range(2):
+        for each in both:
+            each.page.press(SPACE)
+        time.sleep(0.8)
+        for each in both:
+            each.page.press(SPACE)
+        for each in both:
+            each.wait_for("review")
+            each.keep()
+    clips = studio.studio.data.clips("train")
+    assert sorted(clip.path for clip in clips) == [f"audio/{who}_p{number:02d}.wav" for who in ("anna", "bo") for number in (1, 2)]
+    assert all(likeness(spoken, read_audio(studio.studio.data.audio_path(clip))) > 0.99 for clip in clips)
+    done = {row["name"]: row["done"] for row in studio.ask("GET", "api/speakers").json()["speakers"]}
+    assert done == {"Anna": 2, "Bo": 2}
+
+
+@pytest.mark.slow
+def test_a_minute_lacks_no_sample(studio: RunningStudio, speaker: Speaker, spoken: np.ndarray) -> None:
+    speaker.begin(invited(studio, "Anna"))
+    duration_s = speaker.record(60)
+    speaker.keep()
+    [clip] = studio.studio.data.clips("train")
+    assert clip.duration_s == pytest.approx(duration_s, abs=FRAME_S)
+    assert likeness(spoken, read_audio(studio.studio.data.audio_path(clip))) > 0.99

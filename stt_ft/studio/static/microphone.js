@@ -1,6 +1,7 @@
 // The microphone as it hears: nothing that a browser does to make calls sound better, since a model is to hear what was said.
 
 const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
+const WAKING_MS = 1500;
 const WISHES = { echoCancellation: 'echo cancelling', noiseSuppression: 'noise suppression', autoGainControl: 'gain control' };
 
 /** The microphones that there are, named once the speaker has allowed one. */
@@ -35,11 +36,16 @@ export class Microphone {
     await made.context.resume();
     made.node = new AudioWorkletNode(made.context, 'recorder', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
     made.context.createMediaStreamSource(made.stream).connect(made.node);
+    // Some devices begin with nothing at all: a take that began then would lack its first word. One that is muted goes on with nothing.
+    let isAwake;
+    const awake = new Promise(resolve => { isAwake = resolve; });
     made.node.port.onmessage = ({ data }) => {
+      if (data.peak > 0) isAwake();
       onlevel(data);
       if (data.pcm) made.onpiece?.(data);
     };
     track.addEventListener('ended', () => { made.stop(); onlost(); });
+    await Promise.race([awake, new Promise(resolve => setTimeout(resolve, WAKING_MS))]);
     return made;
   }
 
