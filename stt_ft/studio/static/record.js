@@ -75,7 +75,7 @@ async function begin() {
 }
 
 async function openMicrophone(deviceId) {
-  const next = await Microphone.open({ deviceId, onlevel: showLevel, onlost: () => tell('The microphone is gone. Plug it in, and choose it above.') });
+  const next = await Microphone.open({ deviceId, onlevel: showLevel, onlost });
   microphone?.close();
   microphone = next;
   try { localStorage.setItem('microphone', microphone.deviceId); } catch { /* asked again next time */ }
@@ -137,6 +137,7 @@ function goTo(index) {
   upload.forget();
   at.audio.pause();
   at.audio.removeAttribute('src');
+  at.clock.textContent = at.loudness.textContent = '';
   if (index < 0) { setPhase('done'); showDone(); return; }
   current = index;
   setPhase('ready');
@@ -334,6 +335,11 @@ function onelsewhere() {
   document.removeEventListener('keydown', onkey);
   window.onbeforeunload = null;
   panel.replaceChildren(element('p', { class: 'panel', role: 'alert' }, 'This page has been opened a second time, and goes on there. Load it again to go on here.'));
+}
+
+function onlost() {
+  if (phase === 'recording') setPhase('sending');
+  tell('The microphone is gone. Plug it in, and choose it above.');
 }
 
 function tell(line) {
