@@ -157,7 +157,8 @@ class Guard:
         """Turn the token of a link into a cookie. The page goes on by itself: a redirect would come from the site that had the link, and
         no cookie would be sent with it."""
         place = request["place"]
-        page = f'<!doctype html><meta http-equiv="refresh" content="0;url=/{place}/"><title>stt-ft studio</title>'
+        head = f'<meta http-equiv="refresh" content="0;url=/{place}/"><title>stt-ft studio</title><link rel="icon" href="data:,">'
+        page = f"<!doctype html>{head}"
         response = web.Response(text=page, content_type="text/html")
         response.set_cookie(_cookie(request), request.query["token"], path=f"/{place}/", httponly=True, samesite="Strict")
         return response

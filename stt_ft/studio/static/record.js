@@ -101,7 +101,7 @@ function showPrompts() {
   at.actions = element('div', { class: 'actions', role: 'group', 'aria-label': 'What to do' });
   at.message = element('ul', { class: 'messages' });
   at.audio = element('audio', { onended: showActions, onpause: showActions, onplay: showActions });
-  panel.replaceChildren(
+  panel.replaceChildren(element('h1', { class: 'hidden' }, 'Record'),
     element('div', { class: 'row studio-row' }, element('strong', {}, state.speaker), at.progress, at.count, element('span', { class: 'grow' }), at.devices),
     at.card, element('div', { class: 'row level-row' }, at.clock, at.meter, at.loudness), at.actions, at.connection, at.message, at.audio);
   document.removeEventListener('keydown', onkey);
