@@ -21,6 +21,7 @@ from running_studio import RunningStudio, running_studio
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ
+from stt_ft.studio import recording
 from stt_ft.studio.guard import Keys
 from stt_ft.studio.speakers import invite
 
@@ -411,3 +412,17 @@ def test_keys_take_back_skip_and_repeat(studio: RunningStudio, speaker: Speaker)
     speaker.page.press(ENTER)
     speaker.wait_for("ready")
     assert shown() == "p01"
+
+
+@pytest.mark.parametrize(("limits", "shown"), [((0.01, 0.001), "Too loud"), ((0.999, 0.9), "Too quiet"), ((0.999, 0.001), "Good")])
+def test_the_meter_says_how_loud_it_is(
+    studio: RunningStudio, speaker: Speaker, monkeypatch: pytest.MonkeyPatch, limits: tuple[float, float], shown: str
+) -> None:
+    monkeypatch.setattr(recording, "CLIPPED_LEVEL", limits[0])
+    monkeypatch.setattr(recording, "QUIET_PEAK", limits[1])
+    speaker.begin(invited(studio, "Anna"))
+    speaker.page.press(SPACE)
+    speaker.page.wait_until(lambda: shown in speaker.page.find("#loudness").text, 10)
+    assert -60 < int(speaker.page.find("[role=meter]").get_attribute("aria-valuenow")) < 0
+    speaker.page.press(SPACE)
+    speaker.wait_for("review")

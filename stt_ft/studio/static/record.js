@@ -103,7 +103,7 @@ function showPrompts() {
   at.audio = element('audio', { onended: showActions, onpause: showActions, onplay: showActions });
   panel.replaceChildren(element('h1', { class: 'hidden' }, 'Record'),
     element('div', { class: 'row studio-row' }, element('strong', {}, state.speaker), at.progress, at.count, element('span', { class: 'grow' }), at.devices),
-    at.card, element('div', { class: 'row level-row' }, at.clock, at.meter, at.loudness), at.actions, at.connection, at.message, at.audio);
+    at.card, element('div', { class: 'row level-row' }, at.clock, at.meter, at.loudness), at.connection, at.message, at.actions, at.audio);
   document.removeEventListener('keydown', onkey);
   document.addEventListener('keydown', onkey);
   window.onbeforeunload = event => { if (['recording', 'sending'].includes(phase)) event.preventDefault(); };
