@@ -26,7 +26,7 @@ from stt_ft.core.errors import AudioError, DatasetError, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.recording import Session
 from stt_ft.studio.speakers import CONSENT, agree, read_speakers
-from stt_ft.studio.tab import Studio, Tab, json_body
+from stt_ft.studio.tab import Studio, Tab, json_body, own_path
 from stt_ft.studio.takes import MAX_TAKE_S, OpenTake
 from stt_ft.text.prompts import PromptLine
 
@@ -82,7 +82,7 @@ def _prompt(studio: Studio, prompt_id: object) -> PromptLine:
 
 
 def _open_take(studio: Studio, request: web.Request) -> OpenTake | None:
-    return OpenTake.find(studio.own_directory / "takes", _who(request))
+    return OpenTake.find(own_path(studio.data, "takes"), _who(request))
 
 
 async def _state(studio: Studio, request: web.Request) -> web.Response:
@@ -124,13 +124,14 @@ async def _socket(studio: Studio, request: web.Request) -> web.WebSocketResponse
     """Take in sound; a speaker has one socket, and a second page takes it over."""
     if not _has_agreed(studio, _facts(studio, request)):
         raise web.HTTPForbidden(text="the speaker has not agreed yet")
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=15.0)
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=15.0, timeout=2.0)
     await socket.prepare(request)
     who = _who(request)
     previous = studio.sockets.get(who)
     studio.sockets[who] = socket
-    if previous is not None:
-        await previous.close(code=4001, message=b"opened elsewhere")
+    if previous is not None:  # its page may be gone without a word, and is not waited for
+        closing = asyncio.ensure_future(previous.close(code=4001, message=b"opened elsewhere"))
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
     take: OpenTake | None = None
     try:
         async for message in socket:
@@ -174,7 +175,7 @@ async def _told(studio: Studio, request: web.Request, take: OpenTake | None, tex
             prompt = _prompt(studio, said["begin"])
         except web.HTTPNotFound:
             return take, {"error": "no such prompt"}
-        take = OpenTake.begin(studio.own_directory / "takes", _who(request), prompt_id=prompt.prompt_id, rate_hz=said["rate_hz"])
+        take = OpenTake.begin(own_path(studio.data, "takes"), _who(request), prompt_id=prompt.prompt_id, rate_hz=said["rate_hz"])
         return take, {"take": take.take_id, "have": 0}
     if kind == "resume":
         found = _open_take(studio, request)

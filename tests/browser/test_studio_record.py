@@ -272,7 +272,7 @@ def test_a_server_that_is_killed_in_mid_take_loses_nothing(speaker: Speaker, spo
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     with studio_process(dataset, script, port):
-        link = f"http://localhost:{port}" + Keys.of(dataset / ".studio").link("speaker/anna")
+        link = f"http://localhost:{port}" + Keys.of(dataset / ".studio" / "secret").link("speaker/anna")
         invite(Dataset(dataset), "Anna")
         speaker.begin(link)
         speaker.page.press(SPACE)
@@ -392,7 +392,7 @@ def test_keys_take_back_skip_and_repeat(studio: RunningStudio, speaker: Speaker)
     speaker.record(0.3)
     speaker.page.press("r")
     speaker.wait_for("ready")
-    speaker.page.wait_until(lambda: not list((studio.studio.own_directory / "takes").iterdir()))
+    speaker.page.wait_until(lambda: not list((studio.studio.data.directory / ".studio" / "takes").iterdir()))
     assert shown() == "p01"
     speaker.page.press("s")
     assert shown() == "p02"

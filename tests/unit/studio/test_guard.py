@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import resource
+import shutil
 import socket
 import stat
 from collections.abc import Iterator
@@ -176,11 +177,13 @@ def test_who_never_says_a_word_is_sent_away(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_links_work_again_after_a_restart_and_are_void_without_the_secret(tmp_path: Path) -> None:
-    first = Keys.of(tmp_path)
-    assert Keys.of(tmp_path) == first
     path = tmp_path / "secret"
+    first = Keys.of(path)
+    assert Keys.of(path) == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    shutil.copy2(path, tmp_path / "copied")
+    assert not Keys.of(tmp_path / "copied").fits("desk", first.token("desk"))
     path.unlink()
-    assert not Keys.of(tmp_path).fits("desk", first.token("desk"))
+    assert not Keys.of(path).fits("desk", first.token("desk"))
     path.write_text("")
-    assert len(Keys.of(tmp_path).secret) == 32
+    assert len(Keys.of(path).secret) == 32
