@@ -93,7 +93,7 @@ def bandwidth_hz(samples: np.ndarray, sample_rate_hz: int) -> float:
 def take_warnings(samples: np.ndarray, sample_rate_hz: int, *, num_words: int) -> list[str]:
     """Return the faults of a take of a prompt of `num_words` spoken words."""
     if peak(samples) < SILENT_PEAK:
-        return ["no sound: is the microphone muted, or is another device meant (--list_devices)?"]
+        return ["no sound: is the microphone muted, or is another one meant?"]
     warnings = []
     if clipped_share(samples) > 0:
         warnings.append("clipped: too loud, turn the input down or move away")
@@ -101,9 +101,9 @@ def take_warnings(samples: np.ndarray, sample_rate_hz: int, *, num_words: int) -
         warnings.append("too quiet: turn the input up or come nearer")
     starts_inside, ends_inside = cut_in_edges(samples, sample_rate_hz)
     if starts_inside:
-        warnings.append("the beginning is cut off: wait a moment after pressing Enter")
+        warnings.append("the beginning is cut off: wait a moment before you speak")
     if ends_inside:
-        warnings.append("the end is cut off: wait a moment before pressing Enter")
+        warnings.append("the end is cut off: wait a moment before you stop")
     begin_s, end_s = speech_span_s(samples, sample_rate_hz)
     spoken_s = end_s - begin_s
     if spoken_s < num_words / FASTEST_WORDS_PER_S:

@@ -1,6 +1,7 @@
 """Scripts for a recording session: YAML files of prompts, read and made; and the prompts from which a dataset was recorded.
 
 language: en
+consent: Your voice is recorded …                (may be left out: what speakers agree to in the studio)
 prompts:
   - {id: order_01, kind: number, say: order number 1296803}
   - {id: pause_01, kind: number, say: 415 … 555 … 0199, direction: pause about a second at every …}
@@ -13,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import yaml
 
-from stt_ft.core.errors import DatasetError
+from stt_ft.audio.levels import take_warnings
+from stt_ft.core.errors import DatasetError, TextError
 from stt_ft.core.manifest import Dataset, Sidecar
 from stt_ft.text.digit_words import ENGLISH_DIGITS, FRENCH_DIGITS
 from stt_ft.text.prompts import PromptLine
 from stt_ft.text.redrawing import holds_number
-from stt_ft.text.spoken_forms import LANGUAGES
+from stt_ft.text.spoken_forms import LANGUAGES, spoken_words
 
 _CARRIERS = {
     "en": ("order number", "my order number is", "location code", "the location code is", "my phone number is", "account number", "it is"),
@@ -40,16 +43,25 @@ _KEYS = frozenset({"id", "kind", "say", "direction"})
 
 @dataclass(frozen=True, kw_only=True)
 class PromptScript:
-    """The prompts of a session, in order."""
+    """The prompts of a session, in order; `consent` is what speakers agree to in the studio, before they begin."""
 
     language: str
     prompts: tuple[PromptLine, ...]
+    consent: str = ""
 
     def numbered(self, start_at: int = 1) -> list[tuple[int, PromptLine]]:
         """Return (number, prompt) from number `start_at` on; raises `DatasetError` when there is no such number."""
         if not 1 <= start_at <= len(self.prompts):
             raise DatasetError(f"--start_at {start_at}: the script has prompts 1 to {len(self.prompts)}")
         return list(enumerate(self.prompts, start=1))[start_at - 1 :]
+
+    def faults(self, prompt: PromptLine, samples: np.ndarray, sample_rate_hz: int) -> list[str]:
+        """Return the faults of a take of `prompt`, mono samples in [-1, 1]: how loud it is, where it was cut, and how long it lasts."""
+        try:
+            num_words = len(spoken_words(prompt.say, language=self.language))
+        except TextError:  # it cannot be read aloud by rule
+            num_words = len(prompt.say.split())
+        return take_warnings(samples, sample_rate_hz, num_words=num_words)
 
 
 def load_prompt_script(path: Path) -> PromptScript:
@@ -67,7 +79,10 @@ def load_prompt_script(path: Path) -> PromptScript:
     twice = sorted({prompt_id for prompt_id in ids if ids.count(prompt_id) > 1})
     if twice:
         raise DatasetError(f"{path}: the id {twice[0]} stands here twice")
-    return PromptScript(language=str(value.get("language", "en")), prompts=prompts)
+    consent = value.get("consent", "")
+    if not isinstance(consent, str):
+        raise DatasetError(f"{path}: consent must be a text, got {str(consent)[:80]}")
+    return PromptScript(language=str(value.get("language", "en")), prompts=prompts, consent=consent.strip())
 
 
 def prompts_of_dataset(data: Dataset) -> PromptScript:

@@ -25,14 +25,13 @@ from rich.panel import Panel
 from rich.text import Text
 
 from stt_ft.audio.files import probe, write_wav
-from stt_ft.audio.levels import CLIPPED_LEVEL, meter, take_warnings
+from stt_ft.audio.levels import CLIPPED_LEVEL, meter
 from stt_ft.audio.microphone import Recording
-from stt_ft.core.errors import AudioError, DatasetError, DiskError, TextError
+from stt_ft.core.errors import AudioError, DatasetError, DiskError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.timing import samples_to_s
 from stt_ft.corpus.prompt_script import PromptScript
 from stt_ft.text.prompts import PromptLine
-from stt_ft.text.spoken_forms import spoken_words
 
 _REDRAW_S = 0.05
 
@@ -57,6 +56,13 @@ def known_sessions(data: Dataset) -> list[dict[str, Any]]:
     return sessions
 
 
+def check_language(data: Dataset, script: PromptScript) -> None:
+    """Raise `DatasetError` where the dataset is in another language than the script."""
+    language = str(data.info().get("language") or script.language)
+    if language.partition("-")[0] != script.language.partition("-")[0]:
+        raise DatasetError(f"{data.directory}: its language is {language}, the script's is {script.language}; give another dataset")
+
+
 @dataclass(kw_only=True)
 class Session:
     """One speaker reading one script into one dataset."""
@@ -76,9 +82,7 @@ class Session:
         """
         sessions = known_sessions(data)
         speaker = speaker_id(metadata["speaker"])
-        language = str(data.info().get("language") or script.language)
-        if language.partition("-")[0] != script.language.partition("-")[0]:
-            raise DatasetError(f"{data.directory}: its language is {language}, the script's is {script.language}; give another --out")
+        check_language(data, script)
         session = {key: metadata[key] for key in METADATA if metadata.get(key)}
         if session not in sessions:
             made = {"name": data.directory.name, "language": script.language, "made_by": "stt-ft record"}
@@ -163,8 +167,7 @@ class Desk:
                 if answer in ("s", "q"):
                     return answer == "s"
                 continue
-            num_words = _num_words(prompt, self.session.script.language)
-            for warning in take_warnings(samples, self.session.sample_rate_hz, num_words=num_words):
+            for warning in self.session.script.faults(prompt, samples, self.session.sample_rate_hz):
                 self.console.print(Text(f"  ! {warning}", style="bold yellow"))
             if num_gaps:
                 self.console.print(Text("  ! sound was lost: this machine was too busy to take it all; retake", style="bold yellow"))
@@ -241,11 +244,3 @@ def _meter_line(take: Recording, elapsed_s: float) -> Text:
     loud = take.peak >= CLIPPED_LEVEL
     style = "bold red" if loud else "green"
     return Text(f"  ● {elapsed_s:5.1f} s  {meter(take.level_db)}  {'CLIPPED' if loud else 'Enter stops'}", style=style)
-
-
-def _num_words(prompt: PromptLine, language: str) -> int:
-    """Return the number of spoken words of a prompt; of one that cannot be read aloud, the number of written words."""
-    try:
-        return len(spoken_words(prompt.say, language=language))
-    except TextError:
-        return len(prompt.say.split())

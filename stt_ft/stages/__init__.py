@@ -63,6 +63,11 @@ COMMANDS = {
             summary="take over recordings that exist: a folder, LJSpeech, JSON lines, NeMo, Kaldi, Common Voice, Lhotse",
         ),
         Command(
+            name="studio", module="studio", group=_DATA,
+            example="stt-ft studio datasets/orders --script recordings/scripts/digits_en.yaml",
+            summary="record, look through and try out in a browser, also from another machine and by several speakers",
+        ),
+        Command(
             name="annotate", module="words", group=_DATA, example="stt-ft annotate datasets/orders --aligner whisper --device cuda",
             summary="find the words of every clip and when each is said",
         ),

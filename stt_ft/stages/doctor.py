@@ -32,6 +32,7 @@ _USES = {
     "smart_turn": "evaluate, to compare with Smart Turn",
     "eot_bench": "evaluate --eot_bench",
     "server": "evaluate --server",
+    "studio": "studio",
     "tensorboard": "a recipe with log: [tensorboard]",
     "wandb": "a recipe with log: [wandb]",
     "gguf": "export --format gguf",

@@ -1,0 +1,1 @@
+"""The studio: a dataset recorded, looked through and tried out in a browser. docs/studio.md says how it works and what guards it."""
