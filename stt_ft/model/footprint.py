@@ -171,7 +171,7 @@ class Footprint:
         weights = self.shape.num_weights * item
         loading = weights + (0 if self.on_gpu else self.base_bytes)
         running = weights + self._memory(self.shape.num_frames(clip_s), batch_size, item)
-        return PROCESS_BYTES + SLACK * max(loading, running) + self.shape.mimi_bytes
+        return PROCESS_BYTES + max(loading, SLACK * running + self.shape.mimi_bytes)
 
     def train(self, recipe: Recipe, clip_s: float, num_dev: int = 32) -> float:
         """Of `train` by `recipe` with clips of `clip_s`: a step, or listening to `num_dev` clips at once where the recipe asks for it."""
