@@ -90,6 +90,7 @@ async def _state(studio: Studio, request: web.Request) -> web.Response:
     async with studio.writing:
         facts = _facts(studio, request)
         state: dict[str, Any] = {"speaker": facts["speaker"], "dataset": studio.data.directory.resolve().name, "consent": _consent(studio)}
+        state["consent_language"] = studio.script.language if studio.script and studio.script.consent else "en"
         state["agreed"] = _has_agreed(studio, facts)
         if studio.script is None:
             return web.json_response({**state, "prompts": []})
@@ -145,8 +146,8 @@ async def _socket(studio: Studio, request: web.Request) -> web.WebSocketResponse
                     take, answer = await _told(studio, request, take, message.data)
                 else:
                     continue
-            except SttFtError as error:
-                answer = {"error": str(error)}
+            except (SttFtError, web.HTTPNotFound) as error:
+                answer = {"error": error.text if isinstance(error, web.HTTPException) else str(error)}
             await socket.send_json(answer)
     except ConnectionError:
         pass  # it comes again and resumes
@@ -171,10 +172,7 @@ async def _told(studio: Studio, request: web.Request, take: OpenTake | None, tex
     except (ValueError, TypeError, StopIteration, RecursionError):
         return take, {"error": "expected JSON"}
     if kind == "begin" and isinstance(said.get("rate_hz"), int):
-        try:
-            prompt = _prompt(studio, said["begin"])
-        except web.HTTPNotFound:
-            return take, {"error": "no such prompt"}
+        prompt = _prompt(studio, said["begin"])
         take = OpenTake.begin(own_path(studio.data, "takes"), _who(request), prompt_id=prompt.prompt_id, rate_hz=said["rate_hz"])
         return take, {"take": take.take_id, "have": 0}
     if kind == "resume":

@@ -44,7 +44,7 @@ function showConsent() {
       if (!microphone) await begin();
     } catch (error) { problem.textContent = error.message; }
   } },
-    element('h2', {}, 'What you agree to'), element('p', { lang: state.language, class: 'agreement' }, state.consent),
+    element('h2', {}, 'What you agree to'), element('p', { lang: state.consent_language, class: 'agreement' }, state.consent),
     element('h2', {}, 'About the sound ', element('span', { class: 'dim' }, 'may stay empty')),
     element('div', { class: 'fields' }, ...field('microphone', 'Microphone (headset, telephone …)'), ...field('room', 'Room (kitchen, car …)'), ...field('accent', 'Accent')),
     element('button', { class: 'main', type: 'submit' }, 'I agree, begin'), problem);
@@ -193,6 +193,7 @@ async function takeUp(index) {
 function setPhase(next) {
   phase = next;
   panel.dataset.phase = next;
+  at.devices.disabled = ['recording', 'sending', 'keeping'].includes(next);
   if (next === 'ready' || next === 'recording') clearMessages();
   showActions();
 }
