@@ -86,7 +86,7 @@ class Guard:
 
     def __init__(self, keys: Keys, *, host: str) -> None:
         self._keys = keys
-        self._names = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower(), host.lower()}
+        self._names = {"localhost", socket.gethostname().lower(), host.lower()}
         self._num_sockets = 0
         self.known: set[object] = set()  # connections on which a token came
 
