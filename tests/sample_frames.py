@@ -6,6 +6,7 @@ The fixtures are for the conftest files of the rooms that read frames or reports
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,19 @@ def make_frames(num_numbers=12, num_ordinary=9, seed=0, num_hesitant=0, num_peop
         frames.append(_frames("base", clip, kind, reference, base_words, end_s + late, cuts, duration_s, rng, **told))
         frames.append(_frames("tuned", clip, kind, reference, tuned_words, end_s + 0.2, [], duration_s, rng, **told))
     return frames
+
+
+def placed_in_calls(frames, seconds):
+    """Return `frames` of one model as if heard one after the other in calls of at most `seconds`, with a quiet room between them."""
+    placed, stop = [], 0
+    for number, one in enumerate(frames):
+        start = stop + number % 5 if stop else 0
+        if start + len(one.pause) > seconds * 12.5:
+            start = stop = 0
+        silence = np.full((start - stop, one.pause.shape[1]), 0.97) if start > stop else None
+        placed.append(replace(one, call_s=start / 12.5, silence=silence))
+        stop = start + len(one.pause)
+    return placed
 
 
 def make_dataset(directory, frames):

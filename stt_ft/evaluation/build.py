@@ -12,6 +12,7 @@ import numpy as np
 from stt_ft.evaluation.detectors import SILERO
 from stt_ft.evaluation.figures import (
     CALL_FIGURES,
+    DRAW_FIGURES,
     FIGURES,
     MIN_CLIPS,
     NUMBER_SLICES,
@@ -29,9 +30,11 @@ from stt_ft.evaluation.figures import (
 )
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import (
+    BargeIns,
     Calibration,
     Calls,
     DigitErrors,
+    Draws,
     EotBench,
     InCalls,
     LabelFit,
@@ -42,11 +45,14 @@ from stt_ft.evaluation.report import (
     Report,
     Resampled,
     Served,
+    Spread,
     System,
     TrainingCourse,
 )
 from stt_ft.evaluation.scores import ClipScore, Scores
 from stt_ft.evaluation.systems import TURN_FIGURES, curves_by_slice, heads_by_slice
+from stt_ft.metrics.barge_ins import HeadInCall, barge_in_figures
+from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.eot_bench import eot_figures, timer_figures
 from stt_ft.metrics.intervals import MIN_SPEAKERS, Resampling, estimate, paired_difference, ratio
 from stt_ft.metrics.pause_heads import best_hypothesis, calibration_error, drift_nats, fit_hypotheses, reliability
@@ -67,7 +73,8 @@ def build_report(
     """Return the report on one or two models.
 
     Args:
-        scores: of the same clips for every model (else `ValueError`), perhaps also through channels and of other systems' frames.
+        scores: of the same clips for every model (else `ValueError`), perhaps also through channels, of further draws, and of other
+            systems' frames.
         model: name of the model that is judged.
         baseline: name of the model that it is compared with.
         systems: other ways to end the turn, by name; their figures stand beside the models'.
@@ -117,6 +124,7 @@ def build_report(
         },
         substitutions={name: _substitutions(members) for name, members in models.items()},
         calls=calls,
+        draws=_draws(names, scores, drawn),
         served=served,
         dataset=dataset,
         provenance=provenance,
@@ -130,7 +138,8 @@ def build_calls(scores: Scores, frames: Sequence[ClipFrames], seconds: float) ->
     The first rows of a clip are ignored by the rule only where the call begins with it. Intervals draw speakers, or clips where fewer than
     five speakers are known: a clip that comes again is no new clip.
     """
-    alone = {(one.frames.model, one.frames.clip): one for one in scores.scores if one.frames.channel is None}
+    recordings = [one for one in scores.scores if one.frames.channel is None and one.frames.draw is None]
+    alone = {(one.frames.model, one.frames.clip): one for one in recordings}
     on_the_line = replace(scores.rule, ignore_frames=0)
     pairs = [(ClipScore(frames=one, rule=on_the_line if one.call_s else scores.rule), alone[one.model, one.clip]) for one in frames]
     parts: dict[str, dict[str, dict[str, InCalls]]] = {}
@@ -149,7 +158,48 @@ def build_calls(scores: Scores, frames: Sequence[ClipFrames], seconds: float) ->
             told = {part: _in_calls(members[part], names) for part in ordered if len(members[part]) >= MIN_CLIPS}
             parts[model] |= {slice_name: told} if told else {}
     calls = [one for one in frames if one.call_s == 0 and one.model == frames[0].model]
-    return Calls(seconds=seconds, num_calls=len(calls), num_clips=sum(one.model == frames[0].model for one in frames), parts=parts)
+    return Calls(
+        seconds=seconds,
+        num_calls=len(calls),
+        num_clips=sum(one.model == frames[0].model for one in frames),
+        parts=parts,
+        barge_ins=_barge_ins(frames, scores.rule),
+    )
+
+
+def _barge_ins(frames: Sequence[ClipFrames], rule: EndpointRule) -> dict[str, BargeIns]:
+    """Return model -> whether barge-ins are heard by the rule's head, of the models that have it; `frames` are calls, clip after clip."""
+    by_model: dict[str, list[list[ClipFrames]]] = {}
+    for one in frames:
+        if one.pause.shape[1] > rule.head:
+            calls = by_model.setdefault(one.model, [])
+            calls += [[]] if one.call_s == 0 else []
+            calls[-1].append(one)
+    return {
+        model: BargeIns.model_validate(barge_in_figures([_head_in_call(call, rule.head) for call in calls], rule.threshold))
+        for model, calls in by_model.items()
+    }
+
+
+def _head_in_call(call: Sequence[ClipFrames], head: int) -> HeadInCall:
+    rows = [part[:, head] for one in call for part in (one.silence, one.pause) if part is not None]
+    turns = [(one.turn.first_word_start_s, one.speech_end_s, one.call_s or 0.0) for one in call]
+    return HeadInCall(level=np.concatenate(rows), turns=[(call_s + onset_s, call_s + end_s) for onset_s, end_s, call_s in turns])
+
+
+def _draws(models: Sequence[str], scores: Scores, drawn: Mapping[str, Resampling]) -> Draws | None:
+    """Return the spread between draws of the tokens, None where there was but one."""
+    if not scores.draws:
+        return None
+    spreads: dict[str, dict[str, dict[str, Spread]]] = {}
+    for model in models:
+        draws = [sliced(scores.by_model([model], draw=draw)[model]) for draw in (None, *scores.draws)]
+        spreads[model] = {}
+        for slice_name, first in draws[0].items():
+            names = [name for name in DRAW_FIGURES if slice_name in FIGURES[name].slices and have(first, name)]
+            values = {name: [drawn[slice_name].value(FIGURES[name].of(one[slice_name])) for one in draws] for name in names}
+            spreads[model][slice_name] = {name: Spread(lowest=min(ones), highest=max(ones)) for name, ones in values.items()}
+    return Draws(num=1 + len(scores.draws), spreads=spreads)
 
 
 def _in_calls(pairs: Sequence[tuple[ClipScore, ClipScore]], names: Sequence[str]) -> InCalls:

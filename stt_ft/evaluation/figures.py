@@ -169,6 +169,9 @@ CALL_FIGURES = {
 }
 """Slice -> its figures in long calls."""
 
+DRAW_FIGURES = ("false_cut_offs", "digit_strings_exact", "numbers_right_at_reply", "word_error_rate")
+"""Figures whose spread between draws of the text tokens is told."""
+
 WHOLE_CALL, SECOND_HALF = "whole call", "second half"
 """Parts of a call beside its minutes; the gate asks about the second half, in which whatever decays has decayed."""
 

@@ -8,12 +8,14 @@ One line a clip and model (times in seconds of the clip; row t of `pause` is wha
 
 A word is its text, start, end and the time it appeared. `kind` is "number" or "ordinary". Optional keys: from the manifest, `speaker`,
 `manner` ("natural" or "hesitant": how the number was dictated) and `voices` ("people": digits of real people, glued into numbers);
-`channel` of the clip ("phone", "noise 10 dB"); `text_lag_s` of the model; `call_s`, in frames.calls.jsonl, the second of a long call at
-which the clip begins; `reply`, what an agent that flushes has in hand when it answers ({"words": [[…]], "wait_s": 0.125}: the words sent by
-then, and how long the flush took); `classes`, the heads' probabilities of the classes 1 and up [row][head][class - 1]; and `late_s`, how
-long after the end of its sound a running server told of each row. A voice activity detector writes no text, so its lines (model "silero")
-have no tokens and no words; its rows are 1 once there have been 0.2, 0.3, 0.5, 0.8, 1, 1.5 and 2 seconds of silence. Of a server (model
-"server") the tokens are not known; "expected" is what our engine says it would tell.
+`channel` of the clip ("phone", "noise 10 dB"); `draw` (1, 2, …), of lines that hear the same clip again where the serving draws tokens;
+`text_lag_s` of the model; in frames.calls.jsonl, `call_s`, the second of a long call at which the clip begins, and `silence`, the rows of
+`pause` between the clip before and this one, so that the rows of a call are all there; `reply`, what an agent that flushes has in hand when
+it answers ({"words": [[…]], "wait_s": 0.125}: the words sent by then, and how long the flush took); `classes`, the heads' probabilities of
+the classes 1 and up [row][head][class - 1]; and `late_s`, how long after the end of its sound a running server told of each row. A voice
+activity detector writes no text, so its lines (model "silero") have no tokens and no words; its rows are 1 once there have been 0.2, 0.3,
+0.5, 0.8, 1, 1.5 and 2 seconds of silence. Of a server (model "server") the tokens are not known; "expected" is what our engine says it
+would tell.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ KINDS = ("number", "ordinary")
 MANNERS = ("natural", "hesitant")
 VOICES = ("people",)
 
-_OPTIONAL = ("speaker", "manner", "voices", "channel", "text_lag_s", "call_s", "late_s")
+_OPTIONAL = ("speaker", "manner", "voices", "channel", "draw", "text_lag_s", "call_s", "late_s")
 """Keys of a line that are left out where nothing is known."""
 
 
@@ -65,7 +67,9 @@ class ClipFrames:
         manner: how the number was dictated, one of `MANNERS`.
         voices: one of `VOICES` for a clip whose sound is made of recordings of real people; None for any other.
         channel: "phone", "noise 10 dB"; None for the recording itself.
+        draw: how often the clip was heard before by a serving that draws tokens; None for the first time, of which figures are told.
         call_s: where in a long call the clip begins, in seconds of the call; None for a clip that was heard alone.
+        silence: the pause probabilities [S, H] of a call between the rows of the clip before and these.
         classes: the heads' probabilities of the classes 1 and up [T, H, C - 1], where they were kept.
         reply: of an agent that flushes.
         late_s: seconds by the clock on the wall until a running server told of each row [T].
@@ -83,8 +87,10 @@ class ClipFrames:
     manner: str | None = None
     voices: str | None = None
     channel: str | None = None
+    draw: int | None = None
     text_lag_s: float | None = None
     call_s: float | None = None
+    silence: np.ndarray | None = None
     classes: np.ndarray | None = None
     reply: Reply | None = None
     late_s: tuple[float, ...] | None = None
@@ -139,7 +145,7 @@ class ClipFrames:
             "frame_s": FRAME_S,
             "text_tokens": list(self.text_tokens),
             "words": _heard_rows(self.words),
-            "pause": np.round(self.pause.astype(np.float64), 5).tolist(),
+            "pause": _prob_rows(self.pause),
             "reference": [timed_text(word) for word in self.reference],
             "number_spans": [[round(start_s, 4), round(end_s, 4)] for start_s, end_s in self.number_spans],
             "speech_end_s": round(self.speech_end_s, 4),
@@ -147,6 +153,8 @@ class ClipFrames:
             "kind": self.kind,
         }
         optional: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONAL}
+        if self.silence is not None:
+            optional["silence"] = _prob_rows(self.silence)
         if self.classes is not None:
             optional["classes"] = np.round(self.classes.astype(np.float64), 4).tolist()
         if self.reply is not None:
@@ -165,14 +173,23 @@ class ClipFrames:
             kind=value["kind"],
             text_tokens=tuple(int(token) for token in value["text_tokens"]),
             words=_heard_words(value["words"]),
-            pause=np.array(value["pause"], dtype=np.float64).reshape(len(value["pause"]), -1),
+            pause=_probs(value["pause"]),
             reference=tuple(Word(text=t, start_s=s, end_s=e) for t, s, e in value["reference"]),
             duration_s=float(value["duration_s"]),
             **{name: value.get(name) for name in _OPTIONAL if name != "late_s"},
             late_s=None if value.get("late_s") is None else tuple(float(late_s) for late_s in value["late_s"]),
+            silence=None if value.get("silence") is None else _probs(value["silence"]),
             classes=None if value.get("classes") is None else np.array(value["classes"], dtype=np.float64),
             reply=None if reply is None else Reply(words=_heard_words(reply["words"]), wait_s=float(reply["wait_s"])),
         )
+
+
+def _prob_rows(probs: np.ndarray) -> list[list[float]]:
+    return np.round(probs.astype(np.float64), 5).tolist()
+
+
+def _probs(rows: list[list[float]]) -> np.ndarray:
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
 
 
 def _heard_rows(words: Iterable[HeardWord]) -> list[list[Any]]:

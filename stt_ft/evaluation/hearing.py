@@ -84,6 +84,7 @@ class Evaluation:
         smart_turn: compare with this too.
         turn_probs: files of other detectors to compare with (`detectors.read_turn_probs`).
         serving: how the models are served.
+        draws: how often each recording is heard, for the spread between draws, by a serving that draws its tokens.
         batch_size: clips in one batch.
         server: a running server that is judged beside our engine, which runs the same model.
     """
@@ -96,6 +97,7 @@ class Evaluation:
     smart_turn: SmartTurn | None
     turn_probs: Sequence[Path]
     serving: Serving
+    draws: int
     batch_size: int
     device: torch.device
     server: AsrServer | None = None
@@ -113,6 +115,7 @@ class Evaluation:
         smart_turn: str = "auto",
         turn_probs: Sequence[str] = (),
         serving: str = "kyutai",
+        draws: int = 3,
         batch_size: int = 32,
         device: str = "auto",
         server: str | None = None,
@@ -122,6 +125,8 @@ class Evaluation:
         """Open models and dataset; raises a `SttFtError` for one that cannot be used, before anything runs."""
         if batch_size <= 0:
             raise ConfigError(f"--batch_size must be positive, got {batch_size}")
+        if draws <= 0:
+            raise ConfigError(f"--draws must be positive, got {draws}")
         try:
             through = channels_named(channels)
         except ValueError as error:
@@ -145,6 +150,7 @@ class Evaluation:
         return cls(
             models=models,
             serving=served,
+            draws=draws if served.temperature > 0 and running is None else 1,
             data=Dataset.open(dataset),
             channels=through,
             all_classes=all_classes,
@@ -172,8 +178,8 @@ class Evaluation:
         return BASE if BASE in self.models else None if self.server is None else ALONE
 
     def listen(self, split: str, rule: EndpointRule, path: Path, *, with_others: bool = True) -> list[ClipFrames]:
-        """Run every model on `split`, and `with_others` the other detectors and the agent's replies; write the frames to `path` and return
-        them as read back.
+        """Run every model on `split`, and `with_others` all draws, the other detectors and the agent's replies; write the frames to `path`
+        and return them as read back.
 
         Raises:
             ConfigError: a model that has heads lacks the rule's.
@@ -189,15 +195,17 @@ class Evaluation:
         references, frames = reference_words(self.data, clips, split), []
         channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
         versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
+        draws = self.draws if with_others else 1
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
         for name, model in self.models.items():
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
             lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
-            told = {"channels": channels, "all_classes": self.all_classes, "serving": self.serving, "batch_size": self.batch_size}
-            heard = model_frames(name, model, lm, clips, references, codes[codec], **told)
+            told = {"channels": channels, "draws": draws, "all_classes": self.all_classes, "serving": self.serving}
+            heard = model_frames(name, model, lm, clips, references, codes[codec], **told, batch_size=self.batch_size)
             if with_others and self.serving.flush_s > 0 and model.num_heads:
                 agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
+                sounds = [*sounds, *sounds[: len(clips)] * (draws - 1)]
                 heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
             frames += heard
             del lm
@@ -205,7 +213,7 @@ class Evaluation:
         if self.server is not None:
             sounds = sounds_of(self.data, clips, versions)
             frames += served_frames(self.server, self.models[ALONE], self.data, sounds, frames, path.parent, self.device)
-        recordings = [one for one in frames if one.model == self.judged and one.channel is None]
+        recordings = [one for one in frames if one.model == self.judged and one.channel is None and one.draw is None]
         with_detectors = with_others and self.has_heads
         if with_detectors:
             frames += [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
@@ -298,22 +306,27 @@ def model_frames(
     codes: Sequence[np.ndarray],
     *,
     channels: Sequence[Channel | None] = (None,),
+    draws: int = 1,
     all_classes: bool = False,
     serving: Serving = KYUTAI,
     batch_size: int,
 ) -> list[ClipFrames]:
-    """Return the outputs of `model`, called `name`, for every clip and channel, the silence prefix left out.
+    """Return the outputs of `model`, called `name`, for every clip and channel, then for the recordings again in each further draw, the
+    silence prefix left out.
 
     Args:
         lm: the model, loaded.
         references: the words of each clip.
         codes: of every clip through every channel [n_q, T], one channel after the other.
-        channels: None is the recording itself.
+        channels: None, the recording itself, comes first.
+        draws: how often the recordings are heard.
         all_classes: keep the other classes of the heads too.
         serving: how the server hears and writes.
     """
+    codes = [*codes, *list(codes[: len(clips)]) * (draws - 1)]  # further rows of the same batches
     streams = _streams(name, model, lm, codes, serving, batch_size=batch_size)
-    heard = [(channel, clip, reference) for channel in channels for clip, reference in zip(clips, references, strict=True)]
+    ways = [*((channel, None) for channel in channels), *((None, draw) for draw in range(1, draws))]
+    heard = [(way, clip, reference) for way in ways for clip, reference in zip(clips, references, strict=True)]
     first_row = model.num_prefix_frames
     return [
         _frames_of(
@@ -325,9 +338,10 @@ def model_frames(
             slice(first_row, None),
             model.words_of(stream.text_tokens),
             channel=None if channel is None else channel.name,
+            draw=draw,
             classes=stream.head_probs[first_row:, :, 1:] if all_classes else None,
         )
-        for (channel, clip, reference), stream in zip(heard, streams, strict=True)
+        for ((channel, draw), clip, reference), stream in zip(heard, streams, strict=True)
     ]
 
 
@@ -380,16 +394,18 @@ def _frames_in_call(
     references: Sequence[tuple[Word, ...]],
     lengths: Sequence[int],
 ) -> list[ClipFrames]:
-    """Return the frames of each clip of `call`. A word belongs to the clip in which its sound began, or that was the last before it."""
+    """Return the frames of each clip of `call`, which hold all rows of it. A word belongs to the clip in which its sound began, or that was
+    the last before it."""
     starts_s = np.array([frame_start_s(start) for start in call.starts])
     owners: list[list[HeardWord]] = [[] for _ in call.clips]
     for word in model.words_of(stream.text_tokens):
         at = max(int(np.searchsorted(starts_s - EARLY_WORD_S, word.start_s, side="right")) - 1, 0)
         times_s = {field: getattr(word, field) - starts_s[at] for field in ("start_s", "end_s", "appeared_s")}
         owners[at].append(replace(word, **{field: max(0.0, float(time_s)) for field, time_s in times_s.items()}))
-    frames = []
+    frames, stop = [], model.num_prefix_frames
     for index, start, words in zip(call.clips, call.starts, owners, strict=True):
         first = model.num_prefix_frames + start
-        rows = slice(first, first + lengths[index] + model.num_tail_frames())
-        frames.append(_frames_of(name, model, clips[index], references[index], stream, rows, words, call_s=frame_start_s(start)))
+        told = {"call_s": frame_start_s(start), "silence": stream.pause_probs[stop:first] if first > stop else None}
+        stop = first + lengths[index] + model.num_tail_frames()
+        frames.append(_frames_of(name, model, clips[index], references[index], stream, slice(first, stop), words, **told))
     return frames

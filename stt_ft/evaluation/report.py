@@ -168,6 +168,20 @@ class InCalls(Part):
     """In calls less alone."""
 
 
+class BargeIns(Part):
+    """Whether an agent hears the caller barge in, by the head of the rule in use (`barge_ins.BargeInFigures`)."""
+
+    num_turns: int
+    """Turns but the first of each call."""
+    num_spoken_over: int
+    """Those of them that begin while the agent speaks; in the others the head was low beforehand."""
+    delay_p50_s: Finite
+    delay_p90_s: Finite
+    never_rate: float | None
+    silence_s: float
+    false_per_minute: float | None
+
+
 class Calls(Part):
     """What becomes of a model in long calls: clips with silences between, heard as one stream (`simulation.calls`)."""
 
@@ -177,6 +191,24 @@ class Calls(Part):
     """Clips heard in all calls."""
     parts: dict[str, dict[str, dict[str, InCalls]]]
     """Model -> slice -> part of the call: "whole call", "second half", "minute 1" …; parts with too few clips are left out."""
+    barge_ins: dict[str, BargeIns] = {}
+    """Model with pause heads -> whether barge-ins are heard."""
+
+
+class Spread(Part):
+    """The smallest and the largest value of a figure."""
+
+    lowest: float
+    highest: float
+
+
+class Draws(Part):
+    """The spread between draws of the text tokens, of a serving that draws them. All other figures are of the first draw."""
+
+    num: int
+    """Draws of every recording."""
+    spreads: dict[str, dict[str, dict[str, Spread]]]
+    """Model -> slice -> figure, those of `figures.DRAW_FIGURES`."""
 
 
 class Group(Part):
@@ -363,6 +395,8 @@ class Report(Part):
     substitutions: dict[str, list[tuple[str, str, int]]]
     """Model -> [reference, transcript, times] of the words most often taken for others."""
     calls: Calls | None = None
+    draws: Draws | None = None
+    """Null where nothing is drawn, or once."""
     served: Served | None = None
     """The running server whose figures stand beside those of our engine."""
     dataset: MeasuredSplit | None = None
@@ -394,8 +428,8 @@ class Report(Part):
         return self.differences.get(slice_name, {}).get(figure)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value of report.json, without calls, server, dataset, provenance and training where they are None."""
-        untold = {key for key in ("calls", "served", "dataset", "provenance", "training") if getattr(self, key) is None}
+        """Return the value of report.json, without calls, draws, server, dataset, provenance and training where they are None."""
+        untold = {key for key in ("calls", "draws", "served", "dataset", "provenance", "training") if getattr(self, key) is None}
         return self.model_dump(mode="json", exclude=untold)
 
 

@@ -188,7 +188,7 @@ def _plain_units(words: Sequence[Timed]) -> list[tuple[str, Timed]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The scores of all frames of an evaluation: one a clip, model and channel, each judged once, by one rule."""
+    """The scores of all frames of an evaluation: one a clip, model, channel and draw, each judged once, by one rule."""
 
     rule: EndpointRule
     scores: tuple[ClipScore, ...]
@@ -204,12 +204,19 @@ class Scores:
         """The channels of the clips beside the recordings themselves."""
         return list(dict.fromkeys(one.frames.channel for one in self.scores if one.frames.channel is not None))
 
-    def by_model(self, names: Iterable[str], channel: str | None = None) -> dict[str, list[ClipScore]]:
-        """Return model -> the scores of its clips as they came through `channel`, the same clips in the same order for every model.
+    @property
+    def draws(self) -> list[int]:
+        """The further draws of the text tokens, beside the first."""
+        return list(dict.fromkeys(one.frames.draw for one in self.scores if one.frames.draw is not None))
+
+    def by_model(self, names: Iterable[str], channel: str | None = None, draw: int | None = None) -> dict[str, list[ClipScore]]:
+        """Return model -> the scores of its clips as they came through `channel`, in one draw of the tokens, the same clips in the same
+        order for every model.
 
         Raises `ValueError`: the models were not measured on the same clips, or on none.
         """
-        found = {name: [one for one in self.scores if (one.frames.model, one.frames.channel) == (name, channel)] for name in names}
+        heard = [one for one in self.scores if (one.frames.channel, one.frames.draw) == (channel, draw)]
+        found = {name: [one for one in heard if one.frames.model == name] for name in names}
         first, clips = next(iter(found)), [one.frames.clip for one in next(iter(found.values()))]
         for name, members in found.items():
             if [one.frames.clip for one in members] != clips or not clips:

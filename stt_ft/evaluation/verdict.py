@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stt_ft.evaluation.figures import FIGURES, HEADLINES, NUMBER_SLICES, SLICE_TITLES, Headline
-from stt_ft.evaluation.report import Measurement, Report
+from stt_ft.evaluation.report import Measurement, Report, Spread
 from stt_ft.metrics.intervals import MIN_SPEAKERS
 
 if TYPE_CHECKING:
@@ -208,6 +208,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     if report.systems:
         console.print(_systems_table(report))
         console.print(Text(text_cues(report) or "", style="dim"), highlight=False)
+    if told := spread_between_draws(report):
+        console.print(Text(told), highlight=False)
     for sentence in [] if report.served is None else report.served.sentences:
         console.print(Text(f"{sentence}."), highlight=False)
     for model, found in report.label_hypotheses.items():
@@ -290,7 +292,8 @@ def markdown_table(report: Report) -> str:
             lines.append(f"| **{SLICE_TITLES[slice_name]}** ({report.num_clips[slice_name]} clips) |{' |' * len(report.models)}")
         figure = FIGURES[row.figure]
         lines.append(f"| {figure.label} | {' | '.join(_shown(one, figure.unit) for one in figures.values())} |")
-    return "\n".join([*lines, f"\nIn brackets: 95 % bootstrap intervals. {resampled(report)}."])
+    told = f"In brackets: 95 % bootstrap intervals. {resampled(report)}. {spread_between_draws(report) or ''}"
+    return "\n".join([*lines, f"\n{told.rstrip()}"])
 
 
 def text_cues(report: Report) -> str | None:
@@ -304,6 +307,37 @@ def text_cues(report: Report) -> str | None:
         gone = len(shares) > 1 and shares[-1] < shares[0] - TOLERANCES["share"]
         cues.append(f"{found} {told}{f': tuning takes {lost} away' if gone else ''}")
     return f"A rule that reads the end of the text finds, of {SLICE_TITLES[slice_name].lower()}, {'; '.join(cues)}."
+
+
+def show_spread(one: Spread, unit: str) -> str:
+    """Return "88.0 to 92.0 %"."""
+    low, high = (show_value(value, unit) for value in (one.lowest, one.highest))
+    return low if low == high else f"{low.split()[0]} to {high}"
+
+
+def spread_between_draws(report: Report) -> str | None:
+    """Say between which values the judged model's headline figures lie over the draws of its tokens; None where there was but one."""
+    if report.draws is None:
+        return None
+    slices = report.draws.spreads[report.model]
+    found = [(row, slices.get(row.slice_name, {}).get(row.figure)) for row in HEADLINES]
+    told = [f"{_lower_first(row.label)} {show_spread(one, FIGURES[row.figure].unit)}" for row, one in found if one is not None]
+    first = f"The server draws its tokens, and these figures are of the first of {report.draws.num} draws"
+    return f"{first}. Over all of them, {report.model}: {'; '.join(told)}."
+
+
+def barge_in_lines(report: Report) -> list[str]:
+    """Say, a line a model, whether an agent hears the caller barge in; nothing where no long calls were heard, or no head."""
+    lines = []
+    for model, one in {} if report.calls is None else report.calls.barge_ins.items():
+        line = f"{model}: {one.num_spoken_over} of {one.num_turns} turns begin while the agent speaks"
+        if one.never_rate is not None:
+            p50, p90 = ("never" if delay_s is None else show_value(delay_s, "s") for delay_s in (one.delay_p50_s, one.delay_p90_s))
+            line += f", and it hears so after {p50} (p50), {p90} (p90), never in {show_value(one.never_rate, 'share')}"
+        if one.false_per_minute is not None:
+            line += f"; in silence it stops {one.false_per_minute:.2f} times a minute, of {one.silence_s / 60:.0f} minutes"
+        lines.append(line)
+    return lines
 
 
 def eval_results(report: Report) -> list[EvalResult]:

@@ -17,6 +17,7 @@ from stt_ft.core.atomic import write_text
 from stt_ft.core.timing import frame_heard_s
 from stt_ft.evaluation.figures import (
     CALL_FIGURES,
+    DRAW_FIGURES,
     FIGURES,
     GROUP_FIGURES,
     NUMBER_SLICES,
@@ -32,15 +33,19 @@ from stt_ft.evaluation.systems import frames_text, rule_text
 from stt_ft.evaluation.verdict import (
     MIN_CLIPS,
     TOO_FEW,
+    barge_in_lines,
     change_in,
     headline_rows,
     resampled,
     show_change,
     show_interval,
+    show_spread,
     show_value,
+    spread_between_draws,
     text_cues,
     verdict_of,
 )
+from stt_ft.metrics.barge_ins import BARGE_IN_BELOW
 from stt_ft.metrics.endpointing import level_of
 from stt_ft.metrics.eot_bench import CUT_OFF_BUDGETS, LATENCY_BUDGETS_S
 from stt_ft.metrics.transcripts import scoring_form
@@ -85,6 +90,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
         groups=_headline_groups(report, roles),
         curves=[_curve(report, name, roles) for name in curve_slices],
         resampled=resampled(report),
+        spread=spread_between_draws(report),
         min_clips=MIN_CLIPS,
         rule=rule_text(report.rule),
         turn=_turn_table(report, roles),
@@ -92,6 +98,9 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
         settings=[system for system in report.systems.values() if system.settings is not None],
         eot=_eot_table(report, roles),
         calls=_call_tables(report),
+        barge_ins=barge_in_lines(report),
+        barge_in_below=BARGE_IN_BELOW,
+        draws=_draws_table(report),
         heard_s=frame_heard_s,
         heads={name: list(zip(*(report.heads[model][name] for model in report.models), strict=False)) for name in curve_slices},
         reliability=reliability_diagram(bins, roles=roles) if bins else None,
@@ -223,6 +232,21 @@ def _call_tables(report: Report) -> list[dict[str, Any]]:
         if titles and groups:
             tables.append({"labels": [FIGURES[name].label for name in labels], "groups": groups})
     return tables
+
+
+def _draws_table(report: Report) -> dict[str, Any]:
+    """Return the spread of figures between draws of the tokens, a row a slice and model; texts as they are drawn."""
+    rows = [
+        {
+            "title": SLICE_TITLES[slice_name],
+            "model": model,
+            "cells": [show_spread(found[name], FIGURES[name].unit) if name in found else "–" for name in DRAW_FIGURES],
+        }
+        for slice_name in SLICES
+        for model, slices in ({} if report.draws is None else report.draws.spreads).items()
+        if (found := slices.get(slice_name))
+    ]
+    return {"labels": [FIGURES[name].label for name in DRAW_FIGURES], "rows": rows}
 
 
 def _training(report: Report) -> list[Markup]:

@@ -32,6 +32,7 @@ def evaluate(
     baseline: str | Path | None = None,
     split: str = "heldout",
     serving: str = "kyutai",
+    draws: int = 3,
     rule: str | None = None,
     threshold: float | None = None,
     head: int | None = None,
@@ -65,6 +66,7 @@ def evaluate(
         split: train, dev or heldout.
         serving: as which server hears and writes, and which agent answers: kyutai (all codebooks, the likeliest token, no agent), unmute
             (20 of 32 codebooks, temperature 0.25, and Unmute with its flush), or moshi-server's file, perhaps with a table [client].
+        draws: how often each recording is heard where the serving draws its tokens (unmute): the report tells how far figures lie apart.
         rule: when an agent ends the turn, in the place of the serving's: kyutai (head 2 above 0.6), unmute, as that voice agent does it
             (only once a word is written), two_heads (heads 2 and 0 since the last word), text_tail (the same, and the end of the text), or
             NAME.yaml (docs/evaluate.md).
@@ -103,7 +105,7 @@ def evaluate(
         rule or Serving.named(serving).rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames
     )
     how = {"baseline": baseline, "channels": channels or [], "all_classes": all_classes, "batch_size": batch_size, "device": device}
-    how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or [], "serving": serving}
+    how |= {"silero": silero, "smart_turn": smart_turn, "turn_probs": turn_probs or [], "serving": serving, "draws": draws}
     how |= {"server": server, "streams": streams, "real_time": real_time}
     if calls is not None and not MIN_CALL_S <= calls <= MAX_CALL_S:
         raise ConfigError(f"--calls takes the seconds of a call, {MIN_CALL_S} to {MAX_CALL_S}, got {calls:g}")

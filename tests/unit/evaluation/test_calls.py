@@ -1,13 +1,16 @@
 """Long calls: their plan, their figures beside the clips alone, and a gate that a decaying model fails."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from sample_frames import placed_in_calls
 
 from stt_ft.core.manifest import Word
 from stt_ft.core.timing import num_samples
 from stt_ft.evaluation.build import build_calls, build_report
+from stt_ft.evaluation.frames import read_frames, write_frames
 from stt_ft.evaluation.gate import GateConfig, check_report
 from stt_ft.evaluation.scores import Scores
 from stt_ft.simulation.calls import MIN_CALLS, WORD_MARGIN_S, Call, plan_calls, room, there_and_back
@@ -74,9 +77,9 @@ def test_a_room_is_played_there_and_back():
     np.testing.assert_array_equal(there_and_back(np.array([1, 2, 3], np.float32), 8), [1, 2, 3, 3, 2, 1, 1, 2])
 
 
-def in_calls(frames, *, decays):
+def in_calls(frames, *, decays=False):
     """The same frames as if heard in a call of ten minutes; with `decays`, nothing is written from the second minute on."""
-    placed = [replace(one, call_s=float(index * 47 % 600)) for index, one in enumerate(list(frames) * 3)]
+    placed = placed_in_calls(list(frames) * 3, 600)
     return [replace(one, words=()) if decays and one.call_s > 60 else one for one in placed]
 
 
@@ -88,6 +91,32 @@ def test_the_gate_stops_a_model_that_decays(frames, decays, outcome):
     assert {result.outcome for result in check_report(report, GATE)} == {outcome}
     part = calls.parts["tuned"]["ordinary"]["second half"]
     assert part.in_calls["word_error_rate"].value == pytest.approx(1.0 if decays else part.alone["word_error_rate"].value)
+
+
+def test_barge_ins_are_read_from_the_rows_of_whole_calls(tmp_path, frames):
+    """The head of every clip falls at the first row 0.3 s after its onset, so between 0.3 and 0.38 s; the room between clips is quiet."""
+    late = []
+    for one in (one for one in frames if one.model == "tuned"):
+        pause = one.pause.copy()
+        pause[: math.ceil((one.turn.first_word_start_s + 0.3) * 12.5) - 1] = 0.9
+        late.append(replace(one, pause=pause))
+    write_frames(tmp_path / "frames.jsonl", in_calls(late))
+    calls = read_frames(tmp_path / "frames.jsonl")
+    found = build_calls(Scores.of(late), calls, 600).barge_ins["tuned"]
+    assert found.num_spoken_over == found.num_turns == len(calls) - sum(one.call_s == 0 for one in calls)
+    assert 0.3 <= found.delay_p50_s <= found.delay_p90_s < 0.38
+    assert (found.never_rate, found.false_per_minute) == (0, 0)
+    holes = [replace(one, silence=None if one.silence is None else 0 * one.silence) for one in calls]
+    noisy = build_calls(Scores.of(late), holes, 600).barge_ins["tuned"]
+    assert noisy.num_spoken_over == noisy.num_turns  # the head rises again before the next turn
+    assert noisy.false_per_minute * noisy.silence_s / 60 == pytest.approx(sum(one.silence is not None for one in calls))
+
+
+def test_a_clip_alone_is_heard_in_the_first_draw(frames):
+    tuned = [one for one in frames if one.model == "tuned"]
+    scores = Scores.of([*tuned, *(replace(one, draw=1, words=()) for one in tuned)])
+    part = build_calls(scores, in_calls(tuned), 600).parts["tuned"]["ordinary"]["whole call"]
+    assert part.alone["word_error_rate"].value == part.in_calls["word_error_rate"].value < 0.5
 
 
 def test_without_calls_the_gate_skips_them(frames):

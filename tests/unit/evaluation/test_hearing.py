@@ -105,6 +105,7 @@ def test_evaluating_again_writes_the_same_bytes(tmp_path, data, random_models):
         ({"threshold": 60.0}, "--threshold must lie between 0 and 1, got 60.0"),
         ({"head": 4}, "--head 4: .* has 4 pause heads"),
         ({"batch_size": 0}, "--batch_size must be positive"),
+        ({"draws": 0}, "--draws must be positive, got 0"),
         ({"device": "tpu"}, "device 'tpu'"),
     ],
 )

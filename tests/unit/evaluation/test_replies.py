@@ -59,19 +59,55 @@ def test_the_agent_has_the_words_that_a_live_listener_wrote_when_silence_followe
     assert sum(by_answer.values()) > 8
 
 
-def test_the_plain_rule_stands_beside_that_of_the_serving(tmp_path, data):
-    evaluate("tiny", data.directory, out=tmp_path, serving="unmute", set_on=None, silero=False, device="cpu")
-    report = read_report(tmp_path)
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, data):
+    """The directory of an evaluation as Unmute serves, each clip heard in three draws."""
+    out = tmp_path_factory.mktemp("drawn")
+    evaluate("tiny", data.directory, out=out, serving="unmute", set_on=None, silero=False, device="cpu")
+    return out
+
+
+def test_the_plain_rule_stands_beside_that_of_the_serving(drawn):
+    report = read_report(drawn)
     assert report.rule == UNMUTES_RULE
     assert {"reply_p50_s", "words_lost", "numbers_right_at_reply"} <= report.figures["model"]["numbers"].keys()
     assert report.systems["model_plain"].rule == EndpointRule()
-    assert all(one.reply is not None for one in read_frames(tmp_path / "frames.jsonl"))
+    assert all(one.reply is not None for one in read_frames(drawn / "frames.jsonl"))
+
+
+def test_figures_are_of_the_first_draw_and_their_spread_of_all(tmp_path, drawn, data):
+    report, frames = read_report(drawn), read_frames(drawn / "frames.jsonl")
+    assert (report.num_clips["all"], report.draws.num, len(frames)) == (4, 3, 12)
+    by_draw = [[ClipScore(frames=one, rule=UNMUTES_RULE) for one in frames if one.draw == draw] for draw in (None, 1, 2)]
+    assert len({tuple(score.frames.text_tokens for score in scores) for scores in by_draw}) == 3
+    errors = [sum(s.words.num_errors for s in scores) / sum(s.words.num_reference for s in scores) for scores in by_draw]
+    spread = report.draws.spreads["model"]["all"]["word_error_rate"]
+    assert (spread.lowest, spread.highest) == (pytest.approx(min(errors)), pytest.approx(max(errors)))
+    assert report.figures["model"]["all"]["word_error_rate"].value == pytest.approx(errors[0])
+    right = [np.mean([s.is_right_at_reply for s in scores if s.frames.kind == "number"]) for scores in by_draw]
+    spread = report.draws.spreads["model"]["numbers"]["numbers_right_at_reply"]
+    assert (spread.lowest, spread.highest) == (min(right), max(right))
+    once = Evaluation.open("tiny", str(data.directory), device="cpu", silero=False, smart_turn="none", serving="unmute", draws=1)
+    heard = once.listen("heldout", UNMUTES_RULE, tmp_path / "once.jsonl")
+    assert [(one.text_tokens, one.reply) for one in heard] == [(one.text_tokens, one.reply) for one in frames[:4]]
+
+
+def test_the_lines_of_a_call_hold_every_row_of_it(tmp_path, data):
+    evaluation = Evaluation.open("tiny", str(data.directory), device="cpu", silero=False, smart_turn="none")
+    frames = evaluation.listen_to_calls("heldout", 24.0, tmp_path / "frames.calls.jsonl")
+    stop = 0
+    for one in frames:
+        start = round(one.call_s * 12.5)
+        assert start == (0 if one.call_s == 0 else stop + (0 if one.silence is None else len(one.silence)))
+        stop = start + len(one.pause)
+    assert any(one.silence is not None for one in frames)
 
 
 def test_without_a_flush_there_is_no_reply(tmp_path, data):
     evaluate("tiny", data.directory, out=tmp_path, serving="kyutai", set_on=None, silero=False, device="cpu")
     assert all(one.reply is None for one in read_frames(tmp_path / "frames.jsonl"))
     assert "words_lost" not in read_report(tmp_path).figures["model"]["all"]
+    assert read_report(tmp_path).draws is None
 
 
 def test_fewer_codebooks_are_heard_than_the_model_has(tmp_path, data):

@@ -1,9 +1,10 @@
-"""What the page tells of a running server and of long calls."""
+"""What the page tells of a running server, of long calls, and of further draws."""
 
 import re
 from dataclasses import replace
 
 import numpy as np
+from sample_frames import placed_in_calls
 
 from stt_ft.evaluation.build import build_calls, build_report
 from stt_ft.evaluation.scores import Scores
@@ -50,10 +51,32 @@ def test_a_clip_that_parts_is_told_by_its_time_and_the_words_between_those_that_
 def test_calls_are_told_by_their_whole_and_second_half_and_the_minutes_below(tmp_path, frames, dataset):
     tuned = [one for one in frames if one.model == "tuned"]
     for seconds, minutes in ((60, 0), (180, 3)):
-        placed = [replace(one, call_s=float(index * 13 % seconds)) for index, one in enumerate(tuned * 3)]
-        calls = build_calls(Scores.of(tuned), placed, seconds)
+        calls = build_calls(Scores.of(tuned), placed_in_calls(tuned * 3, seconds), seconds)
         html = drawn(tmp_path, tuned, dataset, calls=calls)
         assert len(cells_of(html, "In long calls")) == 2 * len(calls.parts["tuned"])
         assert ("Minute by minute" in html) == (minutes > 0)
+        one = calls.barge_ins["tuned"]
+        assert f"tuned: {one.num_spoken_over} of {one.num_turns} turns begin while the agent speaks" in html
         if minutes:
             assert len(cells_of(html, "Minute by minute")) == sum(len(parts) - 2 for parts in calls.parts["tuned"].values())
+
+
+def test_the_spread_between_draws_is_told_once_above_and_by_slice_below(tmp_path, frames, dataset):
+    """In the second draw two of the 12 numbers lose their last digit, and in the third nothing is written."""
+    tuned = [one for one in frames if one.model == "tuned"]
+    numbers = [one.clip for one in tuned if one.kind == "number"][-2:]
+    second = [replace(one, draw=1, words=one.words[:-1] if one.clip in numbers else one.words) for one in tuned]
+    heard = [*tuned, *second, *(replace(one, draw=2, words=()) for one in tuned)]
+    exact = build_report(Scores.of(tuned), model="tuned").figures["tuned"]["numbers"]["digit_strings_exact"].value
+    assert build_report(Scores.of(tuned), model="tuned").draws is None
+    draws = build_report(Scores.of(heard[: 2 * len(tuned)]), model="tuned").draws
+    spread = draws.spreads["tuned"]["numbers"]["digit_strings_exact"]
+    assert (draws.num, spread.highest, round(12 * (spread.highest - spread.lowest))) == (2, exact, 2)
+    html = drawn(tmp_path, heard, dataset)
+    shown = f"0.0 to {100 * exact:.1f} %"
+    assert "of the first of 3 draws" in html
+    assert f"digit strings exact {shown}" in html
+    rows = re.findall(r"<tr>(.*?)</tr>", html[html.index("Between draws of the tokens") :].split("</table>")[0], re.DOTALL)
+    wrong = 1 / sum(len(one.reference) for one in tuned if one.kind == "number")  # one word, in the first draw
+    cells = ["Dictated numbers", "tuned", "0.0 %", shown, "–", f"{100 * wrong:.1f} to 100.0 %"]
+    assert re.findall(r">([^<>]+)</t[hd]>", rows[1]) == cells
