@@ -1,11 +1,13 @@
 // One clip on a time line: waveform and what was said, what each model wrote and when, and their pause curves.
 // A transcript's word stands where it appeared in the stream, not where it was spoken: that is what an agent sees.
 
+import { FONT, GUTTER, RIGHT, SMALL, colours, drawSeconds, drawWave, label, line, openView } from './clip_cards.js';
+
 const HEIGHT = 272;
 const WAVE = { top: 22, height: 46 }, SPOKEN = { top: 74 }, HEARD = { top: 100, row: 30 }, PAUSE = { top: 168, height: 80 };
 const MAX_PUSH = 48; // a word that finds no room this near to its place is a mark without text: in long clips the card's head has the words
 
-function drawTimeline(canvas, clip, { roles, rule }) {
+export function drawTimeline(canvas, clip, { roles, rule }) {
   const view = { ...openView(canvas, clip, HEIGHT), rule };
   drawNumberSpans(view);
   Object.values(clip.models).forEach(model => drawCutOffLine(view, model));
