@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from stt_ft.model.transcriber import LiveFrame, Transcriber, Transcript
-    from stt_ft.model.words import HeardWord
 
 BAR_CELLS = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -100,7 +99,7 @@ def transcribe(
                 subtitles = path.with_suffix(f"{path.suffix}.srt" if path.with_suffix("") in shared else ".srt")
                 _leave_subtitles(None if len(paths) == 1 else subtitles, transcript)
             elif json:
-                words, pause = _timed(transcript.words), transcript.pause_probs.round(4).tolist()
+                words, pause = [word.timed() for word in transcript.words], transcript.pause_probs.round(4).tolist()
                 emit_json({"audio": str(path), "text": transcript.text, "frame_s": FRAME_S, "words": words, "pause": pause})
             else:
                 print(f"{path}: {transcript.text}" if len(paths) > 1 else transcript.text)
@@ -153,11 +152,6 @@ def _leave_subtitles(path: Path | None, transcript: Transcript) -> None:
     say(f"{path}: {len(lines)} captions")
 
 
-def _timed(words: Sequence[HeardWord]) -> list[list[str | float]]:
-    """Return words as [text, start, end, appeared], times in seconds."""
-    return [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in words]
-
-
 def _print_pauses(transcript: Transcript) -> None:
     """Print one line a frame: time heard, probabilities of a pause within 0.5, 1, 2 and 3 s, and the word that appeared."""
     word_at_frame = {round(word.appeared_s / FRAME_S) - 1: word.text for word in transcript.words}
@@ -190,8 +184,7 @@ def live_view(*, as_json: bool) -> Iterator[Callable[[LiveFrame], None]]:
 
 
 def _print_json_frame(frame: LiveFrame) -> None:
-    pause = frame.pause_probs.astype(float).round(4).tolist()
-    emit_json({"heard_s": round(frame.heard_s, 3), "words": _timed(frame.words), "pause": pause})
+    emit_json(frame.to_json())
 
 
 def _print_words(frame: LiveFrame) -> None:

@@ -1,4 +1,4 @@
-// One clip on a time line: waveform and what was said, what each model wrote and when, and their pause curves.
+// One clip on a time line: waveform and what was said, where that is known, what each model wrote and when, and their pause curves.
 // A transcript's word stands where it appeared in the stream, not where it was spoken: that is what an agent sees.
 
 import { FONT, GUTTER, RIGHT, SMALL, colours, drawSeconds, drawWave, label, line, openView } from './clip_cards.js';
@@ -12,8 +12,8 @@ export function drawTimeline(canvas, clip, { roles, rule }) {
   drawNumberSpans(view);
   Object.values(clip.models).forEach(model => drawCutOffLine(view, model));
   drawWave(view, WAVE);
-  drawSpeechEnd(view);
-  drawSpokenWords(view);
+  if (clip.speechEnd !== null) drawSpeechEnd(view);
+  if (clip.reference.length) drawSpokenWords(view);
   const models = Object.entries(clip.models);
   const drawn = models.map(([name, model], index) => drawHeardWords(view, name, model, colours[roles[name]], HEARD.top + index * HEARD.row));
   const withHeads = models.filter(([, model]) => model.pause.length);
@@ -129,9 +129,10 @@ function drawCutOffLine({ pen, colours, x }, model) {
 }
 
 function drawVerdict({ pen, clip, colours, rule, x, width }, name, model, colour) {
-  if (model.ended !== null && model.ended <= clip.viewEnd) {
+  for (const ended of [model.ended].flat()) { // one turn, or all of a stream
+    if (ended === null || ended > clip.viewEnd) continue;
     pen.beginPath();
-    pen.arc(x(model.ended), levelY(rule.threshold), 4.5, 0, 7);
+    pen.arc(x(ended), levelY(rule.threshold), 4.5, 0, 7);
     pen.fillStyle = colours.panel;
     pen.strokeStyle = colour;
     pen.lineWidth = 2.5;
