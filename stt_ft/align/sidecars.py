@@ -29,6 +29,7 @@ from stt_ft.core.doubts import (
     TRUTH,
     Doubt,
     Rival,
+    doubts_of,
     rivals_of,
     spoken_words_of,
     words_from_json,
@@ -45,6 +46,9 @@ CONFIDENCE, MISMATCH = "confidence", "mismatch"
 
 `core.manifest.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
 """
+
+CORRECTED = "corrected"
+"""Key of a sidecar's provenance: somebody corrected its words by hand. `annotate` leaves them alone, unless it is told otherwise."""
 
 LEAST_WORD_S = 0.01
 """No word is shorter than this."""
@@ -86,8 +90,32 @@ def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, A
         extra[MISMATCH] = result.mismatch
     if result.left_out:
         extra[LEFT_OUT] = [[[round(one.start_s, 3), round(one.end_s, 3)], one.script, one.heard] for one in result.left_out]
-    stages = {stage: record for stage, record in sidecar.provenance.items() if stage not in ("convert", "verify")}
+    stages = {stage: record for stage, record in sidecar.provenance.items() if stage not in ("convert", "verify", CORRECTED)}
     return dataclasses.replace(sidecar, alignments=words, written=None, provenance={**stages, "annotate": provenance}, extra=extra)
+
+
+def corrected(sidecar: Sidecar, start: int, stop: int, words: Sequence[Word]) -> Sidecar:
+    """Return `sidecar` with `words` in the place of its words `start` to `stop` (exclusive), as somebody who listened says.
+
+    What was known of those words, how sure it was and what else they may be, goes with them. `convert` sees that they are not what it made.
+    """
+    extra = {key: value for key, value in sidecar.extra.items() if key != MISMATCH}  # it is about what was heard before
+    if sidecar.written is None:
+        texts = [word.text for word in sidecar.alignments[start:stop]]
+        for key, sure in ((CONFIDENCE, 1.0), (SPOKEN, None), (RIVALS, None)):
+            beside = extra.get(key)
+            if not isinstance(beside, list) or len(beside) != len(sidecar.alignments):
+                continue
+            is_moved = key == SPOKEN and texts == [word.text for word in words]  # said as before, somewhere else
+            extra[key] = [*beside[:start], *(beside[start:stop] if is_moved else [sure] * len(words)), *beside[stop:]]
+    if DOUBTFUL in extra:
+        shift = len(words) - (stop - start)
+        doubts = [one for one in doubts_of(sidecar) if one.stop <= start or one.start >= stop]
+        moved = [dataclasses.replace(one, start=one.start + shift, stop=one.stop + shift) if one.start >= stop else one for one in doubts]
+        extra[DOUBTFUL] = [one.to_json() for one in moved]
+    alignments = (*sidecar.alignments[:start], *words, *sidecar.alignments[stop:])
+    record = {CORRECTED: {"stt_ft": stt_ft.__version__}}
+    return dataclasses.replace(sidecar, alignments=alignments, provenance={**sidecar.provenance, **record}, extra=extra)
 
 
 def verified(sidecar: Sidecar, result: AlignmentResult, source: str, provenance: dict[str, Any]) -> Sidecar:

@@ -103,12 +103,10 @@ def inspect(
     hashes: dict[str, str] = {}
     sidecars: dict[str, Sidecar] = {}
     for clip in track([clip for clips in clips_by_split.values() for clip in clips]):
-        try:
-            samples = read_audio(data.audio_path(clip))
-            hashes[clip.path] = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
-            found += sound_problems(clip, samples, SAMPLE_RATE_HZ)
-        except (AudioError, DatasetError, OSError) as error:
-            found.append(Problem(clip_id=clip.path, kind="audio", message=str(error)))
+        sound = Sound.of(data, clip)
+        found += sound.problems
+        if sound.samples is not None:
+            hashes[clip.path] = sound.sha256
         try:
             sidecar = data.read_sidecar(clip)
         except DatasetError as error:
@@ -118,9 +116,31 @@ def inspect(
         found += word_problems(clip, sidecar)
         if model is not None:
             found += _stream_problems(clip, sidecar, model, tail_s)
+    return found + set_problems(clips_by_split, hashes, sidecars, split_by=split_by(data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """A clip's sound at 24 kHz, the hash of its file, and its faults; no samples and no hash where it cannot be read."""
+
+    samples: np.ndarray | None
+    sha256: str
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def of(cls, data: Dataset, clip: Clip) -> Sound:
+        try:
+            samples = read_audio(data.audio_path(clip))
+            sha256 = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
+        except (AudioError, DatasetError, OSError) as error:
+            return cls(samples=None, sha256="", problems=(Problem(clip_id=clip.path, kind="audio", message=str(error)),))
+        return cls(samples=samples, sha256=sha256, problems=tuple(sound_problems(clip, samples, SAMPLE_RATE_HZ)))
+
+
+def split_by(data: Dataset) -> str:
+    """Return by what the splits of a dataset are kept apart: speaker, number or both."""
     splits = data.info().get("splits")
-    split_by = str(splits.get("by", "both")) if isinstance(splits, dict) else "both"
-    return found + set_problems(clips_by_split, hashes, sidecars, split_by=split_by)
+    return str(splits.get("by", "both")) if isinstance(splits, dict) else "both"
 
 
 def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list[Problem]:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,13 @@ class LiveFrame:
     text_token: int
     pause_probs: npt.NDArray[np.float32]
     words: tuple[HeardWord, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "heard_s": round(self.heard_s, 3),
+            "words": [word.timed() for word in self.words],
+            "pause": self.pause_probs.astype(float).round(4).tolist(),
+        }
 
 
 class _LiveModel:

@@ -39,6 +39,10 @@ class HeardWord(Word):
 
     appeared_s: float
 
+    def timed(self) -> list[str | float]:
+        """Return [text, start, end, appeared], times in seconds."""
+        return [self.text, *(round(time_s, 3) for time_s in (self.start_s, self.end_s, self.appeared_s))]
+
 
 def words_from_tokens(
     tokens: Sequence[int] | np.ndarray,

@@ -51,7 +51,7 @@ def write_dataset_page(
     payloads = [payload for payload, _, _ in shown]
     html = render_page(
         "dataset.html.j2",
-        scripts=("dataset.js",),
+        scripts=("dataset_cards.js", "dataset.js"),
         data={"clips": payloads, "titles": {kind: title_of(kind) for kind in KINDS}, "grave": sorted(GRAVE)},
         audio=[source for _, _, source in shown],
         outlines=[signs for _, signs, _ in shown],
@@ -93,8 +93,21 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
     except DatasetError:
         sidecar = Sidecar()
     duration_s = clip.duration_s if samples is None else samples_to_s(len(samples), SAMPLE_RATE_HZ)
+    payload = clip_facts(clip, split, sidecar, problems, duration_s=duration_s)
+    if samples is None:
+        return payload, "", ""
+    return payload, outline_signs(samples), sounds.source(data.audio_path(clip), samples)
+
+
+def outline_signs(samples: np.ndarray) -> str:
+    """Return the outline of a sound as the scripts of the page read it."""
+    return "".join(_LEVELS[level * (len(_LEVELS) - 1) // 100] for level in outline(samples))
+
+
+def clip_facts(clip: Clip, split: str, sidecar: Sidecar, problems: Iterable[Problem], *, duration_s: float) -> dict[str, Any]:
+    """Return what the scripts of the page (static/dataset_cards.js) show of a clip, ready for JSON; the sound lasts `duration_s`."""
     last_end_s = max((word.end_s for word in (*sidecar.alignments, *(sidecar.written or ()))), default=0.0)
-    payload = {
+    return {
         "clip": clip.path,
         "split": split,
         "speaker": _text(clip.extra, "speaker"),
@@ -106,12 +119,13 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
         "written": None if sidecar.written is None else [_word(word) for word in sidecar.written],
         "numbers": _number_places(sidecar),
         "unsure": _least_sure(sidecar),
-        "problems": [[one.kind, one.message, list(one.words)] for one in sorted(problems, key=lambda one: list(KINDS).index(one.kind))],
+        "problems": [problem_facts(one) for one in sorted(problems, key=lambda one: list(KINDS).index(one.kind))],
     }
-    if samples is None:
-        return payload, "", ""
-    signs = "".join(_LEVELS[level * (len(_LEVELS) - 1) // 100] for level in outline(samples))
-    return payload, signs, sounds.source(data.audio_path(clip), samples)
+
+
+def problem_facts(problem: Problem) -> list[Any]:
+    """Return a problem as the scripts of the page read it."""
+    return [problem.kind, problem.message, list(problem.words)]
 
 
 def _text(extra: Mapping[str, Any], key: str) -> str:
@@ -127,7 +141,7 @@ def _number_places(sidecar: Sidecar) -> list[list[int]]:
 
 
 def _word(word: Word) -> list[Any]:
-    return [word.text, round(word.start_s, 3), round(word.end_s, 3)]
+    return [word.text, round(word.start_s, 4), round(word.end_s, 4)]
 
 
 def _least_sure(sidecar: Sidecar) -> list[Any] | None:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -31,7 +32,7 @@ EMBED_LIMIT_BYTES = 32_000_000
 def render_page(template: str, *, scripts: Sequence[str], data: Any, audio: Sequence[str], **values: Any) -> str:
     """Return the HTML of a page from `template`, a file of static/ that extends base.html.j2, and its `values`.
 
-    Files `scripts` of static/ run after clip_cards.js, which every page has, and read `data` as JSON; `audio` is the source of each clip's
+    `scripts` are modules of static/, each after those that it imports; they read `data` as JSON. `audio` is the source of each clip's
     sound, in the order of the clips in `data`.
     """
     environment = jinja2.Environment(
@@ -44,9 +45,15 @@ def render_page(template: str, *, scripts: Sequence[str], data: Any, audio: Sequ
         data=Markup(script_data),
         audio=audio,
         style=Markup(_static_file("page.css")),
-        script=Markup("\n".join(_static_file(name) for name in ("clip_cards.js", *scripts))),
+        script=Markup("\n".join(_as_one_script(_static_file(name)) for name in ("element.js", "clip_cards.js", *scripts))),
         **values,
     )
+
+
+def _as_one_script(module: str) -> str:
+    """Return a module without its imports and exports, to stand in one script with those that it imports: a file opened from disk cannot
+    load others."""
+    return re.sub(r"^export (?=(async )?(const|let|class|function)\b)", "", re.sub(r"^import [^;]*;\n", "", module, flags=re.M), flags=re.M)
 
 
 def _static_file(name: str) -> str:

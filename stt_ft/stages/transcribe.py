@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from stt_ft.model.transcriber import LiveFrame, Transcriber, Transcript
-    from stt_ft.model.words import HeardWord
 
 BAR_CELLS = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -124,7 +123,11 @@ def transcribe(
 
 def _told(transcript: Transcript) -> dict[str, Any]:
     """Return what a model heard of one file, ready for JSON."""
-    return {"text": transcript.text, "words": _timed(transcript.words), "pause": transcript.pause_probs.round(4).tolist()}
+    return {
+        "text": transcript.text,
+        "words": [word.timed() for word in transcript.words],
+        "pause": transcript.pause_probs.round(4).tolist(),
+    }
 
 
 def _listen_live(heard_by: Sequence[Transcriber], *, as_json: bool, mic_device: int | None, seconds: float | None) -> None:
@@ -169,11 +172,6 @@ def _leave_subtitles(path: Path | None, transcript: Transcript) -> None:
         return
     write_text(path, to_srt(lines))
     say(f"{path}: {len(lines)} captions")
-
-
-def _timed(words: Sequence[HeardWord]) -> list[list[str | float]]:
-    """Return words as [text, start, end, appeared], times in seconds."""
-    return [[word.text, *(round(time_s, 3) for time_s in (word.start_s, word.end_s, word.appeared_s))] for word in words]
 
 
 def _print_pauses(transcript: Transcript) -> None:
@@ -227,8 +225,8 @@ _COLUMN = 28
 
 
 def _print_json_frames(frames: Sequence[LiveFrame]) -> None:
-    told = [{"words": _timed(frame.words), "pause": frame.pause_probs.astype(float).round(4).tolist()} for frame in frames]
-    emit_json({"heard_s": round(frames[0].heard_s, 3), **told[0], **({"against": told[1]} if told[1:] else {})})
+    told, *against = (frame.to_json() for frame in frames)
+    emit_json({**told, **({"against": {name: against[0][name] for name in ("words", "pause")}} if against else {})})
 
 
 def _print_words(frames: Sequence[LiveFrame]) -> None:

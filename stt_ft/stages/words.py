@@ -45,8 +45,8 @@ def annotate(
     replace: bool = False,
 ) -> Dataset:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
-    and so are synthetic ones (`synthesize`), which come with their words, and those whose words and times `ingest` took from another tool,
-    unless --replace says otherwise.
+    and so are synthetic ones (`synthesize`), which come with their words, and those whose words and times `ingest` took from another tool
+    or somebody corrected in the studio, unless --replace says otherwise.
 
     Under torchrun or SLURM every process takes its share of the clips.
 
@@ -58,7 +58,7 @@ def annotate(
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         batch_size: clips in one batch (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
-        replace: find anew also the words that `ingest` took, with their times, from another tool.
+        replace: find anew also the words that `ingest` took, with their times, from another tool, and those corrected by hand.
     """
     from stt_ft.align import work_named
     from stt_ft.align.aligner import is_shared, shard_of
@@ -77,7 +77,7 @@ def annotate(
         for path, fault in sorted(faults.items()):
             say(f"{path}: {fault}")
         counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results) - num_kept} were done"
-        counts += f", {num_kept} have the words and times of other tools" if num_kept else ""
+        counts += f", {num_kept} have the words and times of other tools or were corrected by hand" if num_kept else ""
         num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
         say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
         for second in works[1:]:
@@ -92,9 +92,9 @@ def _align(
     data: Dataset, clips: dict[str, Clip], work: Work, language: str, *, replace: bool
 ) -> tuple[dict[str, str], list[AlignmentResult], int]:
     """Annotate the clips that need it; return the faults by clip, what was found in those that were annotated now, and how many clips keep
-    the words of another tool."""
+    the words of another tool or of somebody who corrected them."""
     from stt_ft.align.aligner import AlignmentJob
-    from stt_ft.align.sidecars import annotated, known_sidecar, provenance_of
+    from stt_ft.align.sidecars import CORRECTED, annotated, known_sidecar, provenance_of
 
     faults: dict[str, str] = {}
     annotated_now: list[AlignmentResult] = []
@@ -109,7 +109,7 @@ def _align(
             faults[path] = str(error)
             continue
         data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
-        if sidecar.words_by and not replace:
+        if (sidecar.words_by or CORRECTED in sidecar.provenance) and not replace:
             num_kept += 1
             continue
         records[path] = provenance_of(data, clip, sidecar.script, work.provenance)

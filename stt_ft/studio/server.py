@@ -22,11 +22,11 @@ from aiohttp import web
 
 from stt_ft.core.errors import ConfigError
 from stt_ft.pages.offline_page import STATIC_FILES
-from stt_ft.studio import recording, speakers
+from stt_ft.studio import looking, recording, speakers, trying
 from stt_ft.studio.guard import DESK, MAX_BODY_BYTES, Doors, Guard
 from stt_ft.studio.tab import Studio, Tab
 
-TABS: tuple[Tab, ...] = (speakers.TAB, recording.TAB)
+TABS: tuple[Tab, ...] = (speakers.TAB, looking.TAB, trying.TAB, recording.TAB)
 """In the order in which they stand on the page. A further tab is a module with a `TAB` here, and static/NAME.js."""
 
 LINGER_S = 0.2

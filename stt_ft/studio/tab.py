@@ -27,6 +27,7 @@ class Studio:
         model, against: what Try out listens with, as the user named them.
         writing: held by whoever reads the dataset, changes it and writes it again; work that takes long runs in a thread meanwhile.
         sockets: the open socket of each speaker.
+        kept: what tabs keep while the studio runs, by their names.
     """
 
     data: Dataset
@@ -36,6 +37,7 @@ class Studio:
     against: str | None = None
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     sockets: dict[str, web.WebSocketResponse] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 def own_path(data: Dataset, name: str) -> Path:

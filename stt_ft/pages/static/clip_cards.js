@@ -1,25 +1,20 @@
 // What every page of clips shares: a time axis, a list of cards drawn when they come into view, one player for all of them, keys, dark and light.
-// The script that follows brings `makeCard(clip, index)`, which builds on `card`, and `draw(card)`.
 
-const GUTTER = 74, RIGHT = 12;
-const FONT = '12px Inter, system-ui, "Segoe UI", Roboto, sans-serif', SMALL = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
+import { element } from './element.js';
+
+export const GUTTER = 74, RIGHT = 12;
+export const FONT = '12px Inter, system-ui, "Segoe UI", Roboto, sans-serif', SMALL = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
 const PLAY = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2.5 0.8v12.4L13 7z"/></svg>';
 const PAUSED = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 1h3.6v12H2zM8.4 1H12v12H8.4z"/></svg>';
 const COLOURS = ['panel', 'line', 'ink', 'dim', 'theirs', 'ours', 'number', 'alarm', 'warn', 'wave'];
 const CARDS_AT_ONCE = 60;
 
-const element = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) name === 'class' ? made.className = value : made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-};
-const embedded = id => document.getElementById(id)?.textContent ?? '';
+export const embedded = id => document.getElementById(id)?.textContent ?? '';
 
 // ---- drawing
 
-const timeToX = (clip, width, time) => GUTTER + (width - GUTTER - RIGHT) * time / clip.viewEnd;
-const xToTime = (clip, width, x) => Math.min(Math.max((x - GUTTER) / (width - GUTTER - RIGHT), 0), 1) * clip.viewEnd;
+export const timeToX = (clip, width, time) => GUTTER + (width - GUTTER - RIGHT) * time / clip.viewEnd;
+export const xToTime = (clip, width, x) => Math.min(Math.max((x - GUTTER) / (width - GUTTER - RIGHT), 0), 1) * clip.viewEnd;
 
 function palette() {
   // A canvas does not understand light-dark(): let the browser work each colour out on an element first.
@@ -29,9 +24,9 @@ function palette() {
   probe.remove();
   return colours;
 }
-let colours = palette();
+export let colours = palette();
 
-function openView(canvas, clip, height) {
+export function openView(canvas, clip, height) {
   const width = canvas.clientWidth, scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
@@ -40,14 +35,14 @@ function openView(canvas, clip, height) {
   return { pen, clip, width, colours, x: time => timeToX(clip, width, time) };
 }
 
-function line(pen, fromX, fromY, toX, toY) {
+export function line(pen, fromX, fromY, toX, toY) {
   pen.beginPath();
   pen.moveTo(fromX, fromY);
   pen.lineTo(toX, toY);
   pen.stroke();
 }
 
-function label({ pen }, text, y, colour, weight = '') {
+export function label({ pen }, text, y, colour, weight = '') {
   pen.font = `${weight} ${SMALL}`.trim();
   pen.fillStyle = colour;
   pen.textAlign = 'right';
@@ -56,7 +51,7 @@ function label({ pen }, text, y, colour, weight = '') {
   pen.textAlign = 'left';
 }
 
-function drawWave(view, { top, height }) {
+export function drawWave(view, { top, height }) {
   const { pen, clip, colours, width } = view, middle = top + height / 2;
   label(view, 'sound', middle, colours.dim);
   pen.fillStyle = colours.wave;
@@ -71,7 +66,7 @@ function drawWave(view, { top, height }) {
   }
 }
 
-function drawSeconds({ pen, clip, colours, x }, y) {
+export function drawSeconds({ pen, clip, colours, x }, y) {
   pen.font = SMALL;
   pen.fillStyle = colours.dim;
   pen.textBaseline = 'alphabetic';
@@ -85,7 +80,11 @@ function drawSeconds({ pen, clip, colours, x }, y) {
 
 // ---- cards
 
-function card(clip, index, { said, aside, description }) {
+/**
+ * Make the card of a clip. `draw(card)` draws it when it is in view; `sound(card)` returns the address of its sound, or a promise of it, and
+ * null where it has none; `press(card, time, event)` may take a press on the time line for itself by returning true.
+ */
+export function card(clip, index, { said, aside, description, draw, sound, press = () => false }) {
   const play = element('button', { class: 'play', type: 'button', 'aria-label': 'Play' });
   play.innerHTML = PLAY;
   const canvas = element('canvas', { role: 'img', 'aria-label': description });
@@ -95,84 +94,106 @@ function card(clip, index, { said, aside, description }) {
     'aria-valuemin': '0', 'aria-valuemax': clip.duration.toFixed(2), 'aria-valuenow': '0', 'aria-valuetext': '0 seconds',
   }, canvas, playhead);
   const made = element('article', { class: 'clip', 'data-clip': clip.clip }, element('div', { class: 'clip-head' }, play, said, aside), timeline);
-  Object.assign(made, { clip, index, canvas, playhead, timeline, play });
+  Object.assign(made, { clip, index, canvas, playhead, timeline, play, draw, sound });
   play.addEventListener('click', () => toggle(made));
   timeline.addEventListener('pointerdown', event => {
-    const box = timeline.getBoundingClientRect();
-    seek(made, xToTime(clip, box.width, event.clientX - box.left));
+    const box = timeline.getBoundingClientRect(), time = xToTime(clip, box.width, event.clientX - box.left);
+    if (!press(made, time, event)) seek(made, time);
   });
   timeline.addEventListener('keydown', event => onTimelineKey(event, made));
   inView.observe(made);
   return made;
 }
 
+/** Draw a card, where it is in view: its clip has changed. */
+export function redraw(card) {
+  if (card.visible) card.draw(card), placePlayhead(card);
+}
+
 const inView = new IntersectionObserver(entries => {
   for (const { target, isIntersecting } of entries) {
     target.visible = isIntersecting;
-    if (isIntersecting) draw(target), placePlayhead(target);
+    if (isIntersecting) redraw(target);
     else target.canvas.width = target.canvas.height = 0; // gives the pixels back: five hundred canvases are gigabytes
   }
 }, { rootMargin: '300px' });
 
 function redrawAll() {
   colours = palette();
-  document.querySelectorAll('.clip').forEach(card => { if (card.visible) draw(card), placePlayhead(card); });
+  document.querySelectorAll('.clip').forEach(redraw);
 }
 
 // ---- the list: some cards at first, more when its end comes near
 
-const list = document.getElementById('list'), search = document.getElementById('search'), count = document.getElementById('count');
-let waiting = [];
+export class CardList {
+  #waiting = [];
+  #atEnd = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) this.#showMore(); }, { rootMargin: '1200px' });
 
-const atEnd = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) showMore(); }, { rootMargin: '1200px' });
+  /** A list in the element `list` whose cards `make(clip, index)` makes; the element `count` says how many there are. */
+  constructor(list, count, make) { Object.assign(this, { list, count, make }); }
 
-function showMore() {
-  list.append(...waiting.splice(0, CARDS_AT_ONCE).map(([clip, index]) => makeCard(clip, index)));
-  atEnd.disconnect();
-  if (waiting.length) atEnd.observe(list.lastElementChild);
+  /** Show [clip, index] pairs, out of `total` clips. */
+  show(shown, total) {
+    this.list.querySelectorAll('.clip').forEach(card => inView.unobserve(card));
+    this.list.replaceChildren();
+    this.#waiting = shown;
+    this.count.textContent = `${shown.length} of ${total}`;
+    this.#showMore();
+  }
+
+  #showMore() {
+    this.list.append(...this.#waiting.splice(0, CARDS_AT_ONCE).map(([clip, index]) => this.make(clip, index)));
+    this.#atEnd.disconnect();
+    if (this.#waiting.length) this.#atEnd.observe(this.list.lastElementChild);
+  }
 }
 
-function showList(shown, total) {
-  list.querySelectorAll('.clip').forEach(card => inView.unobserve(card));
-  list.replaceChildren();
-  waiting = shown;
-  count.textContent = `${shown.length} of ${total}`;
-  showMore();
-}
-
-function makeFilters(filters, clips, onChange) {
-  const bar = document.getElementById('filters');
+/** Fill `bar` with a button for each filter that keeps a clip; `onChange(name)` is called when one is pressed. */
+export function makeFilters(bar, filters, clips, onChange, chosen = Object.keys(filters)[0]) {
   const press = chosen => bar.querySelectorAll('button').forEach(one => one.setAttribute('aria-pressed', String(one.dataset.filter === chosen)));
+  bar.replaceChildren();
   for (const [name, keep] of Object.entries(filters)) {
     const number = clips.filter(keep).length;
-    if (!number) continue;
+    if (!number && name !== chosen) continue;
     const button = element('button', { type: 'button', 'data-filter': name }, name, element('span', { class: 'dim' }, String(number)));
     button.addEventListener('click', () => { press(name); onChange(name); });
     bar.append(button);
   }
-  press(Object.keys(filters)[0]);
+  press(chosen);
 }
 
 // ---- sound: one player for all clips
 
 const player = new Audio();
-let playing = null, cursor = 0;
+let playing = null, cursor = 0, until = Infinity; // `until`: where a part ends that is played alone
 
-function load(card) {
+async function load(card) {
   if (playing === card) return;
   if (playing) playing.playhead.classList.remove('on');
   player.pause();
-  player.src = embedded(`audio-${card.index}`);
   playing = card;
   cursor = 0;
   card.playhead.classList.add('on');
+  const source = card.sound(card);
+  const address = source instanceof Promise ? await source : source;
+  if (playing === card) player.src = address;
 }
 
-function toggle(card) {
+async function toggle(card) {
   if (card.play.disabled) return;
-  load(card);
+  until = Infinity;
+  await load(card);
   if (player.paused) player.play().catch(() => placePlayhead(card));
   else player.pause();
+}
+
+/** Play from `start` to `end` seconds and no further. */
+export async function playPart(card, start, end) {
+  if (card.play.disabled) return;
+  await load(card);
+  until = end;
+  seek(card, start);
+  player.play().catch(() => placePlayhead(card));
 }
 
 function seek(card, time) {
@@ -181,6 +202,14 @@ function seek(card, time) {
   cursor = Math.min(Math.max(time, 0), card.clip.duration);
   if (player.readyState) player.currentTime = cursor;
   placePlayhead(card);
+}
+
+/** What has been loaded of this card is no longer its sound, or must not go on. */
+export function unload(card) {
+  if (playing !== card) return;
+  player.pause();
+  card.playhead.classList.remove('on');
+  playing = null;
 }
 
 function placePlayhead(card) {
@@ -194,6 +223,7 @@ function follow() {
   if (!playing || player.paused) return;
   cursor = player.currentTime;
   placePlayhead(playing);
+  if (cursor >= until) { player.pause(); until = Infinity; }
   requestAnimationFrame(follow);
 }
 
@@ -212,6 +242,7 @@ player.addEventListener('ended', () => { cursor = 0; placePlayhead(playing); sho
 // ---- keys
 
 function onTimelineKey(event, card) {
+  if (event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
   const at = playing === card ? cursor : 0;
   const moves = { ArrowLeft: at - 0.25, ArrowRight: at + 0.25, Home: 0, End: card.clip.duration };
   if (event.key in moves) seek(card, moves[event.key]);
@@ -221,28 +252,36 @@ function onTimelineKey(event, card) {
 }
 
 function step(direction) {
-  const cards = [...document.querySelectorAll('.clip')], here = cards.findIndex(card => card.contains(document.activeElement));
+  const cards = [...document.querySelectorAll('.clip')].filter(card => card.offsetParent), here = cards.findIndex(card => card.contains(document.activeElement));
   const next = cards[Math.min(Math.max(here + direction, 0), cards.length - 1)];
   if (!next) return;
   next.timeline.focus({ preventScroll: true });
   next.scrollIntoView({ block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
 }
 
-document.addEventListener('keydown', event => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target === search) { if (event.key === 'Escape') search.blur(); return; }
-  if (event.key === 'j') step(1);
-  else if (event.key === 'k') step(-1);
-  else if (event.key === '/') { event.preventDefault(); search.focus(); }
-});
+/** J and K go from clip to clip, / to the field `search`. */
+export function listenForKeys(search) {
+  document.addEventListener('keydown', event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !search.offsetParent) return;
+    if (event.target === search) { if (event.key === 'Escape') search.blur(); return; }
+    if (event.target.closest('input, select, textarea')) return;
+    if (event.key === 'j') step(1);
+    else if (event.key === 'k') step(-1);
+    else if (event.key === '/') { event.preventDefault(); search.focus(); }
+  });
+}
 
 // ---- light and dark
 
-document.getElementById('theme').addEventListener('click', () => {
-  const root = document.documentElement, dark = getComputedStyle(root).colorScheme === 'dark' ||
-    (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
-  root.dataset.theme = dark ? 'light' : 'dark';
-  redrawAll();
-});
+/** Make a button switch between the two. */
+export function switchesTheme(button) {
+  button.addEventListener('click', () => {
+    const root = document.documentElement, dark = getComputedStyle(root).colorScheme === 'dark' ||
+      (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
+    root.dataset.theme = dark ? 'light' : 'dark';
+    redrawAll();
+  });
+}
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redrawAll);
 addEventListener('resize', redrawAll);
+addEventListener('theme', redrawAll);

@@ -1,5 +1,9 @@
 // The report's clips: what was said and what became of it, filters, and which clip is shown up close.
 
+import { CardList, card, embedded, listenForKeys, makeFilters, switchesTheme } from './clip_cards.js';
+import { element } from './element.js';
+import { drawTimeline } from './timeline.js';
+
 const { roles, rule, clips } = JSON.parse(embedded('data'));
 const FILTERS = {
   'All': () => true,
@@ -39,7 +43,7 @@ function makeCard(clip, index) {
     return element('div', { class: roles[name] }, element('dt', {}, name), element('dd', { class: tone }, text));
   }));
   const said = element('div', { class: 'said' }, element('p', { class: 'text' }, ...spokenText(clip)), element('p', { class: 'meta' }, meta));
-  return card(clip, index, { said, aside: outcomes, description: describe(clip) });
+  return card(clip, index, { said, aside: outcomes, description: describe(clip), draw, sound: ({ index }) => embedded(`audio-${index}`) });
 }
 
 function describe(clip) {
@@ -54,6 +58,8 @@ function draw(card) {
 
 // ---- filters
 
+const search = document.getElementById('search');
+const list = new CardList(document.getElementById('list'), document.getElementById('count'), makeCard);
 let chosen = 'All';
 
 function showClips() {
@@ -61,11 +67,13 @@ function showClips() {
   const text = clip => [clip.clip, clip.speaker, clip.change, ...clip.reference.map(word => word[0]),
     ...Object.values(clip.models).flatMap(model => model.words.map(word => word[0]))].join(' ').toLowerCase();
   const shown = clips.map((clip, index) => [clip, index]).filter(([clip]) => FILTERS[chosen](clip) && (!wanted || text(clip).includes(wanted)));
-  showList(shown, clips.length);
+  list.show(shown, clips.length);
 }
 
-makeFilters(FILTERS, clips, name => { chosen = name; showClips(); });
+makeFilters(document.getElementById('filters'), FILTERS, clips, name => { chosen = name; showClips(); });
 search.addEventListener('input', showClips);
+listenForKeys(search);
+switchesTheme(document.getElementById('theme'));
 
 const closeup = clips.findIndex(clip => clip.change === 'no longer cut off');
 document.getElementById('closeup').append(makeCard(clips[Math.max(closeup, 0)], Math.max(closeup, 0)));

@@ -1,17 +1,19 @@
-// One clip on a time line: waveform and what was said, what each model wrote and when, and their pause curves.
+// One clip on a time line: waveform and what was said, where that is known, what each model wrote and when, and their pause curves.
 // A transcript's word stands where it appeared in the stream, not where it was spoken: that is what an agent sees.
+
+import { FONT, GUTTER, RIGHT, SMALL, colours, drawSeconds, drawWave, label, line, openView } from './clip_cards.js';
 
 const HEIGHT = 272;
 const WAVE = { top: 22, height: 46 }, SPOKEN = { top: 74 }, HEARD = { top: 100, row: 30 }, PAUSE = { top: 168, height: 80 };
 const MAX_PUSH = 48; // a word that finds no room this near to its place is a mark without text: in long clips the card's head has the words
 
-function drawTimeline(canvas, clip, { roles, rule }) {
+export function drawTimeline(canvas, clip, { roles, rule }) {
   const view = { ...openView(canvas, clip, HEIGHT), rule };
   drawNumberSpans(view);
   Object.values(clip.models).forEach(model => drawCutOffLine(view, model));
   drawWave(view, WAVE);
-  drawSpeechEnd(view);
-  drawSpokenWords(view);
+  if (clip.speechEnd !== null) drawSpeechEnd(view);
+  if (clip.reference.length) drawSpokenWords(view);
   const models = Object.entries(clip.models);
   const drawn = models.map(([name, model], index) => drawHeardWords(view, name, model, colours[roles[name]], HEARD.top + index * HEARD.row));
   const withHeads = models.filter(([, model]) => model.pause.length);
@@ -127,9 +129,10 @@ function drawCutOffLine({ pen, colours, x }, model) {
 }
 
 function drawVerdict({ pen, clip, colours, rule, x, width }, name, model, colour) {
-  if (model.ended !== null && model.ended <= clip.viewEnd) {
+  for (const ended of [model.ended].flat()) { // one turn, or all of a stream
+    if (ended === null || ended > clip.viewEnd) continue;
     pen.beginPath();
-    pen.arc(x(model.ended), levelY(rule.threshold), 4.5, 0, 7);
+    pen.arc(x(ended), levelY(rule.threshold), 4.5, 0, 7);
     pen.fillStyle = colours.panel;
     pen.strokeStyle = colour;
     pen.lineWidth = 2.5;

@@ -1,17 +1,7 @@
 // The page around the tabs: which one is shown, dark and light, and what the tabs share. A tab's module exports `open(panel)`, which is
 // called when it is first shown, and may export `shown()` and `hidden()`, called each time.
 
-export const element = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith('on')) made.addEventListener(name.slice(2), value);
-    else if (name === 'class') made.className = value;
-    else if (value === true) made.setAttribute(name, '');
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
-  }
-  made.append(...children.filter(child => child !== null && child !== undefined));
-  return made;
-};
+export { element } from './element.js';
 
 /** An answer of the server that is no success; `status` is 0 where there was none. */
 export class Refused extends Error {
