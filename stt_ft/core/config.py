@@ -20,6 +20,7 @@ import inspect
 import itertools
 import json
 import textwrap
+import threading
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -191,12 +192,17 @@ def _section(cls: Any, names: Iterable[str | int]) -> Any:
     return cls if dataclasses.is_dataclass(cls) else None
 
 
+_PARSING = threading.Lock()
+"""Pydantic parses the source of a class for its docstrings, and two threads that build syntax trees at once fail in CPython 3.11."""
+
+
 @functools.cache
 def _adapter(cls: type[Config]) -> Any:
     """Return pydantic's validator of `cls`."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(cls)
+    with _PARSING:
+        return TypeAdapter(cls)
 
 
 def _json_ready(value: Any) -> Any:

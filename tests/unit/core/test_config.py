@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -373,3 +375,28 @@ def test_a_file_that_inherits_from_itself_or_from_no_name_is_refused(tmp_path: P
     path.write_text("inherit: [a, b]\ndataset: x", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected the name of a file"):
         load_config(Settings, path)
+
+
+def test_threads_read_their_first_configs_one_after_the_other(monkeypatch: pytest.MonkeyPatch):
+    """Two at once make CPython 3.11 fail: "AST constructor recursion depth mismatch"."""
+    import pydantic
+
+    from stt_ft.core import config
+
+    inside: list[int] = []
+
+    def building(cls: type) -> str:
+        inside.append(threading.get_ident())
+        time.sleep(0.05)
+        assert inside.pop() == threading.get_ident()
+        return cls.__name__
+
+    monkeypatch.setattr(pydantic, "TypeAdapter", building)
+    classes = [type(f"Section{number}", (Config,), {}) for number in range(4)]
+    built: list[str] = []
+    threads = [threading.Thread(target=lambda cls=cls: built.append(config._adapter(cls))) for cls in classes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(built) == [cls.__name__ for cls in classes]
