@@ -333,9 +333,9 @@ def barge_in_lines(report: Report) -> list[str]:
         line = f"{model}: {one.num_spoken_over} of {one.num_turns} turns begin while the agent speaks"
         if one.never_rate is not None:
             p50, p90 = ("never" if delay_s is None else show_value(delay_s, "s") for delay_s in (one.delay_p50_s, one.delay_p90_s))
-            line += f", and it hears so after {p50} (p50), {p90} (p90), never in {show_value(one.never_rate, 'share')}"
+            line += f", and it stops after {p50} (p50), {p90} (p90), in {show_value(one.never_rate, 'share')} never"
         if one.false_per_minute is not None:
-            line += f"; in silence it stops {one.false_per_minute:.2f} times a minute, of {one.silence_s / 60:.0f} minutes"
+            line += f"; in {one.silence_s / 60:.0f} minutes of silence it stops {one.false_per_minute:.1f} times a minute"
         lines.append(line)
     return lines
 
