@@ -16,7 +16,7 @@ from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.prompt_script import load_prompt_script
 from stt_ft.studio.guard import DESK, Keys
 from stt_ft.studio.server import listening
-from stt_ft.studio.tab import Studio, own_directory
+from stt_ft.studio.tab import Studio, own_path
 
 
 @dataclass
@@ -53,7 +53,7 @@ def running_studio(directory: Path, *, script: Path | None = None, port: int = 0
     """Run a studio of the dataset in `directory` while the block lasts; `options` are further fields of `Studio`."""
     data = Dataset(directory)
     prompts = None if script is None else load_prompt_script(script)
-    studio = Studio(data=data, keys=Keys.of(own_directory(data)), script=prompts, **options)
+    studio = Studio(data=data, keys=Keys.of(own_path(data, "secret")), script=prompts, **options)
     started, loop, ends = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
     taken: list[int] = []
 

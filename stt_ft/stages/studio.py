@@ -7,6 +7,7 @@ ssh -L 8765:localhost:8765 machine       then the same link opens on the laptop 
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 from stt_ft.core.atomic import sole_writer
@@ -45,7 +46,7 @@ def studio(
     from stt_ft.corpus.prompt_script import load_prompt_script
     from stt_ft.corpus.recording import check_language
     from stt_ft.studio.guard import DESK, Keys
-    from stt_ft.studio.tab import Studio, own_directory
+    from stt_ft.studio.tab import Studio, own_path
 
     if not 0 <= port <= 65_535:
         raise ConfigError(f"--port must be 0 to 65535, got {port}")
@@ -58,10 +59,10 @@ def studio(
     is_local = is_loopback(host)
 
     with sole_writer(data.directory):
-        keys = Keys.of(own_directory(data))
+        keys = Keys.of(own_path(data, "secret"))
 
         def ready(port: int) -> None:
-            shown = f"[{host}]" if ":" in host else host
+            shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
             say(f"studio of {data.directory}: open http://{shown}:{port}{keys.link(DESK)}")
             say("whoever has this link can change the dataset; Ctrl-C ends the studio")
             if is_local:

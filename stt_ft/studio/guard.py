@@ -53,18 +53,19 @@ class Keys:
     secret: bytes
 
     @classmethod
-    def of(cls, directory: Path) -> Keys:
-        """Return the keys of the studio whose own files lie in `directory`; the first time, a secret is made there that only its owner can
-        read. Whoever removes the file makes all links void.
+    def of(cls, path: Path) -> Keys:
+        """Return the keys made from the secret in the file `path`; the first time, one is made that only its owner can read.
+
+        The file says which file it is (its inode). So a copy of a dataset, perhaps from somebody who knows its secret, gets another one.
+        Whoever removes the file makes all links void.
         """
-        path = directory / "secret"
-        text = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
-        if not re.fullmatch(rf"[0-9a-f]{{{2 * _SECRET_BYTES}}}", text):
-            text = secrets.token_hex(_SECRET_BYTES)
+        text = path.read_text(encoding="ascii", errors="replace") if path.is_file() else ""
+        if not re.fullmatch(rf"[0-9a-f]{{{2 * _SECRET_BYTES}}} {path.stat().st_ino if text else 0}", text):
             with atomic_path(path) as temporary:
                 temporary.chmod(0o600)
+                text = f"{secrets.token_hex(_SECRET_BYTES)} {temporary.stat().st_ino}"
                 temporary.write_text(text, encoding="ascii")
-        return cls(bytes.fromhex(text))
+        return cls(bytes.fromhex(text.partition(" ")[0]))
 
     def token(self, place: str) -> str:
         """Return the token of a place: 256 bits."""
@@ -85,7 +86,7 @@ class Guard:
 
     def __init__(self, keys: Keys, *, host: str) -> None:
         self._keys = keys
-        self._names = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower(), host.lower()}
+        self._names = {"localhost", socket.gethostname().lower(), host.lower()}
         self._num_sockets = 0
         self.known: set[object] = set()  # connections on which a token came
 
@@ -157,7 +158,8 @@ class Guard:
         """Turn the token of a link into a cookie. The page goes on by itself: a redirect would come from the site that had the link, and
         no cookie would be sent with it."""
         place = request["place"]
-        page = f'<!doctype html><meta http-equiv="refresh" content="0;url=/{place}/"><title>stt-ft studio</title>'
+        head = f'<meta http-equiv="refresh" content="0;url=/{place}/"><title>stt-ft studio</title><link rel="icon" href="data:,">'
+        page = f"<!doctype html>{head}"
         response = web.Response(text=page, content_type="text/html")
         response.set_cookie(_cookie(request), request.query["token"], path=f"/{place}/", httponly=True, samesite="Strict")
         return response

@@ -26,7 +26,7 @@ from stt_ft.core.errors import AudioError, DatasetError, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.recording import Session
 from stt_ft.studio.speakers import CONSENT, agree, read_speakers
-from stt_ft.studio.tab import Studio, Tab, json_body
+from stt_ft.studio.tab import Studio, Tab, json_body, own_path
 from stt_ft.studio.takes import MAX_TAKE_S, OpenTake
 from stt_ft.text.prompts import PromptLine
 
@@ -82,7 +82,7 @@ def _prompt(studio: Studio, prompt_id: object) -> PromptLine:
 
 
 def _open_take(studio: Studio, request: web.Request) -> OpenTake | None:
-    return OpenTake.find(studio.own_directory / "takes", _who(request))
+    return OpenTake.find(own_path(studio.data, "takes"), _who(request))
 
 
 async def _state(studio: Studio, request: web.Request) -> web.Response:
@@ -90,6 +90,7 @@ async def _state(studio: Studio, request: web.Request) -> web.Response:
     async with studio.writing:
         facts = _facts(studio, request)
         state: dict[str, Any] = {"speaker": facts["speaker"], "dataset": studio.data.directory.resolve().name, "consent": _consent(studio)}
+        state["consent_language"] = studio.script.language if studio.script and studio.script.consent else "en"
         state["agreed"] = _has_agreed(studio, facts)
         if studio.script is None:
             return web.json_response({**state, "prompts": []})
@@ -124,13 +125,14 @@ async def _socket(studio: Studio, request: web.Request) -> web.WebSocketResponse
     """Take in sound; a speaker has one socket, and a second page takes it over."""
     if not _has_agreed(studio, _facts(studio, request)):
         raise web.HTTPForbidden(text="the speaker has not agreed yet")
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=15.0)
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=15.0, timeout=2.0)
     await socket.prepare(request)
     who = _who(request)
     previous = studio.sockets.get(who)
     studio.sockets[who] = socket
-    if previous is not None:
-        await previous.close(code=4001, message=b"opened elsewhere")
+    if previous is not None:  # its page may be gone without a word, and is not waited for
+        closing = asyncio.ensure_future(previous.close(code=4001, message=b"opened elsewhere"))
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
     take: OpenTake | None = None
     try:
         async for message in socket:
@@ -144,8 +146,8 @@ async def _socket(studio: Studio, request: web.Request) -> web.WebSocketResponse
                     take, answer = await _told(studio, request, take, message.data)
                 else:
                     continue
-            except SttFtError as error:
-                answer = {"error": str(error)}
+            except (SttFtError, web.HTTPNotFound) as error:
+                answer = {"error": error.text if isinstance(error, web.HTTPException) else str(error)}
             await socket.send_json(answer)
     except ConnectionError:
         pass  # it comes again and resumes
@@ -170,11 +172,8 @@ async def _told(studio: Studio, request: web.Request, take: OpenTake | None, tex
     except (ValueError, TypeError, StopIteration, RecursionError):
         return take, {"error": "expected JSON"}
     if kind == "begin" and isinstance(said.get("rate_hz"), int):
-        try:
-            prompt = _prompt(studio, said["begin"])
-        except web.HTTPNotFound:
-            return take, {"error": "no such prompt"}
-        take = OpenTake.begin(studio.own_directory / "takes", _who(request), prompt_id=prompt.prompt_id, rate_hz=said["rate_hz"])
+        prompt = _prompt(studio, said["begin"])
+        take = OpenTake.begin(own_path(studio.data, "takes"), _who(request), prompt_id=prompt.prompt_id, rate_hz=said["rate_hz"])
         return take, {"take": take.take_id, "have": 0}
     if kind == "resume":
         found = _open_take(studio, request)

@@ -15,7 +15,7 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.recording import METADATA, known_sessions, speaker_id
-from stt_ft.studio.tab import Studio, Tab, json_body, own_directory
+from stt_ft.studio.tab import Studio, Tab, json_body, own_path
 
 CONSENT = (
     "Your voice is recorded while you read the prompts. The recordings, and the name or initials that you give, are kept with this dataset "
@@ -28,19 +28,18 @@ MAX_SPEAKERS, _MAX_TEXT = 200, 200
 
 def read_speakers(data: Dataset) -> dict[str, dict[str, Any]]:
     """Return the part of file names -> what is known of the speaker: those of earlier sessions, and those who have been sent a link."""
+    known = {}
+    for session in known_sessions(data):
+        known[speaker_id(session["speaker"])] = {key: str(session[key]) for key in METADATA if session.get(key)}
+    path = own_path(data, "speakers.json")
     try:
-        known = {
-            speaker_id(session["speaker"]): {key: str(session[key]) for key in METADATA if session.get(key)}
-            for session in known_sessions(data)
-        }
-        path = own_directory(data) / "speakers.json"
         own = parse_json(path.read_bytes()) if path.is_file() else {}
         if not isinstance(own, dict) or not all(
             isinstance(entry, dict) and isinstance(entry.get("speaker"), str) for entry in own.values()
         ):
             raise ValueError("expected an object with a speaker in each entry")
     except ValueError as error:
-        raise DatasetError(f"{own_directory(data) / 'speakers.json'}: {error}") from None
+        raise DatasetError(f"{path}: {error}") from None
     return {**known, **{who: {**known.get(who, {}), **entry} for who, entry in own.items()}}
 
 
@@ -65,7 +64,7 @@ def agree(data: Dataset, who: str, *, text: str, metadata: dict[str, Any]) -> No
 
 def _note(data: Dataset, who: str, facts: dict[str, Any]) -> None:
     speakers = read_speakers(data)
-    write_json(own_directory(data) / "speakers.json", {**speakers, who: {**speakers.get(who, {}), **facts}})
+    write_json(own_path(data, "speakers.json"), {**speakers, who: {**speakers.get(who, {}), **facts}})
 
 
 async def _list(studio: Studio, request: web.Request) -> web.Response:

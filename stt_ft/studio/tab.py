@@ -39,14 +39,10 @@ class Studio:
     sockets: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def own_directory(self) -> Path:
-        return own_directory(self.data)
 
-
-def own_directory(data: Dataset) -> Path:
-    """Return where the studio keeps what is not yet of the dataset: `.studio` in it; raises `DatasetError` where that leads out of it."""
-    path = data.directory / ".studio"
+def own_path(data: Dataset, name: str) -> Path:
+    """Return where the studio keeps what is its own: `.studio/NAME` in the dataset; raises `DatasetError` where a link there leads out."""
+    path = data.directory / ".studio" / name
     try:
         check_lies_inside(path, data.directory)
     except ValueError as error:

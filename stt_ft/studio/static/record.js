@@ -44,7 +44,7 @@ function showConsent() {
       if (!microphone) await begin();
     } catch (error) { problem.textContent = error.message; }
   } },
-    element('h2', {}, 'What you agree to'), element('p', { lang: state.language, class: 'agreement' }, state.consent),
+    element('h2', {}, 'What you agree to'), element('p', { lang: state.consent_language, class: 'agreement' }, state.consent),
     element('h2', {}, 'About the sound ', element('span', { class: 'dim' }, 'may stay empty')),
     element('div', { class: 'fields' }, ...field('microphone', 'Microphone (headset, telephone …)'), ...field('room', 'Room (kitchen, car …)'), ...field('accent', 'Accent')),
     element('button', { class: 'main', type: 'submit' }, 'I agree, begin'), problem);
@@ -75,7 +75,7 @@ async function begin() {
 }
 
 async function openMicrophone(deviceId) {
-  const next = await Microphone.open({ deviceId, onlevel: showLevel, onlost: () => tell('The microphone is gone. Plug it in, and choose it above.') });
+  const next = await Microphone.open({ deviceId, onlevel: showLevel, onlost });
   microphone?.close();
   microphone = next;
   try { localStorage.setItem('microphone', microphone.deviceId); } catch { /* asked again next time */ }
@@ -101,9 +101,9 @@ function showPrompts() {
   at.actions = element('div', { class: 'actions', role: 'group', 'aria-label': 'What to do' });
   at.message = element('ul', { class: 'messages' });
   at.audio = element('audio', { onended: showActions, onpause: showActions, onplay: showActions });
-  panel.replaceChildren(
+  panel.replaceChildren(element('h1', { class: 'hidden' }, 'Record'),
     element('div', { class: 'row studio-row' }, element('strong', {}, state.speaker), at.progress, at.count, element('span', { class: 'grow' }), at.devices),
-    at.card, element('div', { class: 'row level-row' }, at.clock, at.meter, at.loudness), at.actions, at.connection, at.message, at.audio);
+    at.card, element('div', { class: 'row level-row' }, at.clock, at.meter, at.loudness), at.connection, at.message, at.actions, at.audio);
   document.removeEventListener('keydown', onkey);
   document.addEventListener('keydown', onkey);
   window.onbeforeunload = event => { if (['recording', 'sending'].includes(phase)) event.preventDefault(); };
@@ -137,6 +137,7 @@ function goTo(index) {
   upload.forget();
   at.audio.pause();
   at.audio.removeAttribute('src');
+  at.clock.textContent = at.loudness.textContent = '';
   if (index < 0) { setPhase('done'); showDone(); return; }
   current = index;
   setPhase('ready');
@@ -192,6 +193,7 @@ async function takeUp(index) {
 function setPhase(next) {
   phase = next;
   panel.dataset.phase = next;
+  at.devices.disabled = ['recording', 'sending', 'keeping'].includes(next);
   if (next === 'ready' || next === 'recording') clearMessages();
   showActions();
 }
@@ -334,6 +336,11 @@ function onelsewhere() {
   document.removeEventListener('keydown', onkey);
   window.onbeforeunload = null;
   panel.replaceChildren(element('p', { class: 'panel', role: 'alert' }, 'This page has been opened a second time, and goes on there. Load it again to go on here.'));
+}
+
+function onlost() {
+  if (phase === 'recording') setPhase('sending');
+  tell('The microphone is gone. Plug it in, and choose it above.');
 }
 
 function tell(line) {

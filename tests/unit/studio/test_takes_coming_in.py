@@ -149,7 +149,7 @@ def test_a_take_goes_on_where_a_server_was_killed(studio: RunningStudio) -> None
         return take
 
     take = talk(studio, begin)
-    with (studio.studio.own_directory / "takes" / "anna.pcm").open("ab") as file:
+    with (studio.studio.data.directory / ".studio" / "takes" / "anna.pcm").open("ab") as file:
         file.write(b"x")
     with running_studio(studio.studio.data.directory, script=studio.studio.data.directory.parent / "prompts.yaml") as again:
         state = again.ask("GET", "api/record", place=ANNA).json()
@@ -171,8 +171,8 @@ def test_a_take_that_is_gone_is_said_to_be_lost(studio: RunningStudio) -> None:
     agree(studio)
     assert talk(studio, lambda connection: tell(connection, {"resume": "0" * 16})) == {"lost": "0" * 16}
     assert keep(studio, "0" * 16).status_code == 404
-    (studio.studio.own_directory / "takes").mkdir(exist_ok=True)
-    (studio.studio.own_directory / "takes" / "anna.json").write_text('{"take": "../../x", "prompt": 1}')
+    (studio.studio.data.directory / ".studio" / "takes").mkdir(exist_ok=True)
+    (studio.studio.data.directory / ".studio" / "takes" / "anna.json").write_text('{"take": "../../x", "prompt": 1}')
     assert talk(studio, lambda connection: tell(connection, {"resume": "../../x"})) == {"lost": "../../x"}
     assert "open" not in studio.ask("GET", "api/record", place=ANNA).json()
 
@@ -279,7 +279,7 @@ def test_consent_is_asked_once_kept_with_its_words_and_asked_again_when_they_cha
         ("p1", "une pause", False),
         ("p2", "", False),
     ]
-    noted = json.loads((studio.studio.own_directory / "speakers.json").read_text())["anna"]
+    noted = json.loads((studio.studio.data.directory / ".studio" / "speakers.json").read_text())["anna"]
     assert (noted["consent"]["text"], noted["room"]) == ("Votre voix est enregistrée.", "kitchen")
     changed = studio.studio.data.directory.parent / "prompts.yaml"
     changed.write_text(SCRIPT.replace("Votre voix", "Toute votre voix"))
@@ -324,4 +324,13 @@ def test_nothing_is_written_through_a_link_that_leads_out(tmp_path: Path) -> Non
     (tmp_path / "orders" / ".studio").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DatasetError, match="leads out of the directory"):
         invite(Dataset(tmp_path / "orders"), "Anna")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_takes_are_not_written_through_a_link_that_leads_out(studio: RunningStudio, tmp_path: Path) -> None:
+    agree(studio)
+    (tmp_path / "elsewhere").mkdir()
+    (studio.studio.data.directory / ".studio" / "takes").symlink_to(tmp_path / "elsewhere")
+    told = talk(studio, lambda connection: tell(connection, {"begin": "p1", "rate_hz": RATE_HZ}))
+    assert "leads out of the directory" in told["error"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
