@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stt_ft.core.atomic import atomic_directory, atomic_path, check_lies_inside, write_json
+from stt_ft.core.atomic import atomic_directory, atomic_path, write_json
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
-from stt_ft.studio.tab import own_directory
+from stt_ft.studio.tab import own_path
 
 Kind = Literal["words", "aside", "bin"]
 KINDS: tuple[Kind, ...] = ("words", "aside", "bin")
@@ -53,7 +53,7 @@ class Changes:
         """Return the changes made and undone, the oldest first."""
         found = []
         for kind in KINDS:
-            for path in (own_directory(self.data) / kind).glob("*"):
+            for path in own_path(self.data, kind).glob("*"):
                 match = _NUMBERED.fullmatch(path.name)
                 if match is None:
                     continue
@@ -130,13 +130,9 @@ class Changes:
     @contextlib.contextmanager
     def _new(self, kind: Kind, clip: Clip) -> Iterator[Path]:
         """Yield the directory of a new change, which counts once the block has ended well."""
-        own = own_directory(self.data)
-        numbers = [int(path.name[:6]) for name in KINDS for path in (own / name).glob("[0-9]*") if path.name[:6].isdigit()]
-        directory = own / kind / f"{max(numbers, default=0) + 1:06d}"
-        try:
-            check_lies_inside(directory.parent, self.data.directory)
-        except ValueError as error:
-            raise DatasetError(str(error)) from None
+        names = [path.name for name in KINDS for path in own_path(self.data, name).glob("[0-9]*")]
+        number = max((int(name[:6]) for name in names if name[:6].isdigit()), default=0) + 1
+        directory = own_path(self.data, kind) / f"{number:06d}"
         with atomic_directory(directory) as new:
             write_json(new / "change.json", _facts(clip), is_swept=True)
             yield new
