@@ -71,10 +71,10 @@ class TurnEnds:
 
 @dataclass(kw_only=True)
 class _Model:
-    """One model, and the thread in which it is loaded and run."""
+    """One model, and the thread in which it is loaded and run; `label` is the flag that named it, `role` its colour."""
 
     source: str
-    name: str
+    label: str
     role: str
     transcriber: Transcriber | None = None
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
@@ -103,12 +103,9 @@ class _Bench:
     @classmethod
     def of(cls, studio: Studio) -> _Bench:
         if "try" not in studio.kept:
-            wanted = {"ours": studio.model, "theirs": studio.against}
-            named = {role: source for role, source in wanted.items() if source is not None}
-            names = {role: Path(source).name or source for role, source in named.items()}
-            if len(set(names.values())) < len(names):
-                names = named if len(set(named.values())) == len(named) else {"ours": "model", "theirs": "against"}
-            studio.kept["try"] = cls([_Model(source=source, name=names[role], role=role) for role, source in named.items()])
+            wanted = (("model", "ours", studio.model), ("against", "theirs", studio.against))
+            models = [_Model(source=source, label=label, role=role) for label, role, source in wanted if source is not None]
+            studio.kept["try"] = cls(models)
         return studio.kept["try"]
 
 
@@ -138,7 +135,10 @@ async def _state(studio: Studio, request: web.Request) -> web.Response:
     rule = EndpointRule()
     return web.json_response(
         {
-            "models": [{"name": model.name, "role": model.role} for model in _Bench.of(studio).models],
+            "models": [
+                {"name": Path(model.source).name or model.source, "label": model.label, "role": model.role}
+                for model in _Bench.of(studio).models
+            ],
             "rule": {"head": rule.head, "threshold": rule.threshold},
             "horizons_s": HORIZONS_S,
             "max_s": MAX_SOUND_S,

@@ -47,7 +47,7 @@ def contents(data: Dataset) -> dict[str, str]:
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[RunningStudio]:
     data = make_dataset(tmp_path / "orders", 6)
-    with running_studio(data.directory) as running:
+    with running_studio(data.directory, model="tiny", against="tiny") as running:  # not loaded before somebody speaks
         yield running
 
 
@@ -147,6 +147,33 @@ def test_a_new_word_is_added_where_there_is_room(page: Any, studio: RunningStudi
     assert words_of(studio, "audio/take_000.wav")[1] == ("number", 0.35, 0.45)
     page.press("x")
     page.wait_until(lambda: [word[0] for word in words_of(studio, "audio/take_000.wav")] == ["order", "four", "one", "five"])
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing_in_either_tab(page: Any, studio: RunningStudio, width: int) -> None:
+    axe = pytest.importorskip("axe_core_python.selenium").Axe()
+    found = []
+
+    def look(where: str) -> None:
+        for theme in ("light", "dark"):
+            page.run("document.documentElement.dataset.theme = arguments[0]", theme)
+            faults = axe.run(page.driver)["violations"]
+            found.extend((where, theme, fault["id"], [node["html"][:90] for node in fault["nodes"]]) for fault in faults)
+        assert page.run("return document.documentElement.scrollWidth <= innerWidth"), where
+
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        page.find("[data-clip='audio/take_002.wav'] .edit").click()
+        page.run("document.querySelector('.look-keys').open = true")
+        look("look")
+        page.run("document.getElementById('tab-try').click()")
+        page.wait_until(lambda: page.run("return document.querySelector('#panel-try button.main, #panel-try .panel') !== null"))
+        look("try")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert found == []
 
 
 @pytest.mark.slow

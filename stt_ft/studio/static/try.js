@@ -44,14 +44,14 @@ export async function open(into) {
 
 export const hidden = () => { if (stream) stop(); };
 
-function modelPanel({ name, role }) {
+function modelPanel({ name, label, role }) {
   const bars = state.horizons_s.map(seconds => {
     const bar = element('span', { class: 'bar' }), value = element('span', { class: 'value' }, '–');
     const meter = element('div', { class: 'level', role: 'meter', 'aria-label': `${name}: probability of a pause within ${seconds} s`, 'aria-valuemin': 0, 'aria-valuemax': 1, 'aria-valuenow': 0 }, bar);
     return { bar, value, meter, row: element('div', { class: 'pause-bar' }, element('span', { class: 'dim' }, `${seconds} s`), meter, value) };
   });
   const words = element('p', { class: 'words' }), ends = element('p', { class: 'ends dim' });
-  const section = element('section', { class: `panel ${role}`, 'aria-label': name }, element('h2', {}, name), words, element('div', { class: 'pause-bars' }, ...bars.map(({ row }) => row)), ends);
+  const section = element('section', { class: `panel ${role}`, 'aria-label': name }, element('h2', {}, name, ' ', element('span', { class: 'dim' }, label)), words, element('div', { class: 'pause-bars' }, ...bars.map(({ row }) => row)), ends);
   return Object.assign(section, { bars, words, ends });
 }
 
@@ -75,15 +75,14 @@ async function start() {
   if (stream !== mine) { mine.microphone.close(); return; }
   mine.clip = {
     clip: 'what you said', duration: 0, viewEnd: SHOWN_S, peaks: [], spans: [], reference: [], speechEnd: null,
-    models: Object.fromEntries(state.models.map(({ name }) => [name, { words: [], pause: [], ended: [], cutOff: null }])),
+    models: Object.fromEntries(state.models.map(({ label }) => [label, { words: [], pause: [], ended: [], cutOff: null }])),
   };
   mine.card = card(mine.clip, 0, {
     said: element('div', { class: 'said' }, element('p', { class: 'meta' }, 'What came in, and when')), aside: null, description: 'What you said, on a time line',
-    draw: made => drawTimeline(made.canvas, mine.clip, { roles: Object.fromEntries(state.models.map(({ name, role }) => [name, role])), rule: state.rule }),
+    draw: made => drawTimeline(made.canvas, mine.clip, { roles: Object.fromEntries(state.models.map(({ label, role }) => [label, role])), rule: state.rule }),
     sound: () => mine.url,
   });
   mine.card.play.disabled = true;
-  mine.card.timeline.style.height = '272px';
   at.stream.replaceChildren(mine.card);
   for (const one of at.models.children) {
     one.words.textContent = one.ends.textContent = '';
@@ -115,7 +114,7 @@ function hear(mine, told) {
     mine.socket.close();
     return;
   }
-  const { name, role } = state.models[told.model], model = mine.clip.models[name], shown = at.models.children[told.model];
+  const { name, label, role } = state.models[told.model], model = mine.clip.models[label], shown = at.models.children[told.model];
   for (const frame of told.frames) {
     for (const [text, , , appeared] of frame.words) {
       model.words.push([text, appeared, true]);
@@ -210,7 +209,7 @@ function end(mine, line) {
   mine.url = URL.createObjectURL(wav(mine.pcm, mine.microphone.rate));
   mine.card.play.disabled = false;
   mine.card.timeline.setAttribute('aria-valuemax', mine.clip.duration.toFixed(2));
-  const texts = state.models.map(({ name }) => `${name}: ${mine.clip.models[name].words.map(([text]) => text).join(' ') || 'no words'}`);
+  const texts = state.models.map(({ name, label }) => `${name}: ${mine.clip.models[label].words.map(([text]) => text).join(' ') || 'no words'}`);
   mine.card.canvas.setAttribute('aria-label', texts.join('. '));
   announce(texts.join('. '));
 }
