@@ -51,7 +51,7 @@ function modelPanel({ name, label, role }) {
     return { bar, value, meter, row: element('div', { class: 'pause-bar' }, element('span', { class: 'dim' }, `${seconds} s`), meter, value) };
   });
   const words = element('p', { class: 'words' }), ends = element('p', { class: 'ends dim' });
-  const section = element('section', { class: `panel ${role}`, 'aria-label': name }, element('h2', {}, name, ' ', element('span', { class: 'dim' }, label)), words, element('div', { class: 'pause-bars' }, ...bars.map(({ row }) => row)), ends);
+  const section = element('section', { class: `panel ${role}`, 'aria-label': `${name}, ${label}` }, element('h2', {}, name, ' ', element('span', { class: 'dim' }, label)), words, element('div', { class: 'pause-bars' }, ...bars.map(({ row }) => row)), ends);
   return Object.assign(section, { bars, words, ends });
 }
 

@@ -23,7 +23,7 @@ from stt_ft.studio.trying import Frames, TurnEnds
 RULE = EndpointRule()
 
 
-def make_studio(directory: Path, **models: str) -> Any:
+def make_studio(directory: Path, **models: Any) -> Any:
     data = Dataset(directory / "orders")
     write_wav(data.directory / "a.wav", np.zeros(2400))
     data.write_clips("train", [Clip(path="a.wav", duration_s=0.1)])
