@@ -49,7 +49,11 @@ class _Heard:
 
 @dataclass
 class Ears:
-    """What is known by now of the dataset's sounds, of faults between clips, and of clips as they were shown last."""
+    """What is known by now of the dataset's sounds, of faults between clips, and of clips as they were shown last.
+
+    Attributes:
+        listened_to: the clips that `listening` is about, each with its split and the versions of its sound and its sidecar.
+    """
 
     data: Dataset
     heard: dict[str, _Heard] = field(default_factory=dict)
@@ -57,6 +61,7 @@ class Ears:
     shown: dict[tuple[str, str, float], dict[str, Any]] = field(default_factory=dict)
     num_clips: int = 0
     listening: asyncio.Task[None] | None = None
+    listened_to: frozenset[tuple[str, ...]] = frozenset()
 
     @classmethod
     def of(cls, studio: Studio) -> Ears:
@@ -163,7 +168,10 @@ async def _list(studio: Studio, request: web.Request) -> web.Response:
     async with studio.writing:
         everything, clips = await asyncio.to_thread(_everything, studio, ears)
     if ears.listening is None or ears.listening.done():
-        ears.listening = asyncio.create_task(ears.listen_to_all(clips))
+        shown = [clip for clip in everything["clips"] if "away" not in clip]
+        now = frozenset((clip["clip"], clip["split"], clip["stamp"], clip["version"]) for clip in shown)
+        if ears.listening is None or now != ears.listened_to:  # else the page, which asks anew at its end, would begin it for ever
+            ears.listening, ears.listened_to = asyncio.create_task(ears.listen_to_all(clips)), now
     return web.json_response(everything)
 
 

@@ -128,14 +128,16 @@ def test_a_clip_goes_to_the_bin_and_comes_back(page: Any, studio: RunningStudio)
     page.find("[data-filter='Digits left']").click()
     page.press("j", "a")
     page.wait_until(lambda: len(studio.studio.data.clips()) == 5)
-    page.find("[data-filter='Set aside']").click()
-    assert page.find("#count").text == "1 of 5"
-    page.find(".findings.away button").click()
+    page.wait_until(lambda: page.run("return document.querySelector(\"[data-filter='Set aside']\") !== null"))
+    page.run("document.querySelector(\"[data-filter='Set aside']\").click()")  # in one step: the page may be drawn anew between two
+    page.wait_until(lambda: page.run("return document.querySelector('#count').textContent") == "1 of 5")
+    page.run("document.querySelector('.findings.away button').click()")
     page.wait_until(lambda: contents(studio.studio.data) == before)
-    page.find("[data-filter=All]").click()
+    page.wait_until(lambda: page.run("return document.querySelector('#count').textContent") == "0 of 6")
+    page.run("document.querySelector('[data-filter=All]').click()")
     page.press("j", "\ue017")  # Delete
     page.wait_until(lambda: len(studio.studio.data.clips()) == 5)
-    page.wait_until(lambda: page.find("#count").text == "5 of 5")
+    page.wait_until(lambda: page.run("return document.querySelector('#count').textContent") == "5 of 5")
     page.press("u")
     page.wait_until(lambda: contents(studio.studio.data) == before)
     assert page.nameless_controls() == []

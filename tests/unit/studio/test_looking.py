@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,25 @@ def edit(studio: RunningStudio, **changes: Any) -> Any:
     clip = shown(studio)[FIRST]
     asked = {"clip": FIRST, "version": clip["version"], "at": 1, "old": 1, "words": [["416", 0.4, 0.6]], **changes}
     return studio.ask("POST", "api/look/words", asked)
+
+
+def listened(studio: RunningStudio) -> bool:
+    """Ask for the list, as the page does whenever the listening has ended, and wait for that end; return whether it had ended before."""
+    shown(studio)
+    was_done = is_done = studio.ask("GET", "api/look/progress").json()["done"]
+    end_s = time.monotonic() + 30
+    while not is_done:
+        assert time.monotonic() < end_s, "not all is listened to"
+        time.sleep(0.05)
+        is_done = studio.ask("GET", "api/look/progress").json()["done"]
+    return was_done
+
+
+def test_sounds_are_listened_to_once_and_anew_after_a_change(studio: RunningStudio) -> None:
+    """A page that asked for the list at the end of the listening began it again, for ever, and was drawn anew every two seconds."""
+    assert [listened(studio) for _ in range(3)] == [False, True, True]
+    assert edit(studio).status_code == 200
+    assert [listened(studio) for _ in range(2)] == [False, True]
 
 
 def test_an_edit_changes_exactly_its_sidecar_and_undo_gives_the_bytes_back(studio: RunningStudio, data: Dataset) -> None:
