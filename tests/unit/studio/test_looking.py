@@ -20,6 +20,7 @@ from stt_ft.audio.files import write_wav
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.steps import Step, run_steps
 from stt_ft.stages.words import convert
+from stt_ft.studio import looking
 
 FIRST = "audio/take_0.wav"
 
@@ -76,8 +77,9 @@ def listened(studio: RunningStudio) -> bool:
     return was_done
 
 
-def test_sounds_are_listened_to_once_and_anew_after_a_change(studio: RunningStudio) -> None:
+def test_sounds_are_listened_to_once_and_anew_after_a_change(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that asked for the list at the end of the listening began it again, for ever, and was drawn anew every two seconds."""
+    monkeypatch.setattr(looking, "LISTENS_AFTER_S", 0.1)
     assert [listened(studio) for _ in range(3)] == [False, True, True]
     assert edit(studio).status_code == 200
     assert [listened(studio) for _ in range(2)] == [False, True]
