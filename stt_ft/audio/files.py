@@ -181,11 +181,14 @@ def _counts_frames(mp3: Path) -> bool:
 
 
 def _count_frames(path: Path) -> int:
-    """Return the number of frames by decoding, a block at a time."""
+    """Return the number of frames by decoding, a block at a time; raises `AudioError` where that fails."""
     num_frames = 0
-    with soundfile.SoundFile(str(path)) as sound:
-        while len(block := sound.read(1 << 18, dtype="float32")):  # `blocks` would fill up to the guess
-            num_frames += len(block)
+    try:
+        with soundfile.SoundFile(str(path)) as sound:
+            while len(block := sound.read(1 << 18, dtype="float32")):  # `blocks` would fill up to the guess
+                num_frames += len(block)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: cannot be read as audio: {error}") from None
     return num_frames
 
 

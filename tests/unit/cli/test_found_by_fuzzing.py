@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from stt_ft import cli
-from stt_ft.audio.files import read_audio
+from stt_ft.audio.files import _count_frames, read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError, SttFtError
 from stt_ft.core.json_yaml import parse_json, read_yaml
 from stt_ft.core.manifest import Dataset
@@ -116,3 +117,17 @@ def test_a_chunk_that_promises_more_than_numbers_hold_ends_the_header(tmp_path: 
 def test_more_checkpoints_than_a_machine_counts_are_more_than_there_are(tmp_path: Path):
     with pytest.raises(CheckpointError, match="asks for more checkpoints than there are, 0"):
         newest_consolidated(tmp_path, 10**30)
+
+
+def test_a_weight_beyond_float32_is_refused_before_anything_is_loaded(capsys):
+    assert cli.main(["train", "configs/tiny_cpu.yaml", "--loss.pad_weight=1e+300"]) != 0
+    assert "pad_weight" in capsys.readouterr().err
+
+
+def test_a_compressed_sound_that_breaks_off_while_it_is_counted_is_one_line(tmp_path, monkeypatch):
+    def refuse(path: str) -> None:
+        raise soundfile.LibsndfileError(1)
+
+    monkeypatch.setattr(soundfile, "SoundFile", refuse)
+    with pytest.raises(AudioError, match=r"a\.mp3: cannot be read as audio"):
+        _count_frames(tmp_path / "a.mp3")
