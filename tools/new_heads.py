@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation import FRAMES, RECIPE, RESULTS, SLICE_TITLES, TABLES, Takes, cell, listen, scores_of, tune
+from ablation import FRAMES, RECIPE, RESULTS, SLICE_TITLES, TABLES, Takes, cell, listen, scores_of, tune_and_listen
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -184,11 +184,6 @@ def best_pause_loss(run: Path) -> float:
     """Return the dev split's pause loss where its loss was least."""
     rows = [json.loads(line) for line in (run / "metrics.eval.jsonl").read_text().splitlines()]
     return min(rows, key=lambda row: row["loss"])["pause_loss"]
-
-
-def tune_and_listen(takes: Takes, changes: dict[str, Any], seed: int, directory: Path) -> None:
-    tune(takes, changes, seed, directory)
-    listen(takes, str(directory / "model"), directory)
 
 
 def main() -> None:

@@ -143,12 +143,18 @@ def change_speed(samples: np.ndarray, speed: float, sample_rate_hz: int = SAMPLE
 
 
 def write_wav(path: str | Path, samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
-    """Write mono `samples` in [-1, 1] (beyond that they are clipped) as a 16-bit PCM WAV, whole or not at all."""
-    pcm = np.round(np.clip(samples, -1.0, 32767 / 32768) * 32768).astype(np.int16)
-    wav = io.BytesIO()  # libsndfile does not say why a disk refuses
-    soundfile.write(wav, pcm, sample_rate_hz, subtype="PCM_16", format="WAV")
+    """Write what `wav_of` returns to `path`, whole or not at all."""
+    wav = wav_of(samples, sample_rate_hz)  # in memory first: libsndfile does not say why a disk refuses
     with atomic_path(Path(path)) as temporary:
-        temporary.write_bytes(wav.getbuffer())
+        temporary.write_bytes(wav)
+
+
+def wav_of(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """Return mono `samples` in [-1, 1] (beyond that they are clipped) as a 16-bit PCM WAV."""
+    pcm = np.round(np.clip(samples, -1.0, 32767 / 32768) * 32768).astype(np.int16)
+    wav = io.BytesIO()
+    soundfile.write(wav, pcm, sample_rate_hz, subtype="PCM_16", format="WAV")
+    return wav.getvalue()
 
 
 def probe(path: str | Path) -> AudioInfo:

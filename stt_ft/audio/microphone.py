@@ -132,18 +132,35 @@ class LiveMicrophone(Recording):
 
     def frames(self, timeout_s: float = 10.0) -> Iterator[np.ndarray]:
         """Yield frames of mono float32 without end; raises `AudioError` when the device gives nothing for `timeout_s`."""
-        is_at_rate = self.device_rate_hz == self.sample_rate_hz
-        resampler = None if is_at_rate else soxr.ResampleStream(self.device_rate_hz, self.sample_rate_hz, 1, dtype="float32")
-        waiting = np.zeros(0, np.float32)
+        cutter = FrameCutter(self.device_rate_hz, self.sample_rate_hz, frame_samples=self._frame_samples)
         while True:
             try:
                 chunk = self._queue.get(timeout=timeout_s)
             except queue.Empty:
                 raise AudioError(f"the microphone gave no sound for {timeout_s:g} s; see stt-ft record --list_devices") from None
-            waiting = np.concatenate([waiting, chunk if resampler is None else resampler.resample_chunk(chunk)])
-            while len(waiting) >= self._frame_samples:
-                yield waiting[: self._frame_samples]
-                waiting = waiting[self._frame_samples :]
+            yield from cutter.cut(chunk)
+
+
+class FrameCutter:
+    """Cuts mono sound that comes piece by piece at one rate into frames of equal length at another."""
+
+    def __init__(self, rate_hz: int, to_rate_hz: int, *, frame_samples: int) -> None:
+        self._resampler = None if rate_hz == to_rate_hz else soxr.ResampleStream(rate_hz, to_rate_hz, 1, dtype="float32")
+        self._frame_samples = frame_samples
+        self._left = np.zeros(0, np.float32)
+        self.num_frames = 0
+
+    def cut(self, samples: np.ndarray, *, is_last: bool = False) -> list[np.ndarray]:
+        """Return the frames that have become whole with `samples`; the last one is filled up with silence."""
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples, last=is_last)
+        sound = np.concatenate([self._left, samples])
+        if is_last:
+            sound = np.pad(sound, (0, -len(sound) % self._frame_samples))
+        whole = len(sound) // self._frame_samples
+        self._left = sound[whole * self._frame_samples :]
+        self.num_frames += whole
+        return list(sound[: whole * self._frame_samples].reshape(whole, self._frame_samples))
 
 
 def play(samples: np.ndarray, sample_rate_hz: int) -> None:

@@ -277,7 +277,7 @@ def server_toml(model: ModelDir, *, directory: Path | None, serving: Serving = K
         max_seq_len=MAX_SEQ_LEN,
     )
     if model.num_heads:
-        toml += _HEADS.format(num_heads=model.num_heads, dim=config.get("extra_heads_dim", 6))
+        toml += _HEADS.format(num_heads=model.num_heads, dim=model.num_head_classes)
     if serving.flush_s or serving.rule != KYUTAI.rule:
         toml += _CLIENT.format(rule=json.dumps(serving.rule), flush_s=serving.flush_s, flush_speed=serving.flush_speed)
     return toml

@@ -226,6 +226,11 @@ class ModelDir:
         return int(self.config.get("extra_heads_num_heads", 0))
 
     @property
+    def num_head_classes(self) -> int:
+        """Number of classes of each pause head."""
+        return int(self.config.get("extra_heads_dim", NUM_HEAD_CLASSES))
+
+    @property
     def context(self) -> int:
         """Frames that the attention looks back over."""
         return int(self.config["context"])
@@ -308,7 +313,7 @@ class ModelDir:
 
     def head_shapes(self) -> dict[str, tuple[int, int]]:
         """Return the names of the pause heads' weights, the same in PyTorch and Candle, and their shapes [C, D]."""
-        shape = (int(self.config.get("extra_heads_dim", NUM_HEAD_CLASSES)), int(self.config["dim"]))
+        shape = (self.num_head_classes, int(self.config["dim"]))
         return {f"extra_heads.{index}.weight": shape for index in range(self.num_heads)}
 
     def with_new_heads(self) -> ModelDir:

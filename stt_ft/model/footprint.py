@@ -15,7 +15,7 @@ from stt_ft.core.config import typed
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, num_frames_covering
-from stt_ft.model.checkpoint_dir import TAIL_S, TINY_DIR, ConfigJson, read_json_object
+from stt_ft.model.checkpoint_dir import NUM_HEAD_CLASSES, TAIL_S, TINY_DIR, ConfigJson, read_json_object
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 """Of one weight, by the number type that a recipe names."""
@@ -54,7 +54,7 @@ class Shape:
     text_card: int
     context: int
     num_pause_heads: int = 0
-    pause_head_dim: int = 6
+    pause_head_dim: int = NUM_HEAD_CLASSES
     text_lag_s: float = 0.5
     silence_prefix_s: float = 0.0
     mimi_bytes: int = MIMI_BYTES
@@ -116,7 +116,7 @@ class Shape:
         """Return the weights that learn by `recipe`."""
         if recipe.lora.rank is None:
             return self.num_weights
-        return self.num_adapter_weights(recipe.lora.rank) + (self.num_pause_head_weights if recipe.lora.heads == "full" else 0)
+        return self.num_adapter_weights(recipe.lora.rank) + (self.num_pause_head_weights if recipe.lora.learns_whole_heads else 0)
 
     def num_frames(self, seconds: float, tail_s: float = TAIL_S) -> int:
         """Return the frames of a clip of `seconds` with prefix, lag and tail."""

@@ -12,7 +12,6 @@ others have changed meanwhile, as `000001.stale`.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from stt_ft.core.atomic import atomic_directory, atomic_path, write_json
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
-from stt_ft.studio.tab import own_path
+from stt_ft.studio.tab import now, own_path
 
 Kind = Literal["words", "aside", "bin"]
 KINDS: tuple[Kind, ...] = ("words", "aside", "bin")
@@ -101,23 +100,24 @@ class Changes:
         change = self.next_undo() if number is None else next((one for one in self.known() if one.number == number), None)
         if change is None or change.is_undone or (number is not None and change.kind == "words"):
             raise DatasetError(f"{self.data.directory}: no such change to undo")
-        if change.kind == "words":
-            self._swap(change, "after.json", "before.json")
-        else:
-            self._back(change)
-        change.directory.rename(change.directory.with_name(f"{change.number:06d}.undone"))
-        return change
+        return self._put(change, is_undone=True)
 
     def redo(self) -> Change:
         """Make the change again that was undone last; raises as `undo` does."""
         change = self.next_redo()
         if change is None:
             raise DatasetError(f"{self.data.directory}: no change to make again")
+        return self._put(change, is_undone=False)
+
+    def _put(self, change: Change, *, is_undone: bool) -> Change:
+        """Take a change back or make it again, and name its directory so."""
         if change.kind == "words":
-            self._swap(change, "before.json", "after.json")
+            self._swap(change, *(("after.json", "before.json") if is_undone else ("before.json", "after.json")))
+        elif is_undone:
+            self._back(change)
         else:
             self._away(change)
-        change.directory.rename(change.directory.with_name(f"{change.number:06d}"))
+        change.directory.rename(change.directory.with_name(f"{change.number:06d}{'.undone' if is_undone else ''}"))
         return change
 
     def put_away_clips(self) -> Iterator[tuple[Change, Dataset, Clip]]:
@@ -200,7 +200,7 @@ class Changes:
 
 
 def _facts(clip: Clip) -> dict[str, Any]:
-    return {"clip": clip.path, "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+    return {"clip": clip.path, "at": now()}
 
 
 def _write(path: Path, content: bytes) -> None:

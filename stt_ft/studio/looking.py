@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import soundfile
 from aiohttp import web
 
 from stt_ft.align.sidecars import corrected
-from stt_ft.audio.files import read_audio
+from stt_ft.audio.files import read_audio, wav_of
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
@@ -209,9 +207,7 @@ async def _sound(studio: Studio, request: web.Request) -> web.Response:
 
     def wav() -> bytes:
         held, clip, _ = _place(studio, request.query.get("clip"), request.query.get("number"))
-        written = io.BytesIO()
-        soundfile.write(written, read_audio(held.audio_path(clip)), SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
-        return written.getvalue()
+        return wav_of(read_audio(held.audio_path(clip)))
 
     return web.Response(body=await asyncio.to_thread(wav), content_type="audio/wav")
 

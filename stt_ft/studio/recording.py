@@ -13,21 +13,19 @@ A take is then kept or dropped by a request of its own, and stays on disk until 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from typing import Any
 
-import numpy as np
-import soundfile
 from aiohttp import WSMsgType, web
 
+from stt_ft.audio.files import wav_of
 from stt_ft.audio.levels import CLIPPED_LEVEL, QUIET_PEAK, SILENT_PEAK
 from stt_ft.core.errors import AudioError, DatasetError, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.recording import Session
 from stt_ft.studio.speakers import CONSENT, agree, read_speakers
 from stt_ft.studio.tab import Studio, Tab, json_body, own_path
-from stt_ft.studio.takes import MAX_TAKE_S, OpenTake
+from stt_ft.studio.takes import MAX_RATE_HZ, MAX_TAKE_S, MIN_RATE_HZ, OpenTake
 from stt_ft.text.prompts import PromptLine
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -46,7 +44,7 @@ def _who(request: web.Request) -> str:
 def _rate_hz(studio: Studio) -> int:
     """Return the rate of the dataset's recordings."""
     rate_hz = studio.data.info().get("sample_rate_hz")
-    return rate_hz if isinstance(rate_hz, int) and 8_000 <= rate_hz <= 192_000 else SAMPLE_RATE_HZ
+    return rate_hz if isinstance(rate_hz, int) and MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ else SAMPLE_RATE_HZ
 
 
 def _facts(studio: Studio, request: web.Request) -> dict[str, Any]:
@@ -241,7 +239,8 @@ async def _play_open(studio: Studio, request: web.Request) -> web.Response:
     take = _open_take(studio, request)
     if take is None:
         raise web.HTTPNotFound(text="no open take")
-    return _wav(take.samples(_rate_hz(studio)), _rate_hz(studio))
+    rate_hz = _rate_hz(studio)
+    return web.Response(body=wav_of(take.samples(rate_hz), rate_hz), content_type="audio/wav")
 
 
 async def _play_kept(studio: Studio, request: web.Request) -> web.Response:
@@ -251,12 +250,6 @@ async def _play_kept(studio: Studio, request: web.Request) -> web.Response:
     if clip is None:
         raise web.HTTPNotFound(text="this prompt has not been recorded")
     return web.Response(body=studio.data.audio_path(clip).read_bytes(), content_type="audio/wav")
-
-
-def _wav(samples: np.ndarray, rate_hz: int) -> web.Response:
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, rate_hz, subtype="PCM_16", format="WAV")
-    return web.Response(body=wav.getvalue(), content_type="audio/wav")
 
 
 TAB = Tab(

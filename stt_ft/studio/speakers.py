@@ -5,7 +5,6 @@ DATASET/.studio/speakers.json    {"zoe-muller": {"speaker": "Zoé Müller", "roo
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 from aiohttp import web
@@ -15,7 +14,7 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.recording import METADATA, known_sessions, speaker_id
-from stt_ft.studio.tab import Studio, Tab, json_body, own_path
+from stt_ft.studio.tab import Studio, Tab, json_body, now, own_path
 
 CONSENT = (
     "Your voice is recorded while you read the prompts. The recordings, and the name or initials that you give, are kept with this dataset "
@@ -58,8 +57,7 @@ def invite(data: Dataset, name: str) -> str:
 def agree(data: Dataset, who: str, *, text: str, metadata: dict[str, Any]) -> None:
     """Note that a speaker agrees to `text`, and into what and where they speak."""
     answers = {key: str(metadata[key]).strip()[:_MAX_TEXT] for key in METADATA[1:] if metadata.get(key)}
-    agreed = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    _note(data, who, {**answers, "consent": {"text": text, "agreed": agreed}})
+    _note(data, who, {**answers, "consent": {"text": text, "agreed": now()}})
 
 
 def _note(data: Dataset, who: str, facts: dict[str, Any]) -> None:

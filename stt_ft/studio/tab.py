@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ def own_path(data: Dataset, name: str) -> Path:
     except ValueError as error:
         raise DatasetError(str(error)) from None
     return path
+
+
+def now() -> str:
+    """Return the time of day to the second, in UTC, as it is written down."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 Answer = Callable[[Studio, web.Request], Awaitable[web.StreamResponse]]

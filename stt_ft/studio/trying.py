@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import soxr
 from aiohttp import WSMsgType, web
 
+from stt_ft.audio.microphone import FrameCutter
 from stt_ft.core.errors import SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from stt_ft.metrics.endpointing import EndpointRule
@@ -114,28 +114,6 @@ class _Bench:
         return studio.kept["try"]
 
 
-class Frames:
-    """Sound as it comes, cut into the frames of a model."""
-
-    def __init__(self, rate_hz: int) -> None:
-        self._stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32") if rate_hz != SAMPLE_RATE_HZ else None
-        self._left = np.zeros(0, np.float32)
-        self.num_frames = 0
-
-    def cut(self, pcm: bytes, *, is_last: bool = False) -> list[np.ndarray]:
-        """Return the frames that have become whole; the last is filled up with silence."""
-        samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
-        if self._stream is not None:
-            samples = self._stream.resample_chunk(samples, last=is_last)
-        samples = np.concatenate([self._left, samples])
-        if is_last:
-            samples = np.pad(samples, (0, -len(samples) % SAMPLES_PER_FRAME))
-        whole = len(samples) // SAMPLES_PER_FRAME
-        self._left = samples[whole * SAMPLES_PER_FRAME :]
-        self.num_frames += whole
-        return list(samples[: whole * SAMPLES_PER_FRAME].reshape(whole, SAMPLES_PER_FRAME))
-
-
 async def _state(studio: Studio, request: web.Request) -> web.Response:
     rule = EndpointRule()
     return web.json_response(
@@ -197,13 +175,14 @@ async def _try_out(models: Sequence[_Model], socket: web.WebSocketResponse) -> N
     try:
         await asyncio.gather(*(enter(place) for place in range(len(models))))
         await socket.send_json({"ready": True})
-        cutter, is_last = Frames(rate_hz), False
+        cutter, is_last = FrameCutter(rate_hz, SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME), False
         while not is_last:
             told = await _told(socket)
             if told is None:
                 return
             is_last = isinstance(told, dict) or cutter.num_frames * SAMPLES_PER_FRAME >= MAX_SOUND_S * SAMPLE_RATE_HZ
-            frames = cutter.cut(told if isinstance(told, bytes) else b"", is_last=is_last)
+            pcm = np.frombuffer(told if isinstance(told, bytes) else b"", "<i2")
+            frames = cutter.cut(pcm.astype(np.float32) / 32768, is_last=is_last)
             await asyncio.gather(*(hear(place, frames, is_last=is_last) for place in range(len(models))))
         await socket.send_json({"done": True})
     finally:

@@ -3,7 +3,8 @@
 
 import { CardList, colours, listenForKeys, makeFilters, playPart, redraw, unload, xToTime } from './clip_cards.js';
 import { ORDERS, WAVE, WORDS, datasetCard, drawClip, filters, renew, searchedText, setKinds, within } from './dataset_cards.js';
-import { announce, ask, element, isForControl } from './studio.js';
+import { element } from './element.js';
+import { announce, ask, isForControl } from './studio.js';
 import { WordEditor } from './word_editor.js';
 
 const PROGRESS_MS = 1000;

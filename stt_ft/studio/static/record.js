@@ -1,6 +1,7 @@
 // A speaker's page: consent, then one prompt after the other. The keys: space starts and stops; Enter keeps, R retakes, P plays, S skips, B goes back.
 
-import { announce, ask, element, isForControl } from './studio.js';
+import { element } from './element.js';
+import { announce, ask, isForControl } from './studio.js';
 import { Microphone, microphones } from './microphone.js';
 import { Upload } from './upload.js';
 

@@ -1,6 +1,7 @@
 // The owner's tab Record: who records, with which link, and how far each has come.
 
-import { announce, ask, element } from './studio.js';
+import { element } from './element.js';
+import { announce, ask } from './studio.js';
 
 const REFRESH_MS = 4000;
 let list, message, timer;

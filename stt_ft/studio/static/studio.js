@@ -1,8 +1,6 @@
 // The page around the tabs: which one is shown, dark and light, and what the tabs share. A tab's module exports `open(panel)`, which is
 // called when it is first shown, and may export `shown()` and `hidden()`, called each time.
 
-export { element } from './element.js';
-
 /** An answer of the server that is no success; `status` is 0 where there was none. */
 export class Refused extends Error {
   constructor(message, status) {

@@ -3,7 +3,8 @@
 
 import { card, redraw, unload } from './clip_cards.js';
 import { Microphone } from './microphone.js';
-import { announce, ask, element, isForControl } from './studio.js';
+import { element } from './element.js';
+import { announce, ask, isForControl } from './studio.js';
 import { drawTimeline } from './timeline.js';
 
 const SHOWN_S = 10; // a stream is drawn on so wide a time line until it is longer

@@ -1,6 +1,6 @@
 // The row below a clip in which one of its words is written anew, moved, heard, removed, and the clip put away. There is one; it goes from card to card.
 
-import { element } from './studio.js';
+import { element } from './element.js';
 
 const STEP_S = 0.01, LEAST_S = 0.02;
 const SAVE_AFTER_MS = 600; // keys that move an edge step by step are one change

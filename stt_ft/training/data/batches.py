@@ -106,10 +106,10 @@ class Stream:
 
 def make_stream(clip: TrainingClip, model: ModelDir, recipe: Recipe) -> Stream:
     """Lay the words of `clip` on the text stream and derive what the pause heads should say."""
-    text, heard = clip.text_stream(model), clip.pause_stream(model)
+    text = clip.text_stream(model)
+    heard = text if model.pause_lag_s == model.text_lag_s else clip.pause_stream(model)
     kind = "count" if recipe.loss.pause_targets == "count" else "binary"
-    num_classes = model.config.get("extra_heads_dim", 6)
-    targets = pause_targets(heard.onset_frames, heard.sound_end_frames, clip.num_frames, kind=kind, num_classes=num_classes)
+    targets = pause_targets(heard.onset_frames, heard.sound_end_frames, clip.num_frames, kind=kind, num_classes=model.num_head_classes)
     if clip.goes_on:
         targets[~known_ahead(heard.onset_frames, clip.num_frames)] = IGNORE
     return Stream(

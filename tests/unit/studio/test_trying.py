@@ -14,11 +14,12 @@ import pytest
 from running_studio import RunningStudio, running_studio
 
 from stt_ft.audio.files import read_audio, resample, write_wav
+from stt_ft.audio.microphone import FrameCutter
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
 from stt_ft.stages.transcribe import transcribe
-from stt_ft.studio.trying import Frames, TurnEnds
+from stt_ft.studio.trying import TurnEnds
 
 RULE = EndpointRule()
 
@@ -93,10 +94,11 @@ def test_words_and_pauses_are_those_of_transcribe(studio: RunningStudio, spoken:
 def test_pieces_of_another_rate_are_the_frames_of_the_whole(rate_hz: int) -> None:
     time_s = np.arange(round(1.03 * rate_hz)) / rate_hz
     pcm = np.round(8000 * np.sin(2 * np.pi * 440 * time_s)).astype("<i2")
-    frames = Frames(rate_hz)
-    cut = [frame for start in range(0, len(pcm), 2048) for frame in frames.cut(pcm[start : start + 2048].tobytes())]
-    cut += frames.cut(b"", is_last=True)
-    whole = resample(pcm.astype(np.float32) / 32768, rate_hz, SAMPLE_RATE_HZ)
+    sound = pcm.astype(np.float32) / 32768
+    frames = FrameCutter(rate_hz, SAMPLE_RATE_HZ, frame_samples=SAMPLES_PER_FRAME)
+    cut = [frame for start in range(0, len(sound), 2048) for frame in frames.cut(sound[start : start + 2048])]
+    cut += frames.cut(np.zeros(0, np.float32), is_last=True)
+    whole = resample(sound, rate_hz, SAMPLE_RATE_HZ)
     assert {len(frame) for frame in cut} == {SAMPLES_PER_FRAME}
     assert len(cut) == frames.num_frames == 13
     assert np.abs(np.concatenate(cut)[: len(whole)] - whole).max() < 1e-3
