@@ -30,8 +30,9 @@ FEWER_CODEBOOKS = tuple(name for name, serving in SERVINGS.items() if serving.co
 Count = Annotated[int, Limits(gt=0)]
 Share = Annotated[float, Limits(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Limits(ge=0, lt=1)]
-Weight = Annotated[float, Limits(ge=0, le=1e6)]
-Positive = Annotated[float, Limits(gt=0, le=1e6)]
+LARGEST_FLOAT32 = 3.4e38
+Weight = Annotated[float, Limits(ge=0, le=LARGEST_FLOAT32)]
+Positive = Annotated[float, Limits(gt=0, le=LARGEST_FLOAT32)]
 Name = Annotated[str, Limits(min_length=1)]
 
 
