@@ -14,6 +14,7 @@ import pytest
 import real
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stt_ft.model.checkpoint_dir import ModelDir
@@ -65,6 +66,16 @@ def tiny_model() -> ModelDir:
     from stt_ft.model.checkpoint_dir import open_model
 
     return open_model("tiny")
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """A small Ray of this machine, whose workers import what the tests do; skips where ray is not installed."""
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'stt-ft[ray]'")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

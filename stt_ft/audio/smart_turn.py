@@ -51,7 +51,7 @@ class SmartTurn:
             raise MissingExtra(PACKAGE if weights is None else "onnxruntime", "smart_turn", "the baseline of Smart Turn")
         if not weights.is_file():
             raise CheckpointError(f"{weights}: no such file; --smart_turn takes Smart Turn's ONNX file")
-        import onnxruntime
+        import onnxruntime  # pyright: ignore[reportMissingImports]
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SttFtError(Exception):
     """Base of every error a user can cause; the command line prints its message alone and exits with `exit_code`."""
 
     exit_code = 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it come whole from another process, whatever its class is made of."""
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[SttFtError], message: str) -> SttFtError:
+    error = kind.__new__(kind)
+    error.args = (message,)
+    return error
 
 
 class ConfigError(SttFtError):

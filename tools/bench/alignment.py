@@ -184,7 +184,7 @@ def by_find_alignment(path: Path) -> Callable[[Sequence[Clip]], list[Times]]:
 
 def by_faster_whisper(folder: Path) -> Callable[[Sequence[Clip]], list[Times]]:
     """Return how faster-whisper times what it writes without a script; a number counts where every digit has its own word."""
-    from faster_whisper import WhisperModel
+    from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
 
     model = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=2)
 
