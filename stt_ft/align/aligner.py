@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,8 +23,6 @@ LEAST_CONFIDENCE = {"sphinx": 0.35, "whisper": 0.005}
 Of 80 prompts by a neural voice, sphinx placed the least sure word below 0.31 in one of twenty; of 50 with one digit of the script wrong,
 below 0.33 in nine of ten, and Whisper heard 49 of those itself.
 """
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,27 +154,3 @@ def script_words(
         for token, heard, rival in zip(tokens, aligned, rivals, strict=True)
         if heard
     )
-
-
-def shard_of(items: Sequence[Item], environment: Mapping[str, str]) -> Sequence[Item]:
-    """Return the share of `items` that falls to this process under `torchrun` (RANK, WORLD_SIZE) or SLURM; all of them outside both."""
-    rank, size = _rank_and_size(environment)
-    return items[rank::size] if size > 1 else items
-
-
-def is_shared(environment: Mapping[str, str]) -> bool:
-    """Return whether `torchrun` or SLURM has started other processes that take the other shares."""
-    return _rank_and_size(environment)[1] > 1
-
-
-def _rank_and_size(environment: Mapping[str, str]) -> tuple[int, int]:
-    for rank_name, size_name in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if rank_name in environment and size_name in environment:
-            return int(environment[rank_name]), int(environment[size_name])
-    return 0, 1
-
-
-def own_device(device: str, environment: Mapping[str, str], num_gpus: int) -> str:
-    """Return the device of this process: of `auto`, under `torchrun` or SLURM on a machine with GPUs, one GPU after another."""
-    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", ""))
-    return f"cuda:{int(local) % num_gpus}" if device == "auto" and num_gpus and local.isdecimal() else device

@@ -13,12 +13,10 @@ import functools
 import importlib.metadata
 import itertools
 import math
-import multiprocessing
 import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 
@@ -43,8 +41,6 @@ _LOG_SCALE = 1024  # pocketsphinx keeps acoustic scores in steps of 2**10
 _COST_AT_HALF = 4.0  # nats a frame at which confidence is one half; words rightly placed have about 1.5, wrong ones 6 and more
 _CLOSE_LEAD = 20.0  # nats by which the best reading must lead to be trusted (by tools/bench/readings.py)
 _LETTER_PREFIX = "letter-"
-_CHUNK_CLIPS = 12
-_LEAST_CLIPS_FOR_PROCESSES = 16
 
 LETTERS = {
     "a": "EY", "b": "B IY", "c": "S IY", "d": "D IY", "e": "IY", "f": "EH F", "g": "JH IY", "h": "EY CH", "i": "AY", "j": "JH EY",
@@ -89,10 +85,9 @@ _LIAISONS = {
 
 
 class SphinxWork:
-    """pocketsphinx over many clips, in one process for each core."""
+    """pocketsphinx over clips, one after another: an engine has a process for each core (`core/engine.py`)."""
 
-    def __init__(self, num_processes: int | None = None) -> None:
-        self._num_processes = num_processes or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    def __init__(self) -> None:
         try:
             version = importlib.metadata.version("pocketsphinx")
         except importlib.metadata.PackageNotFoundError:
@@ -104,22 +99,7 @@ class SphinxWork:
         return SphinxAligner()
 
     def results(self, jobs: Sequence[AlignmentJob]) -> Iterator[AlignmentResult]:
-        if self._num_processes == 1 or len(jobs) < _LEAST_CLIPS_FOR_PROCESSES:
-            yield from (self._aligner.result(job) for job in jobs)
-            return
-        chunks = [jobs[first : first + _CHUNK_CLIPS] for first in range(0, len(jobs), _CHUNK_CLIPS)]
-        with ProcessPoolExecutor(min(self._num_processes, len(chunks)), mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = [pool.submit(_results, chunk) for chunk in chunks]
-            try:
-                for future in as_completed(futures):
-                    yield from future.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _results(jobs: Sequence[AlignmentJob]) -> list[AlignmentResult]:
-    aligner = SphinxAligner()
-    return [aligner.result(job) for job in jobs]
+        yield from (self._aligner.result(job) for job in jobs)
 
 
 class SphinxAligner:

@@ -6,14 +6,13 @@ How a text is aligned is in `whisper_hearing`, a text longer than Whisper's wind
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, own_device, script_tokens, script_words
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, script_tokens, script_words
 from stt_ft.align.whisper_heads import attention_weights
 from stt_ft.align.whisper_hearing import AlignedToken, KnownText, align_texts, mismatch_of
 from stt_ft.align.whisper_long import align_long
@@ -35,8 +34,7 @@ class WhisperWork:
     """
 
     def __init__(self, model: str, *, language: str, device: str, batch_size: int) -> None:
-        own = own_device(device, os.environ, torch.cuda.device_count())
-        self._model = WhisperModel(model, language=language, device=pick_device(own))
+        self._model = WhisperModel(model, language=language, device=pick_device(device))
         self._batch_size = batch_size
         self._language = language
         self._model.attention, read_by = attention_weights(self._model)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
 from moshi.utils.compile import no_compile
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from stt_ft.core.engine import WORKER_NUMBER
 from stt_ft.core.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -16,9 +18,13 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` takes a GPU where there is one. Raises `ConfigError` when it is not there."""
+    """Return the device called `name`; `auto` takes a GPU where there is one, and in the processes of a pool (`core/engine.py`) each its
+    own, in turns. Raises `ConfigError` when it is not there."""
+    if name == "auto" and torch.cuda.is_available():
+        number = os.environ.get(WORKER_NUMBER, "")
+        return torch.device("cuda", int(number) % torch.cuda.device_count()) if number else torch.device("cuda")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -28,8 +28,6 @@ def encode(
 ) -> Dataset:
     """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
 
-    Under torchrun or SLURM every process takes its share of the clips, on a GPU of its own.
-
     Args:
         dataset: dataset directory.
         base: model whose codec to use: a hub repo id, a model directory, or tiny.
@@ -39,9 +37,6 @@ def encode(
         channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone), or noise by its
             level below the speech (20dB), such as phone,20dB.
     """
-    import torch
-
-    from stt_ft.align.aligner import own_device, shard_of
     from stt_ft.model.checkpoint_dir import open_model
     from stt_ft.model.codes import TokenStore, encoded, sounds_of
     from stt_ft.model.device import pick_device
@@ -57,11 +52,10 @@ def encode(
     if versions and "train" not in splits:
         splits = ["train", *splits]  # reading its clips says that there are none
     versions_of = {split: (Version(), *(versions if split == "train" else ())) for split in splits}
-    sounds = shard_of([one for split in splits for one in sounds_of(data, data.clips(split), versions_of[split])], os.environ)
+    sounds = [one for split in splits for one in sounds_of(data, data.clips(split), versions_of[split])]
     missing = store.missing(sounds)
     num_encoded = 0
-    target = pick_device(own_device(device, os.environ, torch.cuda.device_count()))
-    for codes in encoded(model, data, missing, batch_size=batch_size, device=target):
+    for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
         store.add(codes)
         num_encoded += len(codes)
     say(f"{data.directory}: {num_encoded} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")

@@ -14,25 +14,27 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
+import functools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import stt_ft
 from stt_ft.core.atomic import sole_writer
-from stt_ft.core.doubts import disputes_of, spoken_words_of
-from stt_ft.core.errors import CheckFailed, DatasetError, MissingExtra, SttFtError
+from stt_ft.core.doubts import disputes_of
+from stt_ft.core.engine import LOCAL, Engine, SetAside, batched, spread
+from stt_ft.core.errors import CheckFailed, ConfigError, MissingExtra
 from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
-    from stt_ft.align.aligner import AlignmentResult, Work
-    from stt_ft.align.sphinx_aligner import SphinxAligner
+    from stt_ft.align.workers import AlignerOptions, ClipWords
+
+_BATCH_CLIPS = {"sphinx": 12, "convert": 32}
+"""Clips that a worker is given at once, where no flag says it."""
 
 
+@spread
 def annotate(
     dataset: str | Path,
     *,
@@ -43,12 +45,12 @@ def annotate(
     batch_size: int = 8,
     verify: bool = False,
     replace: bool = False,
+    dry_run: bool = False,
+    engine: Engine = LOCAL,
 ) -> Dataset:
     """Find the words of every clip and when each is said. Clips done before with the same sound, script and options are left alone,
     and so are synthetic ones (`synthesize`), which come with their words, and those whose words and times `ingest` took from another tool
     or somebody corrected in the studio, unless --replace says otherwise.
-
-    Under torchrun or SLURM every process takes its share of the clips.
 
     Args:
         dataset: dataset directory.
@@ -59,104 +61,95 @@ def annotate(
         batch_size: clips in one batch (whisper).
         verify: let the other aligner time the same words too (English); `stt-ft check` lists those that they put over 0.2 s apart.
         replace: find anew also the words that `ingest` took, with their times, from another tool, and those corrected by hand.
+        dry_run: do a sample, write nothing, and say how much there is and how long it will take.
     """
-    from stt_ft.align import work_named
-    from stt_ft.align.aligner import is_shared, shard_of
+    from stt_ft.align.workers import AlignerOptions, Annotator
 
     data = Dataset.open(dataset)
+    if batch_size <= 0:
+        raise ConfigError(f"--batch_size must be positive, got {batch_size}")
     language = data.language(language)
-    clips = {clip.path: clip for clip in shard_of(data.clips(), os.environ) if not clip.is_synthetic}
-
+    clips = list({clip.path: clip for clip in data.clips() if not clip.is_synthetic}.values())
     other = "sphinx" if aligner == "whisper" else "whisper"
-    works = [
-        work_named(name, model=model, language=language, device=device, batch_size=batch_size)
-        for name in ((aligner, other) if verify else (aligner,))
-    ]
-    with sole_writer(data.directory, shared=is_shared(os.environ)):
-        faults, results, num_kept = _align(data, clips, works[0], language, replace=replace)
-        for path, fault in sorted(faults.items()):
-            say(f"{path}: {fault}")
-        counts = f"{len(results)} clips annotated by {aligner}, {len(clips) - len(faults) - len(results) - num_kept} were done"
-        counts += f", {num_kept} have the words and times of other tools or were corrected by hand" if num_kept else ""
-        num_differing, num_with_gaps = sum(bool(one.mismatch) for one in results), sum(bool(one.left_out) for one in results)
-        say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
-        for second in works[1:]:
-            _verify(data, {path: clip for path, clip in clips.items() if path not in faults}, second, language)
+    how = {"model": model, "language": language, "device": device, "batch_size": batch_size}
+    options = AlignerOptions(name=aligner, **how)
+    if dry_run:
+        make = functools.partial(Annotator, data, options, replace=replace)
+        say(f"{data.directory}: {engine.estimate(make, _batches(clips, options), cores=aligner == 'sphinx')}")
+        return data
+    with sole_writer(data.directory):
+        faults = _align(data, clips, options, engine, replace=replace)
+        if verify:
+            _verify(data, [clip for clip in clips if clip.path not in faults], AlignerOptions(name=other, **how), engine)
     if faults:
         many = f"{len(faults)} of {len(clips)} clips could not be annotated"
         raise CheckFailed(f"{data.directory}: {many}, the first is {min(faults)}; the reasons are above")
     return data
 
 
-def _align(
-    data: Dataset, clips: dict[str, Clip], work: Work, language: str, *, replace: bool
-) -> tuple[dict[str, str], list[AlignmentResult], int]:
-    """Annotate the clips that need it; return the faults by clip, what was found in those that were annotated now, and how many clips keep
-    the words of another tool or of somebody who corrected them."""
-    from stt_ft.align.aligner import AlignmentJob
-    from stt_ft.align.sidecars import CORRECTED, annotated, known_sidecar, provenance_of
+def _batches(clips: Sequence[Clip], aligner: AlignerOptions) -> list[Sequence[Clip]]:
+    return batched(clips, _BATCH_CLIPS.get(aligner.name, aligner.batch_size))
 
+
+def _align(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engine: Engine, *, replace: bool) -> dict[str, str]:
+    """Annotate the clips that need it, and return the faults by clip."""
+    from stt_ft.align.workers import Annotator
+
+    make = functools.partial(Annotator, data, aligner, replace=replace)
+    found = engine.results(make, _batches(clips, aligner), cores=aligner.name == "sphinx")
     faults: dict[str, str] = {}
-    annotated_now: list[AlignmentResult] = []
-    num_kept = 0
-    records, jobs = {}, []
-    for path, clip in clips.items():
-        try:
-            if not data.audio_path(clip).is_file():
-                raise DatasetError(f"{data.audio_path(clip)}: no such audio file")
-            sidecar = known_sidecar(data, clip)
-        except DatasetError as error:
-            faults[path] = str(error)
+    states: Counter[str] = Counter()
+    num_differing = num_with_gaps = 0
+    for clip, one in track(found, "aligning clips", total=len(clips)):
+        if fault := _fault(one):
+            faults[clip.path] = fault
             continue
-        data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
-        if (sidecar.words_by or CORRECTED in sidecar.provenance) and not replace:
-            num_kept += 1
+        assert not isinstance(one, SetAside)
+        states[one.state] += 1
+        if one.sidecar is None or one.result is None:
             continue
-        records[path] = provenance_of(data, clip, sidecar.script, work.provenance)
-        if sidecar.provenance.get("annotate") != records[path]:
-            jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=sidecar.script, language=language))
-    for result in track(work.results(jobs), "aligning clips", total=len(jobs)):
-        if result.fault:
-            faults[result.clip_id] = result.fault
-            continue
-        annotated_now.append(result)
-        clip = clips[result.clip_id]
-        data.write_sidecar(clip, annotated(known_sidecar(data, clip), result, records[result.clip_id]))
-        if result.mismatch:
-            heard = f"heard {result.mismatch['heard']!r} (confidence {result.mismatch['confidence']})"
-            say(f"{result.clip_id}: the script says {result.mismatch['script']!r}, {heard}; retake it or correct the script")
-        for one in result.left_out:
-            texts = f"the script has {one.script!r}, heard was {one.heard!r}"
-            say(f"{result.clip_id}: {one.start_s:.1f}-{one.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
-    return faults, annotated_now, num_kept
+        data.write_sidecar(clip, one.sidecar)
+        num_differing += bool(one.result.mismatch)
+        num_with_gaps += bool(one.result.left_out)
+        if one.result.mismatch:
+            heard = f"heard {one.result.mismatch['heard']!r} (confidence {one.result.mismatch['confidence']})"
+            say(f"{clip.path}: the script says {one.result.mismatch['script']!r}, {heard}; retake it or correct the script")
+        for gap in one.result.left_out:
+            texts = f"the script has {gap.script!r}, heard was {gap.heard!r}"
+            say(f"{clip.path}: {gap.start_s:.1f}-{gap.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
+    for path, fault in sorted(faults.items()):
+        say(f"{path}: {fault}")
+    counts = f"{states['changed']} clips annotated by {aligner.name}, {states['done']} were done"
+    counts += f", {states['kept']} have the words and times of other tools or were corrected by hand" if states["kept"] else ""
+    say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
+    return faults
 
 
-def _verify(data: Dataset, clips: dict[str, Clip], work: Work, language: str) -> None:
+def _fault(found: ClipWords | SetAside) -> str:
+    return found.reason if isinstance(found, SetAside) else found.fault
+
+
+def _verify(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engine: Engine) -> None:
     """Let a second aligner time the spoken words of `clips`, keep its times in their sidecars, and count the words in dispute."""
-    from stt_ft.align.aligner import AlignmentJob
-    from stt_ft.align.sidecars import provenance_of, verified
+    from stt_ft.align.workers import Annotator
 
-    records, jobs = {}, []
-    for path, clip in clips.items():
-        sidecar = data.read_sidecar(clip)
-        script = " ".join(word.text for word in spoken_words_of(sidecar))
-        records[path] = provenance_of(data, clip, script, work.provenance)
-        if sidecar.provenance.get("verify") != records[path]:
-            jobs.append(AlignmentJob(clip_id=path, audio_path=data.audio_path(clip), script=script, language=language))
-    source = str(work.provenance["aligner"])
-    failed = 0
-    for result in track(work.results(jobs), f"timing the words by {source} too", total=len(jobs)):
-        if result.fault:
-            failed += 1
-            say(f"{result.clip_id}: {source} cannot time it: {result.fault}")
-            continue
-        clip = clips[result.clip_id]
-        data.write_sidecar(clip, verified(data.read_sidecar(clip), result, source, records[result.clip_id]))
-    disputed = {path: len(disputes_of(data.read_sidecar(clip))) for path, clip in clips.items()}
-    where = f"{sum(disputed.values())} words in {sum(map(bool, disputed.values()))} clips are timed otherwise by more than 0.2 s"
-    say(f"{data.directory}: {len(jobs) - failed} clips verified by {source}; {where}; `stt-ft check` lists them")
+    make = functools.partial(Annotator, data, aligner, verifies=True)
+    found = engine.results(make, _batches(clips, aligner), cores=aligner.name == "sphinx")
+    num_verified = num_disputes = num_disputed = 0
+    for clip, one in track(found, f"timing the words by {aligner.name} too", total=len(clips)):
+        if fault := _fault(one):
+            say(f"{clip.path}: {aligner.name} cannot time it: {fault}")
+        elif not isinstance(one, SetAside) and one.sidecar is not None:
+            data.write_sidecar(clip, one.sidecar)
+            num_verified += 1
+        disputes = len(disputes_of(data.read_sidecar(clip)))
+        num_disputes += disputes
+        num_disputed += bool(disputes)
+    where = f"{num_disputes} words in {num_disputed} clips are timed otherwise by more than 0.2 s"
+    say(f"{data.directory}: {num_verified} clips verified by {aligner.name}; {where}; `stt-ft check` lists them")
 
 
+@spread
 def convert(
     dataset: str | Path,
     *,
@@ -164,6 +157,7 @@ def convert(
     style: Literal["digits", "auto"] = "digits",
     dry_run: bool = False,
     realign: bool = True,
+    engine: Engine = LOCAL,
 ) -> Dataset:
     """Turn written numbers into the words that were said, each with its own time. Clips whose words somebody corrected since they were
     converted are left alone until `annotate` finds their words anew.
@@ -177,49 +171,35 @@ def convert(
             otherwise the likeliest reading, timed by syllables. French is aligned with an English model: right for nine of ten readings
             of synthetic voices, never tried on people.
     """
-    from stt_ft.align.sidecars import spoken_sidecar
-    from stt_ft.audio.files import read_audio
+    from stt_ft.align.workers import Converter
     from stt_ft.text.spoken_forms import LANGUAGES, language_named
 
     data = Dataset.open(dataset)
     speech = data.language(language, choices=LANGUAGES)
     language_named(speech)  # one that cannot be read aloud is refused here, once
+    if realign:
+        _say_how_spans_are_timed(speech)
     clips = data.clips()
-    aligner = _span_aligner(speech) if realign else None
+    make = functools.partial(Converter, data, language=speech, style=style, realign=realign)
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
     num_changed = num_corrected = 0
     with contextlib.nullcontext() if dry_run else sole_writer(data.directory):
-        for clip in clips:
-            try:
-                sidecar = data.read_sidecar(clip)
-                if _is_corrected(sidecar):
-                    num_corrected += 1
-                    continue
-                if not (sidecar.written or sidecar.alignments):
-                    raise DatasetError(f"{data.sidecar_path(clip)}: no words yet; run `stt-ft annotate {dataset}`")
-                result = spoken_sidecar(
-                    sidecar,
-                    language=speech,
-                    style=style,
-                    duration_s=clip.duration_s,
-                    sound=lambda clip=clip: read_audio(data.audio_path(clip)),
-                    aligner=aligner,
-                )
-            except SttFtError as error:
-                faults[clip.path] = str(error)
+        found = engine.results(make, batched(clips, _BATCH_CLIPS["convert"]), cores=True)
+        for clip, one in track(found, "converting clips", total=len(clips)):
+            if fault := _fault(one):
+                faults[clip.path] = fault
                 continue
-            sources += result.sources
-            made = {"timed_by": dict(sorted(result.sources.items())), "words_sha256": _words_sha256(result.sidecar)}
-            record = {"stt_ft": stt_ft.__version__, "language": speech, "style": style, **made}
-            converted = result.sidecar.with_provenance("convert", record)
-            if converted == sidecar:
+            assert not isinstance(one, SetAside)
+            sources += one.timed_by
+            num_corrected += one.state == "kept"
+            if one.sidecar is None:
                 continue
             num_changed += 1
             if dry_run:
-                _show(clip.path, converted)
+                _show(clip.path, one.sidecar)
             else:
-                data.write_sidecar(clip, converted)
+                data.write_sidecar(clip, one.sidecar)
     for path, fault in faults.items():
         say(f"{path}: {fault}")
     if num_corrected:
@@ -232,28 +212,14 @@ def convert(
     return data
 
 
-def _span_aligner(language: str) -> SphinxAligner | None:
-    """Return the aligner for spans that `annotate` has not timed, or None where pocketsphinx is not installed."""
+def _say_how_spans_are_timed(language: str) -> None:
+    """Say it where pocketsphinx is not installed, so that spans that `annotate` has not timed are shared out by syllables."""
     from stt_ft.align.sphinx_aligner import SphinxAligner
 
     try:
-        return SphinxAligner(language)
+        SphinxAligner(language)
     except MissingExtra as missing:
         say(f"new words are timed by syllables: {missing}")
-        return None
-
-
-def _words_sha256(sidecar: Sidecar) -> str:
-    """Return the beginning of a hash of the words that training reads, with their times."""
-    words = json.dumps([word.to_json() for word in sidecar.alignments], ensure_ascii=False)
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
-
-
-def _is_corrected(sidecar: Sidecar) -> bool:
-    """Return whether somebody changed the words that an earlier `convert` made; it keeps a hash of them."""
-    made = sidecar.provenance.get("convert")
-    known = made.get("words_sha256") if isinstance(made, dict) else None
-    return sidecar.written is not None and known is not None and known != _words_sha256(sidecar)
 
 
 def _show(path: str, converted: Sidecar) -> None:

@@ -136,7 +136,7 @@ def _by_libsndfile(path: Path) -> bool:
 
 def references(sounds: Sounds) -> Iterator[Offsets]:
     """Words of `annotate` with their script, and the end of the last word's sound, which every latency counts from."""
-    workers: dict[str, Any] = {"sphinx": (SphinxWork(1), "sphinx's own")}
+    workers: dict[str, Any] = {"sphinx": (SphinxWork(), "sphinx's own")}
     sys.path.insert(0, str(REPOSITORY / "tools"))
     from real_whisper import checkpoint
 

@@ -527,7 +527,7 @@ def main() -> None:
                 model = args.model or str(checkpoint())
                 work: Work = WhisperWork(model, language="en", device="cpu", batch_size=8)
             else:
-                work = SphinxWork(1)
+                work = SphinxWork()
             began = time.process_time()
             outcomes[name] = outcomes_of(work, clips, args.line)
             seconds[name] = (time.process_time() - began) / len(clips)

@@ -102,7 +102,7 @@ def written_by_ear(cases: Sequence[Case]) -> list[str]:
             synthesizer.forget()
             write_wav(path, synthesizer.speak(" ".join(text.split()), voice=VOICE, words_per_minute=150).samples)
             clips.append((Line(kind="", script=case.written, said=case.spoken), VOICE, path))
-        return [outcome.written for outcome in outcomes_of(SphinxWork(1), clips, "clean")]
+        return [outcome.written for outcome in outcomes_of(SphinxWork(), clips, "clean")]
 
 
 def french_by_ear(cases: Sequence[Case]) -> list[str]:

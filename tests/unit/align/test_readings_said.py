@@ -42,7 +42,7 @@ def whisper(checkpoint: Path) -> Work:
     return WhisperWork(str(checkpoint), language="en", device="cpu", batch_size=4)
 
 
-@pytest.mark.parametrize("make", [whisper, lambda _: SphinxWork(1)], ids=["whisper", "sphinx"])
+@pytest.mark.parametrize("make", [whisper, lambda _: SphinxWork()], ids=["whisper", "sphinx"])
 def test_what_was_said_is_what_convert_writes(make: Callable[[Path], Work], tiny_en: Path, clips: list[tuple[AlignmentJob, str]]) -> None:
     results = {result.clip_id: result for result in make(tiny_en).results([job for job, _ in clips])}
     written = []

@@ -47,7 +47,7 @@ def sentences() -> list[Utterance]:
 @pytest.fixture(scope="module", params=["whisper", "sphinx"])
 def work(request: pytest.FixtureRequest) -> Any:
     if request.param == "sphinx":
-        return SphinxWork(1)
+        return SphinxWork()
     return WhisperWork(str(request.getfixturevalue("tiny_en")), language="en", device="cpu", batch_size=6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,13 +11,12 @@ from typing import ClassVar
 
 import pytest
 
-from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, ScriptWord, own_device, shard_of
-from stt_ft.align.sphinx_aligner import SphinxWork
+from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, ScriptWord
 from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.problems import word_problems
-from stt_ft.stages.words import annotate
+from stt_ft.stages.words import annotate, convert
 
 annotate_stage = import_module("stt_ft.stages.words")
 
@@ -66,7 +66,7 @@ def test_a_stretch_left_out_is_told_kept_in_the_sidecar_and_found_by_check(
             for job in jobs:
                 yield AlignmentResult(clip_id=job.clip_id, words=(word,), left_out=(gap,) if job.clip_id == clip.path else ())
 
-    monkeypatch.setattr("stt_ft.align.work_named", lambda *_, **__: Faultfinder())
+    monkeypatch.setattr("stt_ft.align.workers.work_named", lambda *_, **__: Faultfinder())
     annotate(str(recorded))
     told = capsys.readouterr().err
     assert f"{clip.path}: 0.7-1.2 s left out: the script has '12345', heard was 'nine'" in told
@@ -121,32 +121,20 @@ def test_faults_are_named_by_clip_and_the_rest_is_done(recorded: Path, capsys: p
     assert sidecar_of(recorded, "train_number_007")["alignments"]
 
 
-def test_processes_do_not_change_the_result(recorded: Path) -> None:
-    data = Dataset.open(recorded)
-    jobs = [
-        AlignmentJob(clip_id=f"{clip.path} {copy}", audio_path=data.audio_path(clip), script=str(clip.extra["script"]), language="en")
-        for copy in range(2)
-        for clip in data.clips()
-    ]
-    alone = {result.clip_id: result for result in SphinxWork(num_processes=1).results(jobs)}
-    together = {result.clip_id: result for result in SphinxWork(num_processes=2).results(jobs)}
-    assert together == alone
+def test_processes_do_not_change_the_result(recorded: Path, tmp_path: Path, tree_hash: Callable[[Path], str]) -> None:
+    shutil.copytree(recorded, tmp_path / "alone")
+    shutil.copytree(recorded, tmp_path / "together")
+    for name, workers in (("alone", 1), ("together", 2)):
+        annotate(str(tmp_path / name), aligner="sphinx", **{"workers": workers})
+        convert(str(tmp_path / name), **{"workers": workers})
+    assert tree_hash(tmp_path / "together") == tree_hash(tmp_path / "alone")
 
 
-def test_shards_are_disjoint_and_complete() -> None:
-    items = list(range(10))
-    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        shards = [shard_of(items, {names[0]: str(rank), names[1]: "3"}) for rank in range(3)]
-        assert sorted(item for shard in shards for item in shard) == items
-    assert shard_of(items, {}) == items
-
-
-def test_each_process_of_a_machine_takes_its_own_gpu() -> None:
-    assert [own_device("auto", {"LOCAL_RANK": str(rank)}, 4) for rank in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
-    assert own_device("auto", {"SLURM_LOCALID": "1"}, 2) == "cuda:1"
-    assert own_device("auto", {"LOCAL_RANK": "3"}, 0) == "auto"
-    assert own_device("cpu", {"LOCAL_RANK": "3"}, 4) == "cpu"
-    assert own_device("auto", {}, 4) == "auto"
+def test_a_dry_run_writes_nothing_and_says_how_long_it_takes(recorded, tree_hash, capsys) -> None:
+    before = tree_hash(recorded)
+    annotate(str(recorded), aligner="sphinx", dry_run=True)
+    assert tree_hash(recorded) == before
+    assert "12 to do" in capsys.readouterr().err
 
 
 def test_sphinx_refuses_other_languages_and_whisper_unknown_models(recorded: Path) -> None:

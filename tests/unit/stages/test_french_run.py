@@ -58,7 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         languages.append(language)
         return Writing(languages)
 
-    monkeypatch.setattr("stt_ft.align.work_named", work_named)
+    monkeypatch.setattr("stt_ft.align.workers.work_named", work_named)
     return languages
 
 

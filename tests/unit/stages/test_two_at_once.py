@@ -112,17 +112,6 @@ def test_two_trainings_in_one_run_count_no_step_twice(encoded_dataset, random_ba
 
 
 @pytest.mark.slow
-def test_the_processes_of_a_torchrun_annotate_side_by_side_and_keep_convert_out(recorded):
-    with sole_writer(recorded, shared=True):
-        assert cli.main(["convert", str(recorded)]) == 2
-        lines = [["annotate", str(recorded), "--aligner", "sphinx"]]
-        ended = [at_once(*lines, RANK=str(rank), WORLD_SIZE="2")[0] for rank in range(2)]
-    assert [code for code, _ in ended] == [0, 0]
-    data = Dataset(recorded)
-    assert all(data.read_sidecar(clip).alignments for clip in data.clips())
-
-
-@pytest.mark.slow
 def test_five_stages_at_once_leave_a_dataset_that_a_quiet_rerun_finishes(recorded, recorded_once, tmp_path):
     stages = [
         ["annotate", str(recorded), "--aligner", "sphinx"],
