@@ -95,7 +95,7 @@ class AlignedEngine:
         return dress(utterance, pauses_s, self._cast, rng, scale=scale, fade_s=_FADE_S), voice
 
 
-Engine = EspeakEngine | AlignedEngine
+SpeechEngine = EspeakEngine | AlignedEngine
 
 
 class PiperSpeaker:

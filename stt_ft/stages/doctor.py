@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _USES = {
     "synth": "demo, synthesize, annotate --aligner sphinx",
-    "piper": "synthesize --engine piper",
+    "piper": "synthesize --synthesizer piper",
     "vad": "evaluate, to compare with silence alone",
     "smart_turn": "evaluate, to compare with Smart Turn",
     "eot_bench": "evaluate --eot_bench",

@@ -1,8 +1,8 @@
 """`stt-ft synthesize`: numbers spoken by a synthesiser, to be learned beside recordings: more voices than fifty takes have.
 
     stt-ft synthesize recordings/scripts/digits_en.yaml --out datasets/synthetic --count 1000
-    stt-ft synthesize datasets/orders --out datasets/synthetic --count 1000 --engine piper --voice voices/en_US-ryan-high.onnx
-    stt-ft synthesize datasets/orders --out datasets/synthetic --count 1000 --engine command --command 'say.sh {text} {wav}'
+    stt-ft synthesize datasets/orders --out datasets/synthetic --count 1000 --synthesizer piper --voice voices/en_US-ryan-high.onnx
+    stt-ft synthesize datasets/orders --out datasets/synthetic --count 1000 --synthesizer command --command 'say.sh {text} {wav}'
 
 Every clip dictates another number than its prompt and than every other clip, and comes with the times of its words. It is marked as
 synthetic, stands in train, and is refused in dev and heldout. `train --synthetic.dataset datasets/synthetic` learns it beside recordings.
@@ -17,23 +17,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer
+from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
-    from stt_ft.simulation.engines import Engine
+    from stt_ft.simulation.engines import SpeechEngine
 
 _SAVE_EVERY_S = 5.0
 """Seconds between writes of the manifest; clips that a kill takes from it are made again, the same."""
 
 
+@spread
 def synthesize(
     source: str | None = None,
     *,
     out: str,
     count: int = 1000,
-    engine: Literal["espeak", "piper", "command"] = "espeak",
+    synthesizer: Literal["espeak", "piper", "command"] = "espeak",
     voice: list[str] | None = None,
     command: str | None = None,
     time_limit: float = 60.0,
@@ -43,6 +45,8 @@ def synthesize(
     model: str = "large-v3",
     device: str = "auto",
     seed: int = 0,
+    dry_run: bool = False,
+    engine: Engine = LOCAL,
 ) -> None:
     """Speak the prompts of a script, or the numbers of a dataset's recordings, with other digits each time, in many voices and speeds.
 
@@ -53,7 +57,7 @@ def synthesize(
         source: a prompt script (recordings/scripts/, or one of record --make_script), or a dataset, whose recordings are said anew.
         out: dataset directory; it may be the recordings' own, or one that other engines or seeds have spoken into.
         count: clips in all; the prompts are taken in turns.
-        engine: espeak (comes with the extra synth: 153 voices, exact word times), piper (extra piper; needs --voice) or command.
+        synthesizer: espeak (comes with the extra synth: 153 voices, exact word times), piper (extra piper; needs --voice) or command.
         voice: piper's voice files NAME.onnx, each beside its NAME.onnx.json, several parted by commas; for command a name to note.
         command: a program and its arguments, run without a shell: {text} and {wav} stand for what to say and where to leave the sound, and
             where it takes them {speed} for how fast (1.0 as it is) and {seed} for a number, as in 'prog --text {text} --out {wav}'.
@@ -65,6 +69,7 @@ def synthesize(
         model: Whisper model of --aligner whisper: a name such as large-v3, or a local .pt file.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one (whisper).
         seed: decides numbers, voices, pauses and noise.
+        dry_run: speak a sample, write nothing, and say how long all clips will take.
     """
     from stt_ft.audio.channel import channels_named
     from stt_ft.corpus.prompt_script import load_prompt_script, prompts_of_dataset
@@ -92,24 +97,39 @@ def synthesize(
     if there.partition("-")[0] != prompts.language.partition("-")[0]:
         raise ConfigError(f"{data.directory}: its language is {there}, the prompts' is {prompts.language}; give another --out")
     beside = [data, *(Dataset.open(directory) for directory in [*([source] if is_dataset else []), *(apart_from or [])])]
+    make_voices = functools.partial(
+        _voices,
+        synthesizer,
+        prompts.language,
+        voice=voice,
+        command=command,
+        time_limit_s=time_limit,
+        aligner=aligner,
+        model=model,
+        device=device,
+    )
     session = Session(
         data=data,
-        engine=_engine(
-            engine, prompts.language, voice=voice, command=command, time_limit_s=time_limit, aligner=aligner, model=model, device=device
-        ),
+        voices=make_voices(),
+        make_voices=make_voices,
         lines=prompts.prompts,
         language=prompts.language,
         seed=seed,
         channels=through,
         forbidden=frozenset().union(*(_measured_numbers(each) for each in beside)),
     )
+    session.check()
+    cores = synthesizer != "command" and aligner == "sphinx"  # a program, or a GPU, is one that all would wait for
+    if dry_run:
+        say(f"{data.directory}: {session.estimate(count, engine, cores=cores)}")
+        return
     with sole_writer(data.directory):
-        session.check()
         total = session.missing(count)
         train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
         saved_s, num_failed = time.monotonic(), 0
         try:
-            for made in track((made for made in session.clips(count) if not made.was_there), "clips spoken", total=total):
+            new = (made for made in session.clips(count, engine, cores=cores) if not made.was_there)
+            for made in track(new, "clips spoken", total=total):
                 train[made.clip.path] = made.clip
                 num_failed += made.num_failed
                 if time.monotonic() - saved_s > _SAVE_EVERY_S:
@@ -123,14 +143,14 @@ def synthesize(
     minutes, voices = sum(clip.duration_s for clip in synthetic) / 60, {clip.extra.get("speaker") for clip in synthetic}
     holds = f"train holds {len(synthetic)} synthetic clips of {minutes:.1f} minutes in {len(voices)} voices"
     again = f", {num_failed} draws could not be aligned and were made anew" if num_failed else ""
-    say(f"{data.directory}: {total} clips spoken by {engine}, {count - total} were there{again}; {holds}")
+    say(f"{data.directory}: {total} clips spoken by {synthesizer}, {count - total} were there{again}; {holds}")
     learned = (
         "they are learned with its recordings" if len(synthetic) < len(train) else f"then train with --synthetic.dataset {data.directory}"
     )
     say(f"next: stt-ft encode {data.directory} --base BASE, {learned}")
 
 
-def _engine(
+def _voices(
     name: str,
     language: str,
     *,
@@ -140,8 +160,8 @@ def _engine(
     aligner: str,
     model: str,
     device: str,
-) -> Engine:
-    """Return the engine that the flags describe; raises `ConfigError` for flags that do not go with it."""
+) -> SpeechEngine:
+    """Return the voices that the flags describe; raises `ConfigError` for flags that do not go with it."""
     from stt_ft.align import work_named
     from stt_ft.align.aligner import known_word_times
     from stt_ft.simulation.casting import ACCENTS_OF, SYNTHETIC_CAST
@@ -150,17 +170,17 @@ def _engine(
     code = language.partition("-")[0]
     cast = dataclasses.replace(SYNTHETIC_CAST, accents=ACCENTS_OF[code])
     if command is not None and name != "command":
-        raise ConfigError(f"--command goes with --engine command, not with {name}")
+        raise ConfigError(f"--command goes with --synthesizer command, not with {name}")
     if name == "espeak":
         if voice:
-            raise ConfigError(f"--voice {voice[0]}: espeak takes its voices in turns; --voice goes with --engine piper or command")
+            raise ConfigError(f"--voice {voice[0]}: espeak takes its voices in turns; --voice goes with --synthesizer piper or command")
         return EspeakEngine(cast)
     if name == "piper" and not voice:
-        raise ConfigError("--engine piper needs --voice NAME.onnx, a voice of https://huggingface.co/rhasspy/piper-voices")
+        raise ConfigError("--synthesizer piper needs --voice NAME.onnx, a voice of https://huggingface.co/rhasspy/piper-voices")
     if name == "command" and command is None:
-        raise ConfigError("--engine command needs --command 'prog --text {text} --out {wav}'")
+        raise ConfigError("--synthesizer command needs --command 'prog --text {text} --out {wav}'")
     if name == "command" and len(voice or ()) > 1:
-        raise ConfigError("--engine command speaks with one voice; give --voice one name")
+        raise ConfigError("--synthesizer command speaks with one voice; give --voice one name")
     speaker = (
         PiperSpeaker([Path(path) for path in voice or ()])
         if name == "piper"

@@ -176,7 +176,7 @@ def test_a_program_speaks_and_what_it_misspeaks_is_made_anew(
         "write_wav(sys.argv[2], samples * (int(sys.argv[4]) % 3 > 0))\n"
     )
     command = f"'{sys.executable}' '{program}' {{text}} {{wav}} {{speed}} {{seed}}"
-    synthesize(script, out=out, count=8, engine="command", command=command, voice=["lent"])
+    synthesize(script, out=out, count=8, synthesizer="command", command=command, voice=["lent"])
     told = capsys.readouterr().err
     assert "draws could not be aligned and were made anew" in told
     data = Dataset.open(out)
@@ -189,14 +189,14 @@ def test_a_program_speaks_and_what_it_misspeaks_is_made_anew(
     with pytest.raises(
         AlignmentError, match=r"clip audio/synthetic_command_1_00001\.wav: 8 draws in a row could not be aligned; .*nothing"
     ):
-        synthesize(script, out=out, count=1, engine="command", command=silent, seed=1)
+        synthesize(script, out=out, count=1, synthesizer="command", command=silent, seed=1)
     with pytest.raises(AudioError, match=r"clip audio/synthetic_command_2_00001\.wav: .*exited with 1"):
-        synthesize(script, out=out, count=1, engine="command", command=f"'{sys.executable}' -c 'nonsense' {{text}} {{wav}}", seed=2)
+        synthesize(script, out=out, count=1, synthesizer="command", command=f"'{sys.executable}' -c 'nonsense' {{text}} {{wav}}", seed=2)
     assert len(Dataset.open(out).clips()) == 8
 
 
 def test_a_neural_voice_speaks(script: str, out: str) -> None:
-    synthesize(script, out=out, count=3, engine="piper", voice=[str(real.piper_voice())])
+    synthesize(script, out=out, count=3, synthesizer="piper", voice=[str(real.piper_voice())])
     check(out)
     assert {clip.extra["voice"] for clip in Dataset.open(out).clips()} == {"en_US-joe-medium"}
 
@@ -269,10 +269,10 @@ def test_check_lists_a_synthetic_clip_outside_train(script: str, out: str, capsy
         ({"count": 0}, "--count must be positive"),
         ({"time_limit": 0.0}, "--time_limit must be positive"),
         ({"channels": ["fax"]}, "'fax' is no channel"),
-        ({"engine": "piper"}, r"needs --voice NAME\.onnx"),
-        ({"engine": "command"}, "needs --command"),
-        ({"engine": "command", "command": "x {text} {wav}", "voice": ["a", "b"]}, "one voice"),
-        ({"command": "x {text} {wav}"}, "--command goes with --engine command"),
+        ({"synthesizer": "piper"}, r"needs --voice NAME\.onnx"),
+        ({"synthesizer": "command"}, "needs --command"),
+        ({"synthesizer": "command", "command": "x {text} {wav}", "voice": ["a", "b"]}, "one voice"),
+        ({"command": "x {text} {wav}"}, "--command goes with --synthesizer command"),
         ({"voice": ["en-us+m1"]}, "espeak takes its voices in turns"),
     ],
 )
@@ -291,7 +291,7 @@ def test_prompts_of_another_language_are_refused(script: str, out: str, tmp_path
     synthesize(str(french), out=str(tmp_path / "french"), count=3)
     assert all(clip.extra["voice"].startswith("fr") for clip in Dataset.open(tmp_path / "french").clips())
     with pytest.raises(ConfigError, match="sphinx knows English only"):
-        synthesize(str(french), out=str(tmp_path / "b"), engine="command", command="x {text} {wav}")
+        synthesize(str(french), out=str(tmp_path / "b"), synthesizer="command", command="x {text} {wav}")
 
 
 def test_a_dataset_without_numbers_has_nothing_to_say(tmp_path: Path) -> None:
