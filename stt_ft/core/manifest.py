@@ -340,6 +340,14 @@ class Dataset:
         """The sidecars that are packed, by the paths at which they would lie."""
         return PackedSidecars(self.directory / "sidecars")
 
+    @staticmethod
+    def packed_name(clip: Clip) -> str:
+        """Return the name of a clip's sidecar among the packed ones; of a clip whose path is no file's, that path."""
+        try:
+            return str(PurePosixPath(clip.path).with_suffix(".json"))
+        except ValueError:
+            return clip.path
+
     def sidecars(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Sidecar | DatasetError]]:
         """Yield each of many clips, in order, with its sidecar or the error that `read_sidecar` would raise."""
         for clip, text in self.sidecar_texts(clips):
@@ -353,7 +361,7 @@ class Dataset:
         one; or with the error where that would be outside the dataset."""
         for first in range(0, len(clips), WINDOW):
             some = clips[first : first + WINDOW]
-            texts: list[bytes | str | DatasetError | None] = [*self.packed.get([_packed_name(clip) for clip in some])]
+            texts: list[bytes | str | DatasetError | None] = [*self.packed.get([self.packed_name(clip) for clip in some])]
             loose: dict[int, Path] = {}
             for index, clip in enumerate(some):
                 if texts[index] is None:
@@ -381,7 +389,7 @@ class Dataset:
             raise DatasetError(f"{self.sidecar_path(clip)}: {error}") from None
 
     def has_sidecar(self, clip: Clip) -> bool:
-        return self.packed.has(_packed_name(clip)) or self.sidecar_path(clip).exists()
+        return self.packed.has(self.packed_name(clip)) or self.sidecar_path(clip).exists()
 
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
         """Replace the sidecar of `clip`; raises `DatasetError` where that would be outside the dataset."""
@@ -391,7 +399,7 @@ class Dataset:
         """Replace the sidecars of many clips as they come: each file by itself, or many together where the dataset has packed sidecars, or
         is to have them (`packed`). Raises as `write_sidecar` does."""
         if packed or self.packed.files():
-            self.packed.add_all((_packed_name(clip), json_text(sidecar.to_json())) for clip, sidecar in pairs)
+            self.packed.add_all((self.packed_name(clip), json_text(sidecar.to_json())) for clip, sidecar in pairs)
             return
         for clip, sidecar in pairs:
             write_text(self.sidecar_path(clip, to_write=True), json_text(sidecar.to_json()), is_swept=True)
@@ -413,14 +421,6 @@ class Dataset:
 
     def write_info(self, info: dict[str, Any]) -> None:
         write_text(self.directory / "dataset.yaml", dump_yaml(info))
-
-
-def _packed_name(clip: Clip) -> str:
-    """Return the path at which a clip's sidecar would lie; of a clip whose path is no file's, that path."""
-    try:
-        return str(PurePosixPath(clip.path).with_suffix(".json"))
-    except ValueError:
-        return clip.path
 
 
 def _manifest_text(clips: Iterable[Clip]) -> str:

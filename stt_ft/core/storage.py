@@ -19,7 +19,6 @@ import contextlib
 import functools
 import itertools
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -304,6 +303,16 @@ def read_many(paths: Sequence[Path]) -> Iterator[bytes | None]:
         yield from (value if isinstance(value := found[name], bytes) else None for _, name in places)
 
 
+def remove_many(paths: Sequence[Path]) -> None:
+    """Remove files, those that are gone already too; in a store, many in one request."""
+    if paths and not is_local(paths[0]):
+        with answered(paths[0]), contextlib.suppress(FileNotFoundError):
+            store_of(paths[0])[0].rm([store_of(path)[1] for path in paths])
+        return
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 _AT_ONCE = 1024
 """Small objects that are asked for at once."""
 
@@ -315,9 +324,3 @@ def pyarrow_parquet(needed_for: str) -> Any:
     except ImportError:
         raise MissingExtra("pyarrow", "packed", needed_for) from None
     return pyarrow.parquet
-
-
-def copied(source: Path, target: Path) -> None:
-    """Copy a file between two places, block by block; `target` is a local file that is being written."""
-    with answered(source), source.open("rb") as there, target.open("wb") as here:
-        shutil.copyfileobj(there, here, 1 << 20)
