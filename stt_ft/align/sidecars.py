@@ -61,7 +61,7 @@ _VOWELS = re.compile("[aeiouy]+")
 
 def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
     """Return the sidecar of `clip` with the script it has, from the sidecar or from the manifest; an empty one where there is none."""
-    sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else Sidecar()
+    sidecar = data.read_sidecar(clip) if data.has_sidecar(clip) else Sidecar()
     script = sidecar.script if sidecar.script is not None else clip.extra.get("script")
     if script is not None and not isinstance(script, str):
         raise DatasetError(f"{data.directory}: clip {clip.path} has the script {script!r}; it must be a text")
@@ -71,7 +71,7 @@ def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
 def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[str, Any]) -> dict[str, Any]:
     """Return the record of annotating `clip`: the same record means the same result."""
     read_from = {} if script is None else {"script_sha256": hashlib.sha256(script.encode()).hexdigest()[:16]}
-    return {**made_by, "stt_ft": stt_ft.__version__, "audio_sha256": file_sha256(data.audio_path(clip))[:16], **read_from}
+    return {**made_by, "stt_ft": stt_ft.__version__, "audio_sha256": file_sha256(data.sound(clip))[:16], **read_from}
 
 
 def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:

@@ -100,8 +100,8 @@ class Annotator:
 
     def _job(self, clip: Clip, known: dict[str, tuple[Sidecar, dict[str, object]]]) -> AlignmentJob | State:
         """Return what the aligner has to do for `clip`, or why it has nothing to do; note the sidecar and its new record in `known`."""
-        if not self._data.audio_path(clip).is_file():
-            raise DatasetError(f"{self._data.audio_path(clip)}: no such audio file")
+        if not self._data.has_sound(clip):
+            raise DatasetError(f"{self._data.sound(clip)}: no such audio file")
         sidecar = self._data.read_sidecar(clip) if self._verifies else known_sidecar(self._data, clip)
         self._data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
         if not self._verifies and not self._replace and (sidecar.words_by or CORRECTED in sidecar.provenance):
@@ -111,7 +111,7 @@ class Annotator:
         if sidecar.provenance.get("verify" if self._verifies else "annotate") == record:
             return "done"
         known[clip.path] = sidecar, record
-        return AlignmentJob(clip_id=clip.path, audio_path=self._data.audio_path(clip), script=script, language=self._language)
+        return AlignmentJob(clip_id=clip.path, audio_path=self._data.sound(clip), script=script, language=self._language)
 
 
 class Converter:
@@ -142,7 +142,7 @@ class Converter:
                 language=self._language,
                 style=self._style,
                 duration_s=clip.duration_s,
-                sound=lambda: read_audio(self._data.audio_path(clip)),
+                sound=lambda: read_audio(self._data.sound(clip)),
                 aligner=self._aligner,
             )
         except SttFtError as error:

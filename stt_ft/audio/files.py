@@ -6,6 +6,7 @@ command reads sound here, so that all refuse the same files: those that are cut 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import json
@@ -13,9 +14,11 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +28,7 @@ import soxr
 from stt_ft.audio.levels import SILENT_PEAK, level_steps_db, peak
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError
+from stt_ft.core.storage import Source, place, read_bytes
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 
 AUDIO_SUFFIXES = frozenset(
@@ -73,7 +77,7 @@ def sound_files(words: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for word in words:
-        path = Path(word)
+        path = place(word)
         if path.is_dir():
             matches = sorted(one for one in path.iterdir() if one.suffix.lower() in AUDIO_SUFFIXES)
         elif not path.exists() and glob.has_magic(word):
@@ -86,26 +90,27 @@ def sound_files(words: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def read_audio(path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> npt.NDArray[np.float32]:
-    """Return the sound of `path` as mono float32 samples at `sample_rate_hz`; several channels are averaged unless `channel` picks one.
+def read_audio(source: str | Source, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> npt.NDArray[np.float32]:
+    """Return the sound of a file, or of a piece of an archive, as mono float32 samples at `sample_rate_hz`; several channels are averaged
+    unless `channel` picks one.
 
     Raises `AudioError` by name when the file is missing, unreadable, cut off, empty, lacks `channel`, holds NaN or infinity, or holds
     different voices on its channels and none of them is picked.
     """
-    path = Path(path)
-    samples, source_rate_hz = _decode(path)  # samples [N, C]
+    file = _File.of(source)
+    samples, source_rate_hz = _decode(file)  # samples [N, C]
     num_channels = samples.shape[1]
     if len(samples) == 0:
-        raise AudioError(f"{path}: holds no sound (0 samples)")
+        raise AudioError(f"{file}: holds no sound (0 samples)")
     if channel is not None:
         if not 0 <= channel < num_channels:
-            raise AudioError(f"{path}: no channel {channel}; it has {num_channels}, counted from 0")
+            raise AudioError(f"{file}: no channel {channel}; it has {num_channels}, counted from 0")
         samples = np.ascontiguousarray(samples[:, channel : channel + 1])
     if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds samples that are not finite numbers")
+        raise AudioError(f"{file}: holds samples that are not finite numbers")
     if num_voices(samples, source_rate_hz) > 1:
         flag = f"--channel 0{' or 1' if num_channels == 2 else f' to {num_channels - 1}'}"
-        raise AudioError(f"{path}: its channels hold different voices; `stt-ft ingest` and `stt-ft transcribe` take one of them: {flag}")
+        raise AudioError(f"{file}: its channels hold different voices; `stt-ft ingest` and `stt-ft transcribe` take one of them: {flag}")
     mono = samples.mean(axis=1, dtype=np.float32)
     if peak(mono) < SILENT_PEAK * peak(samples):
         mono = np.ascontiguousarray(samples[:, 0])  # one wire was swapped: the channels are each other's negatives
@@ -145,7 +150,7 @@ def change_speed(samples: np.ndarray, speed: float, sample_rate_hz: int = SAMPLE
 def write_wav(path: str | Path, samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
     """Write what `wav_of` returns to `path`, whole or not at all."""
     wav = wav_of(samples, sample_rate_hz)  # in memory first: libsndfile does not say why a disk refuses
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(place(path)) as temporary:
         temporary.write_bytes(wav)
 
 
@@ -157,26 +162,72 @@ def wav_of(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
     return wav.getvalue()
 
 
-def probe(path: str | Path) -> AudioInfo:
-    """Return duration, rate and channels of `path` without decoding all of it; raises `AudioError` when it cannot be read."""
-    path = _existing(Path(path))
+def probe(source: str | Source) -> AudioInfo:
+    """Return duration, rate and channels of a file or a piece of an archive without decoding all of it; raises `AudioError` when it cannot
+    be read."""
+    file = _File.of(source)
     try:
-        source = _readable(path)
-        header = soundfile.info(source)
+        readable, is_plain = _readable(file)
+        header = soundfile.info(readable)
     except soundfile.LibsndfileError as error:
-        return _probe_with_ffmpeg(path, error)
-    num_frames = header.frames if header.format != "MP3" or _counts_frames(path) else _count_frames(path)
+        return _probe_with_ffmpeg(file, error)
+    num_frames = header.frames if header.format != "MP3" or _counts_frames(file) else _count_frames(file)
     return AudioInfo(
         duration_s=samples_to_s(num_frames, header.samplerate),
         sample_rate_hz=header.samplerate,
         channels=header.channels,
-        is_plain=not isinstance(source, io.BytesIO),
+        is_plain=is_plain,
     )
 
 
-def _counts_frames(mp3: Path) -> bool:
+@dataclass(frozen=True)
+class _File:
+    """A sound file as the readers take it: one of this machine, or what was read of another place, as bytes in memory."""
+
+    source: Source
+    content: bytes | None = None
+
+    @classmethod
+    def of(cls, source: str | Source) -> _File:
+        """Raises `AudioError` where there is no such file, and as `read_bytes` does."""
+        source = place(source) if isinstance(source, str) else source
+        if isinstance(source, Path):
+            if not os.path.isfile(source):  # false, where `Path.is_file` raises: of a name that is too long
+                raise AudioError(f"{source}: no such audio file")
+            return cls(source)
+        try:
+            return cls(source, read_bytes(source))
+        except FileNotFoundError:
+            raise AudioError(f"{source}: no such audio file") from None
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+    def open(self) -> BinaryIO:
+        return open(str(self), "rb") if self.content is None else io.BytesIO(self.content)
+
+    @property
+    def size(self) -> int:
+        return os.path.getsize(str(self)) if self.content is None else len(self.content)
+
+    def for_libsndfile(self) -> str | BinaryIO:
+        return str(self) if self.content is None else self.open()
+
+    @contextlib.contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Yield a path for a program that reads no memory."""
+        if self.content is None:
+            yield Path(str(self))
+            return
+        with tempfile.TemporaryDirectory(prefix="stt-ft-") as directory:
+            path = Path(directory) / f"sound{self.source.suffix}"
+            path.write_bytes(self.content)
+            yield path
+
+
+def _counts_frames(mp3: _File) -> bool:
     """Whether an MP3 says how long it is; of one that does not, libsndfile guesses from the first frame's bit rate, wrong by far."""
-    with mp3.open("rb") as file:
+    with mp3.open() as file:
         tag = file.read(10)
         if tag[:3] == b"ID3":  # its size is four times seven bits
             file.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True)))
@@ -186,52 +237,46 @@ def _counts_frames(mp3: Path) -> bool:
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-def _count_frames(path: Path) -> int:
+def _count_frames(file: _File) -> int:
     """Return the number of frames by decoding, a block at a time; raises `AudioError` where that fails."""
     num_frames = 0
     try:
-        with soundfile.SoundFile(str(path)) as sound:
+        with soundfile.SoundFile(file.for_libsndfile()) as sound:
             while len(block := sound.read(1 << 18, dtype="float32")):  # `blocks` would fill up to the guess
                 num_frames += len(block)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: cannot be read as audio: {error}") from None
+        raise AudioError(f"{file}: cannot be read as audio: {error}") from None
     return num_frames
 
 
-def _existing(path: Path) -> Path:
-    if not os.path.isfile(path):  # false, where `Path.is_file` raises: of a name that is too long
-        raise AudioError(f"{path}: no such audio file")
-    return path
-
-
-def _decode(path: Path) -> tuple[np.ndarray, int]:
+def _decode(file: _File) -> tuple[np.ndarray, int]:
     """Return samples [N, C] float32 and their rate; raises `AudioError` for a file that holds less than its header promises."""
-    _existing(path)
     promised = 0
     try:
-        source = _readable(path)
-        header = soundfile.info(source)
-        promised = header.frames if header.format != "MP3" or _counts_frames(path) else 0
-        if isinstance(source, io.BytesIO):
-            source.seek(0)
-        samples, rate_hz = soundfile.read(source, dtype="float32", always_2d=True)
+        readable, _ = _readable(file)
+        header = soundfile.info(readable)
+        promised = header.frames if header.format != "MP3" or _counts_frames(file) else 0
+        if not isinstance(readable, str):
+            readable.seek(0)
+        samples, rate_hz = soundfile.read(readable, dtype="float32", always_2d=True)
     except (MemoryError, ValueError):  # which of the two NumPy raises depends on how much it is
-        raise AudioError(f"{path}: its header promises more sound than fits into memory") from None
+        raise AudioError(f"{file}: its header promises more sound than fits into memory") from None
     except soundfile.LibsndfileError as error:
-        command = [*_ffmpeg("ffmpeg", path), "-vn", "-f", "wav", "-c:a", "pcm_f32le", "-"]
-        wav = _run_ffmpeg(command, path, error)
+        with file.on_disk() as path:
+            command = [*_ffmpeg("ffmpeg", path), "-vn", "-f", "wav", "-c:a", "pcm_f32le", "-"]
+            wav = _run_ffmpeg(command, file, error)
         try:
             samples, rate_hz = soundfile.read(io.BytesIO(wav), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as other:
-            raise AudioError(f"{path}: ffmpeg decoded it to something unreadable ({other})") from None
+            raise AudioError(f"{file}: ffmpeg decoded it to something unreadable ({other})") from None
     if len(samples) < (1 - _CUT_OFF_SHARE) * promised - _CUT_OFF_S * rate_hz:
-        raise _cut_off(path, samples_to_s(promised, rate_hz), samples_to_s(len(samples), rate_hz))
+        raise _cut_off(file, samples_to_s(promised, rate_hz), samples_to_s(len(samples), rate_hz))
     return samples, rate_hz
 
 
-def _cut_off(path: Path, promised_s: float, held_s: float) -> AudioError:
+def _cut_off(file: _File, promised_s: float, held_s: float) -> AudioError:
     keep = "record or copy it again, or keep what is there: ffmpeg -i FILE OUT.wav"
-    return AudioError(f"{path}: cut off: its header promises {promised_s:.2f} s, {held_s:.2f} s can be read ({keep})")
+    return AudioError(f"{file}: cut off: its header promises {promised_s:.2f} s, {held_s:.2f} s can be read ({keep})")
 
 
 # --- What the header of a file without compression promises -------------------------------------------------------------------------
@@ -247,36 +292,37 @@ class _Data:
     chunk: str
 
 
-def _readable(path: Path) -> str | io.BytesIO:
-    """Return what libsndfile is to read: the file, or its bytes with a length in place of a 0 that was never filled in.
+def _readable(file: _File) -> tuple[str | BinaryIO, bool]:
+    """Return what libsndfile is to read: the file, or its bytes with a length in place of a 0 that was never filled in; and whether it is
+    the file as it stands.
 
     libsndfile reads what is there, however long the header says that it is. So this compares the two, and raises `AudioError` for a file
     that was cut off, and for one with sound behind the end that its header tells: which of the two is right cannot be known.
     """
     try:
-        data = _data_of(path)
+        data = _data_of(file)
     except OSError:
         data = None  # libsndfile says why
     if data is None or data.promised >= _STREAMED_BYTES:
-        return str(path)
-    held = path.stat().st_size - data.begin
-    if data.promised == 0 and held > 0 and not _other_chunks_follow(path, data):
-        content = bytearray(path.read_bytes())
+        return file.for_libsndfile(), True
+    held = file.size - data.begin
+    if data.promised == 0 and held > 0 and not _other_chunks_follow(file, data):
+        content = bytearray(file.open().read())
         struct.pack_into(data.chunk[0] + data.chunk[-1], content, data.length_at, 0xFFFFFFFF)
-        return io.BytesIO(content)
-    if held < data.promised - _LOOSE_BYTES or (held > data.promised + _LOOSE_BYTES and not _other_chunks_follow(path, data)):
-        known_s = soundfile.info(str(path)).duration
+        return io.BytesIO(content), False
+    if held < data.promised - _LOOSE_BYTES or (held > data.promised + _LOOSE_BYTES and not _other_chunks_follow(file, data)):
+        known_s = soundfile.info(file.for_libsndfile()).duration
         if held < data.promised:
-            raise _cut_off(path, known_s * data.promised / held if held else 0.0, known_s)
+            raise _cut_off(file, known_s * data.promised / held if held else 0.0, known_s)
         there_s = known_s * held / data.promised
         keep = "to keep all of it: ffmpeg -ignore_length 1 -i FILE OUT.wav"
-        raise AudioError(f"{path}: its header tells of {known_s:.2f} s, and the file holds {there_s:.2f} s ({keep})")
-    return str(path)
+        raise AudioError(f"{file}: its header tells of {known_s:.2f} s, and the file holds {there_s:.2f} s ({keep})")
+    return file.for_libsndfile(), True
 
 
-def _data_of(path: Path) -> _Data | None:
+def _data_of(source: _File) -> _Data | None:
     """Return where the samples of a WAV, RF64, W64, AIFF or AU file are; None for any other file, and for one without samples."""
-    with path.open("rb") as file:
+    with source.open() as file:
         head = file.read(40)
         if head[:4] == b".snd" and len(head) == 40:
             return _Data(begin=int.from_bytes(head[4:8], "big"), promised=int.from_bytes(head[8:12], "big"), length_at=8, chunk=">4sI")
@@ -288,7 +334,7 @@ def _data_of(path: Path) -> _Data | None:
             at, chunk, wanted, counted, padded_to = 40, "<4s12xQ", b"data", 24, 8
         else:
             return None
-        in_64_bits, end = 0, path.stat().st_size
+        in_64_bits, end = 0, source.size
         for _ in range(1000):
             file.seek(at)
             beginning = file.read(struct.calcsize(chunk))
@@ -306,10 +352,10 @@ def _data_of(path: Path) -> _Data | None:
     return None
 
 
-def _other_chunks_follow(path: Path, data: _Data) -> bool:
+def _other_chunks_follow(source: _File, data: _Data) -> bool:
     """Whether the bytes behind the promised samples are no samples: a chunk with a name and a length that fits, or zeros to the end."""
     size = struct.calcsize(data.chunk)
-    with path.open("rb") as file:
+    with source.open() as file:
         file.seek(data.begin + data.promised + data.promised % 2)
         behind = file.read()
     name, length = struct.unpack(data.chunk, behind[:size].ljust(size, b"\0"))
@@ -325,31 +371,32 @@ def _ffmpeg(program: str, path: Path) -> list[str]:
     return [program, *quiet, "-protocol_whitelist", "file", "-format_whitelist", _FFMPEG_FORMATS, "-i", f"file:{path}"]
 
 
-def _probe_with_ffmpeg(path: Path, libsndfile_error: Exception) -> AudioInfo:
+def _probe_with_ffmpeg(file: _File, libsndfile_error: Exception) -> AudioInfo:
     """Return what ffprobe knows; where the header has no duration, as in what browsers record, that of its packets."""
-    command = [*_ffmpeg("ffprobe", path), "-select_streams", "a:0", "-of", "json", "-show_entries"]
-    answer = json.loads(_run_ffmpeg([*command, "stream=sample_rate,channels:format=duration"], path, libsndfile_error))
-    try:
-        stream = answer["streams"][0]
-        if "duration" in answer["format"]:
-            duration_s = float(answer["format"]["duration"])
-        else:
-            packets = json.loads(_run_ffmpeg([*command, "packet=pts_time,duration_time"], path, libsndfile_error))["packets"]
-            duration_s = max(float(packet["pts_time"]) + float(packet.get("duration_time", 0)) for packet in packets)
-        rate_hz, channels = int(stream["sample_rate"]), int(stream["channels"])
-        return AudioInfo(duration_s=duration_s, sample_rate_hz=rate_hz, channels=channels, is_plain=False)
-    except (KeyError, IndexError, ValueError):
-        raise AudioError(f"{path}: holds no sound that ffprobe can measure") from None
+    with file.on_disk() as path:
+        command = [*_ffmpeg("ffprobe", path), "-select_streams", "a:0", "-of", "json", "-show_entries"]
+        answer = json.loads(_run_ffmpeg([*command, "stream=sample_rate,channels:format=duration"], file, libsndfile_error))
+        try:
+            stream = answer["streams"][0]
+            if "duration" in answer["format"]:
+                duration_s = float(answer["format"]["duration"])
+            else:
+                packets = json.loads(_run_ffmpeg([*command, "packet=pts_time,duration_time"], file, libsndfile_error))["packets"]
+                duration_s = max(float(packet["pts_time"]) + float(packet.get("duration_time", 0)) for packet in packets)
+            rate_hz, channels = int(stream["sample_rate"]), int(stream["channels"])
+            return AudioInfo(duration_s=duration_s, sample_rate_hz=rate_hz, channels=channels, is_plain=False)
+        except (KeyError, IndexError, ValueError):
+            raise AudioError(f"{file}: holds no sound that ffprobe can measure") from None
 
 
-def _run_ffmpeg(command: list[str], path: Path, libsndfile_error: Exception) -> bytes:
+def _run_ffmpeg(command: list[str], file: _File, libsndfile_error: Exception) -> bytes:
     reason = " ".join(str(libsndfile_error).split())
     if shutil.which(command[0]) is None:
-        raise AudioError(f"{path}: cannot be read ({reason}); if it is sound, install ffmpeg or convert it to WAV") from None
+        raise AudioError(f"{file}: cannot be read ({reason}); if it is sound, install ffmpeg or convert it to WAV") from None
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
         reason = " ".join(done.stderr.decode(errors="replace").split())[-200:] or reason
         if "whitelist" in reason:
             reason = "a playlist, or another kind of file that may not be opened"
-        raise AudioError(f"{path}: cannot be read by libsndfile or ffmpeg ({reason})")
+        raise AudioError(f"{file}: cannot be read by libsndfile or ffmpeg ({reason})")
     return done.stdout

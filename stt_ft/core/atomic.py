@@ -1,13 +1,13 @@
-"""Files: nothing leaves the directory it belongs to, and a write happens whole or not at all, so that a killed run leaves no half file.
-
-What a file of a dataset or a model names (a manifest's path, a name in config.json) is found by `inside`, and so lies in that directory by
-its name; `check_lies_inside` looks where links lead. Only what the user named may be elsewhere. docs/data_format.md has the rule.
+"""Files: a write happens whole or not at all, so that a killed run leaves no half file, and two writers keep apart.
 
 A file that is being written has a hidden name beside its place, `.take.1f0c9a2b.tmp.wav`, and its process holds a lock on it. A killed
 process leaves the file there, unlocked; `remove_leftovers` removes it.
 
 A stage that reads files, changes them and writes them again has the directory to itself meanwhile (`sole_writer`). Both locks are the
 operating system's (`flock`): they end with their process, however it ends, and other machines see them where the file system is shared.
+
+In an object store (`core/storage.py`) a file is put whole by the store itself, so nothing is ever left half written. The lock there is an
+object that only one can create; after a kill it is told of, and removed by hand.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from stt_ft.core.errors import BusyError, DiskError, SttFtError
+from stt_ft.core.storage import answered, claim, is_local, uploaded
 
 LOCK_NAME = ".stt-ft.lock"
 """File in a directory that a process writes into: host, process and command of the writer, for others to be told."""
@@ -36,33 +37,6 @@ LOCK_NAME = ".stt-ft.lock"
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 _ASIDE = "aside"
 """Name under which a directory that gives way to a new one lies in the temporary one until the new one is in place."""
-
-MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 1024
-"""Longest name of one file, and longest path below a directory, that every file system takes."""
-
-
-def inside(directory: Path, name: str) -> Path:
-    """Return `directory / name` for a relative path that a file gives; raises `ValueError` that says why it cannot be one.
-
-    It looks at the name alone: what is a link is still followed.
-    """
-    parts = PurePosixPath(name).parts
-    if "\0" in name:
-        raise ValueError("the name holds a NUL")
-    if PurePosixPath(name).is_absolute() or ".." in parts:
-        raise ValueError("the name leads out of the directory")
-    if not parts:
-        raise ValueError("the name is that of no file")
-    if len(os.fsencode(name)) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
-        raise ValueError("the name is too long")
-    return directory / name
-
-
-def check_lies_inside(path: Path, directory: Path) -> None:
-    """Raise `ValueError` where `path`, its links followed, lies outside `directory`, whose own links count as the user's."""
-    target = Path(os.path.realpath(path))
-    if not target.is_relative_to(os.path.realpath(directory)):
-        raise ValueError(f"{path} is a link that leads out of the directory, to {target}")
 
 
 @contextlib.contextmanager
@@ -88,8 +62,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The parent directory is made if need be. When the block raises, the temporary file is removed and `path` is left as it was.
 
     Raises:
-        DiskError: the disk refuses; names `path`.
+        DiskError: the disk or the store refuses; names `path`.
     """
+    if not is_local(path):
+        with told_of(path), uploaded(path) as temporary:
+            yield temporary
+        return
     with told_of(path):
         if path.exists() and not path.is_file():  # a device, which a file must not take the place of
             raise OSError(errno.EEXIST, "there is something else than a file", str(path))
@@ -171,6 +149,10 @@ def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
         DiskError: nothing can be written there.
     """
     path = directory / LOCK_NAME
+    if not is_local(directory):
+        with _claimed(path, shared=shared):
+            yield
+        return
     with told_of(directory):
         made = [each for each in (directory, *directory.parents) if not each.exists()]
         directory.mkdir(parents=True, exist_ok=True)
@@ -186,6 +168,25 @@ def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
         for each in made:
             with contextlib.suppress(OSError):
                 each.rmdir()
+
+
+@contextlib.contextmanager
+def _claimed(path: Path, *, shared: bool) -> Iterator[None]:
+    """Hold the lock object `path` in a store while the block lasts; raises `BusyError` where it is there already."""
+    mine = f"{_owner()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+    owner = claim(path, mine)
+    if owner is not None and not shared:
+        raise BusyError(f"{path.parent}: {' '.join(owner.split())} is writing here; if that process is gone, remove {path}")
+    try:
+        yield
+    finally:
+        if owner is None:
+            with answered(path):
+                path.unlink(missing_ok=True)
+
+
+def _owner() -> str:
+    return f"`{_command()}`, process {os.getpid()} on {socket.gethostname()}"
 
 
 def _take(path: Path, *, shared: bool) -> int:
@@ -212,7 +213,7 @@ def _take(path: Path, *, shared: bool) -> int:
         if _is_same_file(descriptor, path):
             with contextlib.suppress(OSError):  # a full disk has no room for the name; the lock holds
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"`{_command()}`, process {os.getpid()} on {socket.gethostname()}\n".encode(errors="replace"), 0)
+                os.pwrite(descriptor, f"{_owner()}\n".encode(errors="replace"), 0)
             return descriptor
         os.close(descriptor)  # it was the file of a writer that has just ended and removed it
 
@@ -251,8 +252,13 @@ def write_text(path: Path, text: str, *, is_swept: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, *, is_swept: bool = False) -> None:
-    """Write `value` to `path` as indented JSON, as `write_text` does. NaN and infinity, which JSON lacks, are refused."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n", is_swept=is_swept)
+    """Write `value` to `path` as `json_text`, as `write_text` does."""
+    write_text(path, json_text(value), is_swept=is_swept)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON. NaN and infinity, which JSON lacks, are refused."""
+    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def remove_leftovers(directory: Path) -> int:
@@ -260,11 +266,15 @@ def remove_leftovers(directory: Path) -> int:
 
     Files of a running process are left alone, on whatever machine it runs, and so are all files on a file system without locks.
     """
+    if not is_local(directory):
+        return 0
     return sum(map(_remove_if_left, sorted(directory.rglob(".*.tmp*"))))
 
 
 def recover(path: Path) -> None:
     """Remove what killed processes left of writing `path`, a file or a directory, and put back what one of them had moved aside."""
+    if not is_local(path):
+        return
     whole, stem, suffix = map(glob.escape, (path.name, path.name.removesuffix(path.suffix), path.suffix))
     for name in {f".{whole}.*.tmp", f".{stem}.*.tmp{suffix}"}:  # as `atomic_directory` and `atomic_path` name them
         for leftover in sorted(path.parent.glob(name)):

@@ -5,7 +5,8 @@
     NAME/audio/sample_001.wav, sample_001.json       sound and sidecar: {"alignments": [["order", [0.58, 0.94], "SPEAKER_MAIN"]]}
 
 A clip is known by its `path`, relative to the dataset directory and inside it. Sound is read through links, as `ingest` makes them; nothing
-is written through a link that leads out.
+is written through a link that leads out. The directory may lie in an object store (`core/storage.py`). A dataset of very many clips has its
+sound in archives, told by the key `inside` of a line, and its sidecars packed (`core/packed.py`): a packed one counts before a loose one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import atomic_path, check_lies_inside, inside, write_json, write_text
+from stt_ft.core.atomic import atomic_path, json_text, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
+from stt_ft.core.packed import WINDOW, PackedSidecars
+from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, place, read_many
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,6 +40,10 @@ MAX_DURATION_S = 86_400.0
 SYNTHETIC = "synthetic"
 """Key of a manifest's line, and of a sidecar (for `ingest`): true for a clip that a synthesiser spoke (`synthesize`), to be learned
 from and never measured on."""
+
+INSIDE = "inside"
+"""Key of a manifest's line whose sound lies in an archive of the dataset: `{"archive": "archives/a.tar", "offset": 1536, "size": 88244}`,
+bytes of a tar's member, or `{"archive": "archives/a.parquet", "column": "audio", "row": 17}`."""
 
 LEFT_OUT = "left_out"
 """Key of a sidecar: `[[start, end], what the script has, what was heard]` for each stretch in which sound and script do not fit. Its words
@@ -212,18 +219,22 @@ class Dataset:
     @classmethod
     def open(cls, directory: str | Path) -> Dataset:
         """Open an existing dataset; raises `DatasetError` when the directory or all its manifests are missing."""
-        dataset = cls(Path(directory))
-        if not dataset.directory.is_dir():
+        dataset = cls(place(directory))
+        with answered(directory):
+            is_there, splits = dataset.directory.is_dir(), dataset.splits()
+        if not is_there:
             raise DatasetError(f"{directory}: no such dataset directory")
-        if not dataset.splits():
+        if not splits:
             raise DatasetError(f"{directory}: no manifest here (expected one of {', '.join(f'{split}.jsonl' for split in SPLITS)})")
         return dataset
 
     @classmethod
     def to_fill(cls, directory: str | Path) -> Dataset:
         """Return the dataset that a stage writes into, there already or not; raises `ConfigError` where `directory` is a file."""
-        dataset = cls(Path(directory))
-        if dataset.directory.exists() and not dataset.directory.is_dir():
+        dataset = cls(place(directory))
+        with answered(directory):
+            is_taken = dataset.directory.exists() and not dataset.directory.is_dir()
+        if is_taken:
             raise ConfigError(f"--out {directory}: expected a directory, this is a file")
         return dataset
 
@@ -273,14 +284,42 @@ class Dataset:
                 self.manifest_path(name).unlink(missing_ok=True)
 
     def files(self) -> Iterator[Path]:
-        """Yield every file of the dataset: dataset.yaml, the manifests, and sound and sidecar of each clip."""
+        """Yield every file of the dataset: dataset.yaml, the manifests, sound or archives, and sidecars."""
         yield self.directory / "dataset.yaml"
         yield from (self.manifest_path(split) for split in self.splits())
+        packed = self.packed.files()
+        yield from packed
+        archives: set[Path] = set()
         for clip in self.clips():
-            yield from (self.audio_path(clip), self.sidecar_path(clip))
+            sound = self.sound(clip)
+            if not isinstance(sound, Piece):
+                yield sound
+            elif sound.archive not in archives:
+                archives.add(sound.archive)
+                yield sound.archive
+            if not packed:
+                yield self.sidecar_path(clip)
+
+    def sound(self, clip: Clip) -> Source:
+        """Return what the sound of `clip` is read from: its file, or a piece of an archive; raises `DatasetError` as `audio_path` does, or
+        where the clip's `inside` is none."""
+        if INSIDE not in clip.extra:
+            return self.audio_path(clip)
+        value = clip.extra[INSIDE]
+        try:
+            return Piece.from_json(value, name=clip.path, directory=self.directory)
+        except ValueError as error:
+            shown = json.dumps(value, ensure_ascii=False)[:100]
+            raise DatasetError(f"{self.directory}: clip {clip.path[:100]!r}: {INSIDE} is {shown}: {error}; ingest it again") from None
+
+    def has_sound(self, clip: Clip) -> bool:
+        """Whether the file or the archive of a clip's sound is there."""
+        sound = self.sound(clip)
+        return (sound.archive if isinstance(sound, Piece) else sound).is_file()
 
     def audio_path(self, clip: Clip, *, to_write: bool = False) -> Path:
-        """Return where the sound of `clip` lies; raises `DatasetError` where that is outside the dataset, `to_write` by a link too."""
+        """Return where a file with the sound of `clip` lies; to read it, ask `sound`. Raises `DatasetError` where that is outside the
+        dataset, `to_write` by a link too."""
         try:
             path = inside(self.directory, clip.path)
             if to_write:
@@ -293,22 +332,77 @@ class Dataset:
         return path
 
     def sidecar_path(self, clip: Clip, *, to_write: bool = False) -> Path:
-        """Return where the sidecar of `clip` lies: beside its sound; raises as `audio_path` does."""
+        """Return where the sidecar of `clip` lies unless it is packed: beside its sound; raises as `audio_path` does."""
         return self.audio_path(clip, to_write=to_write).with_suffix(".json")
+
+    @property
+    def packed(self) -> PackedSidecars:
+        """The sidecars that are packed, by the paths at which they would lie."""
+        return PackedSidecars(self.directory / "sidecars")
+
+    @staticmethod
+    def packed_name(clip: Clip) -> str:
+        """Return the name of a clip's sidecar among the packed ones; of a clip whose path is no file's, that path."""
+        try:
+            return str(PurePosixPath(clip.path).with_suffix(".json"))
+        except ValueError:
+            return clip.path
+
+    def sidecars(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Sidecar | DatasetError]]:
+        """Yield each of many clips, in order, with its sidecar or the error that `read_sidecar` would raise."""
+        for clip, text in self.sidecar_texts(clips):
+            try:
+                yield clip, self._sidecar(clip, text)
+            except DatasetError as error:
+                yield clip, error
+
+    def sidecar_texts(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, bytes | str | DatasetError | None]]:
+        """Yield each of many clips, in order, with the JSON text of its sidecar, None where there is none: the packed one before the loose
+        one; or with the error where that would be outside the dataset."""
+        for first in range(0, len(clips), WINDOW):
+            some = clips[first : first + WINDOW]
+            texts: list[bytes | str | DatasetError | None] = [*self.packed.get([self.packed_name(clip) for clip in some])]
+            loose: dict[int, Path] = {}
+            for index, clip in enumerate(some):
+                if texts[index] is None:
+                    try:
+                        loose[index] = self.sidecar_path(clip)
+                    except DatasetError as error:
+                        texts[index] = error
+            contents = read_many(list(loose.values()))
+            for index, clip in enumerate(some):
+                yield clip, next(contents) if index in loose else texts[index]
 
     def read_sidecar(self, clip: Clip) -> Sidecar:
         """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed, or as `audio_path` does."""
-        path = self.sidecar_path(clip)
+        ((_, text),) = self.sidecar_texts([clip])
+        return self._sidecar(clip, text)
+
+    def _sidecar(self, clip: Clip, text: bytes | str | DatasetError | None) -> Sidecar:
+        if isinstance(text, DatasetError):
+            raise text
+        if text is None:
+            raise DatasetError(f"{self.sidecar_path(clip)}: clip {clip.path} has no sidecar; run `stt-ft annotate {self.directory}`")
         try:
-            return Sidecar.from_json(parse_json(path.read_bytes()))
-        except FileNotFoundError:
-            raise DatasetError(f"{path}: clip {clip.path} has no sidecar; run `stt-ft annotate {self.directory}`") from None
+            return Sidecar.from_json(parse_json(text))
         except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{path}: {error}") from None
+            raise DatasetError(f"{self.sidecar_path(clip)}: {error}") from None
+
+    def has_sidecar(self, clip: Clip) -> bool:
+        return self.packed.has(self.packed_name(clip)) or self.sidecar_path(clip).exists()
 
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
         """Replace the sidecar of `clip`; raises `DatasetError` where that would be outside the dataset."""
-        write_json(self.sidecar_path(clip, to_write=True), sidecar.to_json(), is_swept=True)
+        self.write_sidecars([(clip, sidecar)])
+
+    def write_sidecars(self, pairs: Iterable[tuple[Clip, Sidecar]], *, packed: bool = False) -> None:
+        """Replace the sidecars of many clips as they come: each file by itself, or many together where the dataset has packed sidecars, or
+        is to have them (`packed`). Raises as `write_sidecar` does."""
+        if packed or self.packed.files():
+            self.packed.add_all((self.packed_name(clip), json_text(sidecar.to_json())) for clip, sidecar in pairs)
+            return
+        for clip, sidecar in pairs:
+            write_text(self.sidecar_path(clip, to_write=True), json_text(sidecar.to_json()), is_swept=True)
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""

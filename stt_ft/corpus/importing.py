@@ -216,7 +216,7 @@ def _link(audio: Path, target: Path, *, copy: bool) -> None:
 
 def _write_sidecar(data: Dataset, clip: Clip, source: SourceClip) -> bool:
     """Write the sidecar and return True, unless the one there was made from the same clip: what later stages added to it is kept."""
-    facts = {"clip_id": source.clip_id, "audio_sha256": file_sha256(data.audio_path(clip))[:16]}
+    facts = {"clip_id": source.clip_id, "audio_sha256": file_sha256(data.sound(clip))[:16]}
     facts |= {"source": str(source.audio.resolve())}
     facts |= {"start_s": source.start_s} if source.start_s else {}
     facts |= {"script_sha256": hashlib.sha256(source.script.encode()).hexdigest()[:16]} if source.script else {}
@@ -226,7 +226,7 @@ def _write_sidecar(data: Dataset, clip: Clip, source: SourceClip) -> bool:
         written = json.dumps([word.to_json() for word in words], ensure_ascii=False)
         facts |= {"words_by": source.words_by, "words_sha256": hashlib.sha256(written.encode()).hexdigest()[:16]}
     sidecar = dataclasses.replace(known, alignments=words, script=source.script).with_provenance("ingest", facts)
-    if data.sidecar_path(clip).exists():
+    if data.has_sidecar(clip):
         try:
             made = data.read_sidecar(clip).provenance.get("ingest")
             if not isinstance(made, dict) or {**made, "source": facts["source"]} == facts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
 from stt_ft.core.doubts import disputes_of, doubts_of
 from stt_ft.core.errors import AlignmentError, AudioError, DatasetError
 from stt_ft.core.manifest import LEFT_OUT, MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
+from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, frame_start_s, num_frames_covering
 from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir
 from stt_ft.text.inverse.said_digits import dictated_numbers
@@ -130,8 +130,8 @@ class Sound:
     @classmethod
     def of(cls, data: Dataset, clip: Clip) -> Sound:
         try:
-            samples = read_audio(data.audio_path(clip))
-            sha256 = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
+            samples = read_audio(data.sound(clip))
+            sha256 = file_sha256(data.sound(clip))
         except (AudioError, DatasetError, OSError) as error:
             return cls(samples=None, sha256="", problems=(Problem(clip_id=clip.path, kind="audio", message=str(error)),))
         return cls(samples=samples, sha256=sha256, problems=tuple(sound_problems(clip, samples, SAMPLE_RATE_HZ)))

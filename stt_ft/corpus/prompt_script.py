@@ -95,7 +95,7 @@ def prompts_of_dataset(data: Dataset) -> PromptScript:
     for clip in data.clips("train"):
         if clip.is_synthetic:
             continue
-        sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else Sidecar()
+        sidecar = data.read_sidecar(clip) if data.has_sidecar(clip) else Sidecar()
         script = sidecar.script or clip.extra.get("script")
         text = script if isinstance(script, str) else " ".join(word.text for word in sidecar.written or sidecar.alignments)
         if holds_number(text):

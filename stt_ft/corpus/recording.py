@@ -93,9 +93,9 @@ class Session:
             clip = opened._clip(prompt, duration_s=0.0)
             if clip.path in present:
                 opened.clips[prompt.prompt_id] = clip
-            elif data.sidecar_path(clip).exists():
+            elif data.has_sidecar(clip):
                 with contextlib.suppress(AudioError):  # without usable sound the prompt is read again
-                    opened._add(prompt, opened._clip(prompt, duration_s=probe(data.audio_path(clip)).duration_s))
+                    opened._add(prompt, opened._clip(prompt, duration_s=probe(data.sound(clip)).duration_s))
         return opened
 
     def missing(self, start_at: int | None = None) -> list[tuple[int, PromptLine]]:

@@ -75,11 +75,12 @@ def sound_frames(data: Dataset, heard: Sequence[ClipFrames], smart_turn: SmartTu
         AudioError: a clip's sound is missing or unreadable.
     """
     vad, frames, asked = SileroVad.load(), [], []
+    clips = {clip.path: clip for clip in data.clips()}
     batches = [heard[first : first + _CLIPS_AT_A_TIME] for first in range(0, len(heard), _CLIPS_AT_A_TIME)]
     for batch in track(batches, "Silero VAD listens" if smart_turn is None else "Silero VAD and Smart Turn listen"):
         sounds = []
         for one in batch:
-            sound = read_audio(data.directory / one.clip)
+            sound = read_audio(data.sound(clips[one.clip]))
             sounds.append(np.pad(sound, (0, max(num_samples(frame_start_s(len(one.pause))) - len(sound), 0))))
         for one, sound, probs in zip(batch, sounds, vad.speech_probs(sounds), strict=True):
             frames.append(_without_text(one, SILERO, turn_rows(silent_for_s(probs, CHUNK_S), CHUNK_S, len(one.pause), TIMERS_S)))

@@ -232,7 +232,7 @@ class Evaluation:
         """
         clips, frames = self.data.measured_clips(split), []
         references = reference_words(self.data, clips, split)
-        sounds = [read_audio(self.data.audio_path(clip)) for clip in clips]
+        sounds = [read_audio(self.data.sound(clip)) for clip in clips]
         rooms = [room(sound, words) for sound, words in zip(sounds, references, strict=True)]
         lengths = [num_frames_covering(samples_to_s(len(sound))) for sound in sounds]
         longest_tail = max(model.num_tail_frames() for model in self.models.values())

@@ -29,11 +29,12 @@ from safetensors import SafetensorError
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.core import timing
-from stt_ft.core.atomic import atomic_path, check_lies_inside
+from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.recipe import Version
+from stt_ft.core.storage import Source, check_lies_inside, read_bytes
 from stt_ft.model.checkpoint_dir import UNFIT, ModelDir
 from stt_ft.model.device import compile_only_on_gpu
 from stt_ft.model.safetensors_file import SafetensorsHeader, candle_name, check_finite, read_header
@@ -159,12 +160,12 @@ def _look_back_as_a_stream(mimi: MimiModel) -> None:
             module.register_forward_hook(look_back)
 
 
-def audio_key(path: Path) -> str:
-    """Return the key of a sound file: the beginning of its SHA-256. Raises `AudioError` when it cannot be read."""
+def audio_key(source: Source) -> str:
+    """Return the key of a sound: the beginning of its SHA-256. Raises `AudioError` when it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:KEY_LENGTH]
+        return hashlib.sha256(read_bytes(source)).hexdigest()[:KEY_LENGTH]
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror or error}") from None
+        raise AudioError(f"{source}: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +178,13 @@ class Sound:
 
     def samples(self, data: Dataset) -> npt.NDArray[np.float32]:
         """Return the sound, mono at 24 kHz."""
-        samples = change_speed(read_audio(data.audio_path(self.clip)), self.version.speed)
+        samples = change_speed(read_audio(data.sound(self.clip)), self.version.speed)
         return samples if self.version.channel is None else channels_named([self.version.channel])[0].carry(samples, self.clip.path)
 
 
 def sounds_of(data: Dataset, clips: Sequence[Clip], versions: Sequence[Version] = (Version(),)) -> list[Sound]:
     """Return each of `versions` of every clip, version by version; raises `AudioError` as `audio_key` does."""
-    keys = [audio_key(data.audio_path(clip)) for clip in clips]
+    keys = [audio_key(data.sound(clip)) for clip in clips]
     return [
         Sound(key=f"{key}@{version.name}" if version.name else key, clip=clip, version=version)
         for version in versions

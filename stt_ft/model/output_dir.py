@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stt_ft.core.atomic import atomic_directory, inside, recover, write_text
+from stt_ft.core.atomic import atomic_directory, recover, write_text
 from stt_ft.core.errors import CheckpointError
 from stt_ft.core.provenance import file_sha256
+from stt_ft.core.storage import inside
 
 SUMS_NAME = "SHA256SUMS"
 """Checksums of a directory's weights and tokenizer, as `sha256sum --check` reads them."""

@@ -85,7 +85,7 @@ def show_duration(seconds: float) -> str:
 def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem], sounds: PageSounds) -> tuple[dict[str, Any], str, str]:
     """Return a clip's data for the script of the page, its outline and the source of its sound, both empty where it has none."""
     try:
-        samples = read_audio(data.audio_path(clip))
+        samples = read_audio(data.sound(clip))
     except (AudioError, DatasetError, OSError):
         samples = None
     try:
@@ -96,7 +96,7 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
     payload = clip_facts(clip, split, sidecar, problems, duration_s=duration_s)
     if samples is None:
         return payload, "", ""
-    return payload, outline_signs(samples), sounds.source(data.audio_path(clip), samples)
+    return payload, outline_signs(samples), sounds.source(data.sound(clip), samples)
 
 
 def outline_signs(samples: np.ndarray) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
+from stt_ft.core.storage import Source
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 
 STATIC_FILES = resources.files("stt_ft.pages") / "static"
@@ -67,13 +68,13 @@ class PageSounds:
         self._page_dir = page_dir
         self._num_bytes = 0
 
-    def source(self, path: Path, samples: np.ndarray) -> str:
-        """Return a data URI of `samples` as MP3 (every browser plays it, libsndfile's has no delay), or the file's address for the page."""
-        if self._num_bytes >= EMBED_LIMIT_BYTES:
-            return quote(Path(os.path.relpath(path, self._page_dir)).as_posix())
+    def source(self, sound: Source, samples: np.ndarray) -> str:
+        """Return a data URI of `samples` as MP3 (every browser plays it, libsndfile's has no delay), or the address of the file `sound`
+        for the page, where it is one of this machine."""
+        if self._num_bytes >= EMBED_LIMIT_BYTES and isinstance(sound, Path):
+            return quote(Path(os.path.relpath(sound, self._page_dir)).as_posix())
         buffer = io.BytesIO()
-        sound = np.clip(samples, -1, 1)
-        soundfile.write(buffer, sound, SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9)
+        soundfile.write(buffer, np.clip(samples, -1, 1), SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9)
         source = "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
         self._num_bytes += len(source)
         return source

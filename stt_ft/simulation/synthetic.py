@@ -246,7 +246,7 @@ class Session:
 
     def _numbers_there(self, clip: Clip | None) -> list[str] | None:
         """Return the numbers of a clip that is whole on disk, None for one that is to be made (again)."""
-        if clip is None or not self.data.audio_path(clip).is_file() or not self.data.sidecar_path(clip).is_file():
+        if clip is None or not self.data.has_sound(clip) or not self.data.has_sidecar(clip):
             return None
         record = self.data.read_sidecar(clip).provenance.get(STAGE)
         record = record if isinstance(record, dict) else {}

@@ -84,6 +84,10 @@ COMMANDS = {
             summary="set clips aside for validation and for the final evaluation",
         ),
         Command(
+            name="pack", module="pack", group=_DATA, example="stt-ft pack datasets/orders",
+            summary="put the sidecars of very many clips into a few files; --loose puts them back beside the sound",
+        ),
+        Command(
             name="synthesize", module="synthesize", group=_DATA,
             example="stt-ft synthesize recordings/scripts/digits_en.yaml --out datasets/synthetic --count 1000",
             summary="numbers by synthetic voices, to be learned beside recordings and never measured on",

@@ -135,7 +135,7 @@ def _keys(data: Dataset, by: str) -> Callable[[Clip], Sequence[Hashable]]:
                 )
             found.append(("speaker", speaker))
         if by in ("number", "both"):
-            sidecar = data.read_sidecar(clip) if data.sidecar_path(clip).exists() else None
+            sidecar = data.read_sidecar(clip) if data.has_sidecar(clip) else None
             found += [("number", number) for number in sorted(numbers_in(sidecar, clip.extra.get("script")))]
         return found
 

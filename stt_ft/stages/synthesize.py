@@ -197,5 +197,5 @@ def _measured_numbers(data: Dataset) -> set[str]:
     from stt_ft.text.redrawing import MIN_DIGITS
 
     clips = [clip for split in data.splits() if split != "train" for clip in data.measured_clips(split)]
-    sidecars = [(clip, data.read_sidecar(clip) if data.sidecar_path(clip).exists() else None) for clip in clips]
+    sidecars = [(clip, data.read_sidecar(clip) if data.has_sidecar(clip) else None) for clip in clips]
     return {number for clip, sidecar in sidecars for number in numbers_in(sidecar, clip.extra.get("script"), min_digits=MIN_DIGITS)}

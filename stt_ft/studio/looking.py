@@ -207,7 +207,7 @@ async def _sound(studio: Studio, request: web.Request) -> web.Response:
 
     def wav() -> bytes:
         held, clip, _ = _place(studio, request.query.get("clip"), request.query.get("number"))
-        return wav_of(read_audio(held.audio_path(clip)))
+        return wav_of(read_audio(held.sound(clip)))
 
     return web.Response(body=await asyncio.to_thread(wav), content_type="audio/wav")
 

@@ -21,6 +21,7 @@ from aiohttp import WSMsgType, web
 from stt_ft.audio.files import wav_of
 from stt_ft.audio.levels import CLIPPED_LEVEL, QUIET_PEAK, SILENT_PEAK
 from stt_ft.core.errors import AudioError, DatasetError, SttFtError
+from stt_ft.core.storage import read_bytes
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.recording import Session
 from stt_ft.studio.speakers import CONSENT, agree, read_speakers
@@ -249,7 +250,7 @@ async def _play_kept(studio: Studio, request: web.Request) -> web.Response:
         clip = _session(studio, _facts(studio, request)).clips.get(prompt.prompt_id)
     if clip is None:
         raise web.HTTPNotFound(text="this prompt has not been recorded")
-    return web.Response(body=studio.data.audio_path(clip).read_bytes(), content_type="audio/wav")
+    return web.Response(body=read_bytes(studio.data.sound(clip)), content_type="audio/wav")
 
 
 TAB = Tab(

@@ -154,7 +154,7 @@ def _refuse_measured_numbers(data: Dataset, synthetic: Dataset) -> None:
 
 
 def _numbers(data: Dataset, clip: Clip) -> set[str]:
-    return numbers_in(data.read_sidecar(clip) if data.sidecar_path(clip).exists() else None, clip.extra.get("script"))
+    return numbers_in(data.read_sidecar(clip) if data.has_sidecar(clip) else None, clip.extra.get("script"))
 
 
 def load_clips(
