@@ -85,7 +85,7 @@ def doctor(*, base: str | None = None, json: bool = False, network: bool = False
     else:
         marks = {"ok": "ok", "limited": "--", "broken": "!!"}
         for finding in findings:
-            print(f"{marks[finding.level]}  {finding.topic:<16}{finding.text}")
+            print(f"{marks[finding.level]}  {finding.topic:<20}{finding.text}")
             if finding.way_out:
                 print(f"{'':20}-> {finding.way_out}")
     broken = [finding.topic for finding in findings if finding.level == "broken"]

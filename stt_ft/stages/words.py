@@ -13,10 +13,9 @@ nothing.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +27,7 @@ from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
+    from stt_ft.align.aligner import AlignmentResult
     from stt_ft.align.workers import AlignerOptions, ClipWords
 
 _BATCH_CLIPS = {"sphinx": 12, "convert": 32}
@@ -100,29 +100,37 @@ def _align(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engine
     faults: dict[str, str] = {}
     states: Counter[str] = Counter()
     num_differing = num_with_gaps = 0
-    for clip, one in track(found, "aligning clips", total=len(clips)):
-        if fault := _fault(one):
-            faults[clip.path] = fault
-            continue
-        assert not isinstance(one, SetAside)
-        states[one.state] += 1
-        if one.sidecar is None or one.result is None:
-            continue
-        data.write_sidecar(clip, one.sidecar)
-        num_differing += bool(one.result.mismatch)
-        num_with_gaps += bool(one.result.left_out)
-        if one.result.mismatch:
-            heard = f"heard {one.result.mismatch['heard']!r} (confidence {one.result.mismatch['confidence']})"
-            say(f"{clip.path}: the script says {one.result.mismatch['script']!r}, {heard}; retake it or correct the script")
-        for gap in one.result.left_out:
-            texts = f"the script has {gap.script!r}, heard was {gap.heard!r}"
-            say(f"{clip.path}: {gap.start_s:.1f}-{gap.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
+
+    def changes() -> Iterator[tuple[Clip, Sidecar]]:
+        nonlocal num_differing, num_with_gaps
+        for clip, one in track(found, "aligning clips", total=len(clips)):
+            if isinstance(one, SetAside) or one.fault:
+                faults[clip.path] = _fault(one)
+                continue
+            states[one.state] += 1
+            if one.sidecar is None or one.result is None:
+                continue
+            yield clip, one.sidecar
+            num_differing += bool(one.result.mismatch)
+            num_with_gaps += bool(one.result.left_out)
+            _say_what_differs(one.result)
+
+    data.write_sidecars(changes())
     for path, fault in sorted(faults.items()):
         say(f"{path}: {fault}")
     counts = f"{states['changed']} clips annotated by {aligner.name}, {states['done']} were done"
     counts += f", {states['kept']} have the words and times of other tools or were corrected by hand" if states["kept"] else ""
     say(f"{data.directory}: {counts}, {num_differing} differ from their script, {num_with_gaps} have stretches left out")
     return faults
+
+
+def _say_what_differs(result: AlignmentResult) -> None:
+    if result.mismatch:
+        heard = f"heard {result.mismatch['heard']!r} (confidence {result.mismatch['confidence']})"
+        say(f"{result.clip_id}: the script says {result.mismatch['script']!r}, {heard}; retake it or correct the script")
+    for gap in result.left_out:
+        texts = f"the script has {gap.script!r}, heard was {gap.heard!r}"
+        say(f"{result.clip_id}: {gap.start_s:.1f}-{gap.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
 
 
 def _fault(found: ClipWords | SetAside) -> str:
@@ -136,15 +144,21 @@ def _verify(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engin
     make = functools.partial(Annotator, data, aligner, verifies=True)
     found = engine.results(make, _batches(clips, aligner), cores=aligner.name == "sphinx")
     num_verified = num_disputes = num_disputed = 0
-    for clip, one in track(found, f"timing the words by {aligner.name} too", total=len(clips)):
-        if fault := _fault(one):
-            say(f"{clip.path}: {aligner.name} cannot time it: {fault}")
-        elif not isinstance(one, SetAside) and one.sidecar is not None:
-            data.write_sidecar(clip, one.sidecar)
-            num_verified += 1
-        disputes = len(disputes_of(data.read_sidecar(clip)))
-        num_disputes += disputes
-        num_disputed += bool(disputes)
+
+    def changes() -> Iterator[tuple[Clip, Sidecar]]:
+        nonlocal num_verified, num_disputes, num_disputed
+        for clip, one in track(found, f"timing the words by {aligner.name} too", total=len(clips)):
+            if fault := _fault(one):
+                say(f"{clip.path}: {aligner.name} cannot time it: {fault}")
+            changed = None if isinstance(one, SetAside) else one.sidecar
+            disputes = len(disputes_of(changed or data.read_sidecar(clip)))
+            num_disputes += disputes
+            num_disputed += bool(disputes)
+            if changed is not None:
+                num_verified += 1
+                yield clip, changed
+
+    data.write_sidecars(changes())
     where = f"{num_disputes} words in {num_disputed} clips are timed otherwise by more than 0.2 s"
     say(f"{data.directory}: {num_verified} clips verified by {aligner.name}; {where}; `stt-ft check` lists them")
 
@@ -184,22 +198,26 @@ def convert(
     faults: dict[str, str] = {}
     sources: Counter[str] = Counter()
     num_changed = num_corrected = 0
-    with contextlib.nullcontext() if dry_run else sole_writer(data.directory):
+
+    def changes() -> Iterator[tuple[Clip, Sidecar]]:
+        nonlocal num_changed, num_corrected, sources
         found = engine.results(make, batched(clips, _BATCH_CLIPS["convert"]), cores=True)
         for clip, one in track(found, "converting clips", total=len(clips)):
-            if fault := _fault(one):
-                faults[clip.path] = fault
+            if isinstance(one, SetAside) or one.fault:
+                faults[clip.path] = _fault(one)
                 continue
-            assert not isinstance(one, SetAside)
             sources += one.timed_by
             num_corrected += one.state == "kept"
-            if one.sidecar is None:
-                continue
-            num_changed += 1
-            if dry_run:
-                _show(clip.path, one.sidecar)
-            else:
-                data.write_sidecar(clip, one.sidecar)
+            if one.sidecar is not None:
+                num_changed += 1
+                yield clip, one.sidecar
+
+    if dry_run:
+        for clip, converted in changes():
+            _show(clip.path, converted)
+    else:
+        with sole_writer(data.directory):
+            data.write_sidecars(changes())
     for path, fault in faults.items():
         say(f"{path}: {fault}")
     if num_corrected:
