@@ -42,8 +42,9 @@ def encode(
     import torch
 
     from stt_ft.align.aligner import own_device, shard_of
+    from stt_ft.audio.sounds import sounds_of
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.codes import TokenStore, encoded, sounds_of
+    from stt_ft.model.codes import TokenStore, encoded
     from stt_ft.model.device import pick_device
 
     if batch_size <= 0:
@@ -59,11 +60,8 @@ def encode(
     versions_of = {split: (Version(), *(versions if split == "train" else ())) for split in splits}
     sounds = shard_of([one for split in splits for one in sounds_of(data, data.clips(split), versions_of[split])], os.environ)
     missing = store.missing(sounds)
-    num_encoded = 0
     target = pick_device(own_device(device, os.environ, torch.cuda.device_count()))
-    for codes in encoded(model, data, missing, batch_size=batch_size, device=target):
-        store.add(codes)
-        num_encoded += len(codes)
+    num_encoded = store.keep(encoded(model, data, missing, batch_size=batch_size, device=target))
     say(f"{data.directory}: {num_encoded} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
     return data
 

@@ -1,4 +1,4 @@
-"""A dataset of any size for measuring what a stage costs a clip: tiny sound files, sidecars as `convert` leaves them, codes without a codec.
+"""A dataset of any size, to measure what a stage costs a clip: tiny sound files, sidecars as of `convert`, codes without a codec.
 
     python tools/bench/scale_dataset.py DIRECTORY --clips 100000
 
@@ -16,14 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
+from stt_ft.audio.sounds import sounds_of
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
 from stt_ft.core.progress import track
 from stt_ft.core.timing import num_frames_covering
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.codes import TokenStore, sounds_of
+from stt_ft.model.codes import TokenStore
 
-DIGITS = "zero one two three four five six seven eight nine".split()
-SENTENCES = ["we have it in the shop", "please send it to my sister on friday", "the box came open and wet", "can you say that again slowly"]
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+SENTENCES = [
+    "we have it in the shop",
+    "please send it on friday",
+    "the box came open and wet",
+    "can you say that again slowly",
+]
 SPLITS = {"dev": 20, "heldout": 20}
 
 

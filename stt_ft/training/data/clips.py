@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from stt_ft.audio.sounds import sounds_of
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
@@ -24,7 +25,7 @@ from stt_ft.core.recipe import BatchRecipe, Recipe, Version
 from stt_ft.core.serving import SERVINGS
 from stt_ft.corpus.problems import faultless_sidecars, numbers_in, refuse_faulty
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.codes import TokenStore, sounds_of
+from stt_ft.model.codes import TokenStore
 from stt_ft.targets.interleave import TextStream
 from stt_ft.text.inverse.said_digits import number_runs
 from stt_ft.text.written_style import WrittenStyle
