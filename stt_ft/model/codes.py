@@ -200,9 +200,13 @@ class TokenStore:
             self._added = []
         return places_of(np.array([hash64(key) for key in keys], dtype=np.uint64), self._entries["key"])
 
-    def num_frames(self, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Return the frames T that `entries` hold."""
-        return self._entries["num_frames"][entries]
+    def key_hash(self, entry: int) -> int:
+        """Return a hash of the key of an entry."""
+        return int(self._entries["key"][entry])
+
+    def num_frames(self, entry: int) -> int:
+        """Return the frames T of an entry."""
+        return int(self._entries["num_frames"][entry])
 
     def get(self, key: str) -> npt.NDArray[np.int16]:
         """Return the codes of a clip [n_q, T]; raises `DatasetError` when it has none."""
@@ -218,7 +222,7 @@ class TokenStore:
         try:
             with path.open("rb") as file:
                 file.seek(first_byte)
-                codes = np.frombuffer(file.read(num_bytes), dtype="<i2")
+                codes = np.frombuffer(bytearray(file.read(num_bytes)), dtype="<i2")
         except OSError as error:
             raise CheckpointError(f"{path}: {name} cannot be read: {error.strerror or error}") from None
         if codes.nbytes != num_bytes or codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:

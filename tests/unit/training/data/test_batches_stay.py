@@ -20,7 +20,7 @@ from stt_ft.core.timing import num_frames_covering
 from stt_ft.model.codes import TokenStore
 from stt_ft.text.written_style import WrittenStyle
 from stt_ft.training.data.batches import TrainingBatches
-from stt_ft.training.data.clips import training_clips
+from stt_ft.training.data.loading import training_clips
 from stt_ft.training.labels import LabelWriter, styled
 
 SPEEDS = (0.9, 1.0, 1.1)
