@@ -40,7 +40,7 @@ from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
 from stt_ft.targets.pause_targets import HORIZONS_S, pause_targets
 from stt_ft.training.data.batches import TrainingBatches
-from stt_ft.training.data.clips import training_clips
+from stt_ft.training.data.loading import training_clips
 from stt_ft.training.loop import BETAS, MAX_GRAD_NORM, learning_rate
 from stt_ft.training.losses import pause_loss, pause_weights
 

@@ -249,7 +249,12 @@ class Dataset:
 
     def clips(self, *splits: str) -> list[Clip]:
         """Return the clips of `splits` (all that exist, when none is named), in manifest order; raises `DatasetError` by file and line."""
-        return [clip for split in splits or self.splits() for clip in _read_manifest(self.manifest_path(split))]
+        return list(self.each_clip(*splits))
+
+    def each_clip(self, *splits: str) -> Iterator[Clip]:
+        """Yield what `clips` returns, one after the other."""
+        for split in splits or self.splits():
+            yield from _read_manifest(self.manifest_path(split))
 
     def measured_clips(self, split: str) -> list[Clip]:
         """Return the clips of a split on which a model is measured; raises `DatasetError` by name for a synthetic clip of dev or heldout:
@@ -428,10 +433,9 @@ def _manifest_text(clips: Iterable[Clip]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _read_manifest(path: Path) -> list[Clip]:
+def _read_manifest(path: Path) -> Iterator[Clip]:
     if not path.exists():
         raise DatasetError(f"{path}: no such manifest")
-    clips = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
@@ -444,5 +448,4 @@ def _read_manifest(path: Path) -> list[Clip]:
             raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
         if "speaker" in entry:
             entry["speaker"] = speaker_name(entry["speaker"])
-        clips.append(Clip(path=clip_path, duration_s=duration_s, extra=entry))
-    return clips
+        yield Clip(path=clip_path, duration_s=duration_s, extra=entry)

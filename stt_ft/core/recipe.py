@@ -187,6 +187,11 @@ class AugmentRecipe:
     """Share of input codes left out while training, 0 to 1."""
 
     @property
+    def changes_lengths(self) -> bool:
+        """Whether a take may be longer or shorter than its clip."""
+        return self.pause_prob > 0 or self.join_prob > 0 or self.renumber_prob > 0
+
+    @property
     def versions(self) -> tuple[Version, ...]:
         """Every version in which a training clip is learned."""
         served = [Version(serving=name) if name in FEWER_CODEBOOKS else Version(channel=name) for name in self.channels]

@@ -20,6 +20,7 @@ from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
 from stt_ft.audio.files import read_audio
 from stt_ft.audio.smart_turn import SmartTurn, shipped_weights
+from stt_ft.audio.sounds import sounds_of
 from stt_ft.core.config import load_config
 from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
@@ -39,7 +40,7 @@ from stt_ft.evaluation.server import AsrServer
 from stt_ft.evaluation.systems import plain_systems, rule_systems, tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
-from stt_ft.model.codes import MimiCodec, codec_hash, codes_of, sounds_of
+from stt_ft.model.codes import MimiCodec, codec_hash, codes_of
 from stt_ft.model.device import inference_dtype, pick_device
 from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import load_lm

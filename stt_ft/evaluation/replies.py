@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from moshi.models.lm import LMModel
 
+from stt_ft.audio.sounds import Sound
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.serving import Serving
@@ -21,7 +22,7 @@ from stt_ft.core.timing import SAMPLES_PER_FRAME, num_frames_covering
 from stt_ft.evaluation.frames import ClipFrames, Reply
 from stt_ft.metrics.endpointing import EndpointRule, judge_turn
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.codes import MimiCodec, Sound
+from stt_ft.model.codes import MimiCodec
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.words import HeardWord
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from rapidfuzz.distance import Postfix, Prefix
 
+from stt_ft.audio.sounds import Sound
 from stt_ft.core.errors import ServerError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_RATE_HZ, FRAME_S, SAMPLES_PER_FRAME, frame_at, frame_heard_s, frame_start_s
@@ -29,7 +30,7 @@ from stt_ft.evaluation.server import AsrServer, ToldWord
 from stt_ft.export.agreement import PAUSE_TOLERANCE
 from stt_ft.export.candle import delay_in_tokens
 from stt_ft.model.checkpoint_dir import ModelDir
-from stt_ft.model.codes import MimiCodec, Sound
+from stt_ft.model.codes import MimiCodec
 from stt_ft.model.device import inference_dtype
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm

@@ -2,13 +2,14 @@
 
     NAME/tokens/<codec hash>/00000-<hash of its keys>.safetensors   key of a sound -> int16 codes [n_q, T]
 
-A clip is known by its bytes, not its name: renamed, it is found; changed, it is encoded anew. Shards are only ever added, and each says in
-its header what it holds, so that processes which encode side by side cannot overwrite or forget each other's codes.
+A clip is known by the key of its sound (`audio/sounds.py`). Shards are only ever added, and each says in its header what it holds, so that
+processes which encode side by side cannot overwrite or forget each other's codes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -26,21 +27,24 @@ from moshi.models.compression import MimiModel
 from moshi.modules.transformer import StreamingMultiheadAttention
 from safetensors import SafetensorError
 
-from stt_ft.audio.channel import channels_named
-from stt_ft.audio.files import change_speed, read_audio
+from stt_ft.audio.sounds import KEY_LENGTH, Sound, hash64, places_of, sounds_of
 from stt_ft.core import timing
 from stt_ft.core.atomic import atomic_path
+from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.recipe import Version
-from stt_ft.core.storage import Source, check_lies_inside, read_bytes
-from stt_ft.model.checkpoint_dir import UNFIT, ModelDir
-from stt_ft.model.device import compile_only_on_gpu
-from stt_ft.model.safetensors_file import SafetensorsHeader, candle_name, check_finite, read_header
+from stt_ft.core.storage import check_lies_inside
+from stt_ft.model.checkpoint_dir import UNFIT, ModelDir, open_model
+from stt_ft.model.device import compile_only_on_gpu, pick_device
+from stt_ft.model.safetensors_file import candle_name, check_finite, read_header
 
-KEY_LENGTH = 16
-"""Hexadecimal digits of a key: 64 bits, enough to tell billions of clips apart."""
+SHARD_SIZE = 512
+"""Clips in a shard: few files for a million clips, and not much to do again where `encode` was killed."""
+
+_ENTRY = np.dtype([("key", "<u8"), ("shard", "<i4"), ("num_codebooks", "<i2"), ("num_frames", "<i4"), ("first_byte", "<i8")])
+"""Where the codes of a sound lie; `key` is a hash of the key under which they are stored."""
 
 
 def codec_hash(model: ModelDir) -> str:
@@ -160,47 +164,19 @@ def _look_back_as_a_stream(mimi: MimiModel) -> None:
             module.register_forward_hook(look_back)
 
 
-def audio_key(source: Source) -> str:
-    """Return the key of a sound: the beginning of its SHA-256. Raises `AudioError` when it cannot be read."""
-    try:
-        return hashlib.sha256(read_bytes(source)).hexdigest()[:KEY_LENGTH]
-    except OSError as error:
-        raise AudioError(f"{source}: {error.strerror or error}") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sound:
-    """A version of a clip, and the key under which its codes are stored."""
-
-    key: str
-    clip: Clip
-    version: Version
-
-    def samples(self, data: Dataset) -> npt.NDArray[np.float32]:
-        """Return the sound, mono at 24 kHz."""
-        samples = change_speed(read_audio(data.sound(self.clip)), self.version.speed)
-        return samples if self.version.channel is None else channels_named([self.version.channel])[0].carry(samples, self.clip.path)
-
-
-def sounds_of(data: Dataset, clips: Sequence[Clip], versions: Sequence[Version] = (Version(),)) -> list[Sound]:
-    """Return each of `versions` of every clip, version by version; raises `AudioError` as `audio_key` does."""
-    keys = [audio_key(data.sound(clip)) for clip in clips]
-    return [
-        Sound(key=f"{key}@{version.name}" if version.name else key, clip=clip, version=version)
-        for version in versions
-        for key, clip in zip(keys, clips, strict=True)
-    ]
-
-
 class TokenStore:
-    """The codes of a dataset under one codec."""
+    """The codes of a dataset under one codec.
+
+    What is where is held in arrays, 26 bytes a clip: no more of a shard is read than the codes that are asked for. An *entry* is a place
+    in these arrays; adding codes moves entries.
+    """
 
     def __init__(self, directory: Path, *, card: int = 1 << 15) -> None:
         """Read the headers of the shards in `directory`, codes below `card`; raises `CheckpointError` naming one that is broken."""
         self.directory = directory
         self._card = card
-        self._shard_of_key: dict[str, SafetensorsHeader] = {}
-        self._num_shards = 0
+        self._paths: list[Path] = []
+        self._entries, self._added = np.zeros(0, dtype=_ENTRY), list[np.ndarray]()
         for path in sorted(directory.glob("*.safetensors")):
             self._take_in(path)
 
@@ -214,21 +190,66 @@ class TokenStore:
         """Open the store of a dataset's directory for a codec by its hash."""
         return cls(dataset_dir / "tokens" / codec_hash[:KEY_LENGTH], card=card)
 
-    def missing(self, sounds: Iterable[Sound]) -> list[Sound]:
+    def missing(self, sounds: Sequence[Sound]) -> list[Sound]:
         """Return those of `sounds` that have no codes yet, in order."""
-        return [sound for sound in sounds if sound.key not in self._shard_of_key]
+        entries = self.find([sound.key for sound in sounds])
+        return [sounds[index] for index in np.flatnonzero(entries < 0)]
+
+    def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the entry of each of `keys`, -1 where there is none."""
+        if self._added:  # of equal keys the last counts
+            entries = np.concatenate([self._entries, *self._added])
+            entries = entries[np.argsort(entries["key"], kind="stable")]
+            self._entries = entries[np.append(entries["key"][1:] != entries["key"][:-1], True)]
+            self._added = []
+        return places_of(np.array([hash64(key) for key in keys], dtype=np.uint64), self._entries["key"])
+
+    def key_hash(self, entry: int) -> int:
+        """Return a hash of the key of an entry."""
+        return int(self._entries["key"][entry])
+
+    def num_frames(self, entry: int) -> int:
+        """Return the frames T of an entry."""
+        return int(self._entries["num_frames"][entry])
 
     def get(self, key: str) -> npt.NDArray[np.int16]:
         """Return the codes of a clip [n_q, T]; raises `DatasetError` when it has none."""
-        if key not in self._shard_of_key:
+        (entry,) = self.find([key]).tolist()
+        if entry < 0:
             raise DatasetError(f"{self.directory}: no codes for sound {key}; run `stt-ft encode`")
-        header = self._shard_of_key[key]
-        codes = header.array(key)
-        if codes.dtype != np.int16 or codes.ndim != 2 or codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:
-            raise CheckpointError(
-                f"{header.path}: damaged: {key} holds no codes from 0 to {self._card - 1}; remove it, `stt-ft encode` again"
-            )
-        return codes
+        return self.read(entry, key)
+
+    def read(self, entry: int, name: str) -> npt.NDArray[np.int16]:
+        """Return the codes of an entry [n_q, T]; raises `CheckpointError` where they are damaged, naming shard and `name`."""
+        _, shard, num_codebooks, num_frames, first_byte = self._entries[entry].item()
+        path, num_bytes = self._paths[shard], 2 * num_codebooks * num_frames
+        try:
+            with path.open("rb") as file:
+                file.seek(first_byte)
+                codes = np.frombuffer(bytearray(file.read(num_bytes)), dtype="<i2")
+        except OSError as error:
+            raise CheckpointError(f"{path}: {name} cannot be read: {error.strerror or error}") from None
+        if codes.nbytes != num_bytes or codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:
+            raise CheckpointError(f"{path}: damaged: {name} holds no codes from 0 to {self._card - 1}; remove it, `stt-ft encode` again")
+        return codes.reshape(num_codebooks, num_frames)
+
+    def keep(self, made: Iterable[tuple[str, npt.NDArray[np.int16]]]) -> int:
+        """Write codes, each with its key, as they are made, `SHARD_SIZE` clips a shard, and return how many there were.
+
+        What a shard holds follows from the order in which codes come. Those that came before an error are kept.
+        """
+        gathered: dict[str, npt.NDArray[np.int16]] = {}
+        count = 0
+        try:
+            for key, codes in made:
+                gathered[key] = codes
+                count += 1
+                if len(gathered) == SHARD_SIZE:
+                    full, gathered = gathered, {}
+                    self.add(full)
+        finally:
+            self.add(gathered)
+        return count
 
     def add(self, codes: Mapping[str, npt.NDArray[np.int16]]) -> None:
         """Write one more shard. Another process may do so at the same time: only one with the same sounds has the same name.
@@ -238,7 +259,7 @@ class TokenStore:
         if not codes:
             return
         digest = hashlib.sha256(" ".join(sorted(codes)).encode()).hexdigest()[:KEY_LENGTH]
-        path = self.directory / f"{self._num_shards:05d}-{digest}.safetensors"
+        path = self.directory / f"{len(self._paths):05d}-{digest}.safetensors"
         try:
             check_lies_inside(self.directory, self.directory.parent.parent)
         except ValueError as error:
@@ -248,23 +269,47 @@ class TokenStore:
         self._take_in(path)
 
     def _take_in(self, path: Path) -> None:
-        header = read_header(path)
-        self._shard_of_key |= dict.fromkeys(header.tensors, header)
-        self._num_shards += 1
+        """Note what a shard holds; what is no codes gets a shape that `read` refuses."""
+        shapes = (
+            (name, spec.shape if spec.dtype == "I16" and len(spec.shape) == 2 else (0, 0), at)
+            for name, spec, at in read_header(path).places()
+        )
+        rows = [(hash64(name), len(self._paths), *shape, at) for name, shape, at in shapes]
+        self._added.append(np.array(rows, dtype=_ENTRY))
+        self._paths.append(path)
 
 
-def encoded(
-    model: ModelDir, data: Dataset, sounds: Sequence[Sound], *, batch_size: int, device: torch.device | str
-) -> Iterator[dict[str, npt.NDArray[np.int16]]]:
-    """Encode sounds and yield their codes by key, batch by batch; sounds of like length together, and each key once."""
-    if not sounds:
-        return
-    codec = MimiCodec.load(model, device)
-    ordered = sorted({sound.key: sound for sound in sounds}.values(), key=lambda sound: sound.clip.duration_s / sound.version.speed)
-    batches = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
-    for batch in track(batches, "encoding batches"):
-        codes = codec.encode([sound.samples(data) for sound in batch])
-        yield dict(zip((sound.key for sound in batch), codes, strict=True))
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The codes of a sound [n_q, T], or why there are none."""
+
+    codes: npt.NDArray[np.int16] | None = None
+    fault: str = ""
+
+
+class Encoder:
+    """A worker (`core/engine.py`) that encodes sounds. One that cannot be read never hides another."""
+
+    def __init__(self, data: Dataset, base: str, device: str) -> None:
+        self._data = data
+        self._codec = MimiCodec.load(open_model(base, require_extra_heads=False), pick_device(device))
+
+    def __call__(self, sounds: Sequence[Sound]) -> list[Encoded]:
+        results, heard = dict[int, Encoded](), dict[int, npt.NDArray[np.float32]]()
+        for index, sound in enumerate(sounds):
+            try:
+                heard[index] = sound.samples(self._data)
+            except (AudioError, DatasetError) as error:
+                results[index] = Encoded(fault=str(error))
+        for index, codes in zip(heard, self._codec.encode(list(heard.values())), strict=True):
+            results[index] = Encoded(codes=codes)
+        return [results[index] for index in range(len(sounds))]
+
+
+def in_batches(sounds: Iterable[Sound], batch_size: int) -> list[Sequence[Sound]]:
+    """Return sounds in batches of like length, each sound once."""
+    once = {sound.key: sound for sound in sounds}.values()
+    return batched(sorted(once, key=lambda sound: sound.clip.duration_s / sound.version.speed), batch_size)
 
 
 def codes_of(
@@ -275,15 +320,25 @@ def codes_of(
     *,
     batch_size: int,
     device: torch.device | str,
+    engine: Engine = LOCAL,
 ) -> list[npt.NDArray[np.int16]]:
     """Return the codes [n_q, T] of each of `versions` of every clip, version by version; by default of the recordings.
 
     Codes that are stored beside the dataset are read; missing ones are made, and stored where the dataset is writable.
     """
     store, sounds = TokenStore.of(data, model), sounds_of(data, clips, versions)
-    made: dict[str, npt.NDArray[np.int16]] = {}
-    for codes in encoded(model, data, store.missing(sounds), batch_size=batch_size, device=device):
-        made |= codes
-        if os.access(data.directory, os.W_OK):
-            store.add(codes)
-    return [made[sound.key] if sound.key in made else store.get(sound.key) for sound in sounds]
+    batches = in_batches(store.missing(sounds), batch_size)
+    found = engine.results(functools.partial(Encoder, data, model.name, str(device)), batches)
+
+    def made() -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
+        for sound, one in track(found, "encoding clips", total=sum(map(len, batches))):
+            if isinstance(one, SetAside) or one.codes is None:
+                raise AudioError(f"{sound.clip.path}: {one.reason}" if isinstance(one, SetAside) else one.fault)
+            yield sound.key, one.codes
+
+    kept = {}
+    if batches and os.access(data.directory, os.W_OK):
+        store.keep(made())
+    elif batches:
+        kept = dict(made())
+    return [kept[sound.key] if sound.key in kept else store.get(sound.key) for sound in sounds]

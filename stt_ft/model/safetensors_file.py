@@ -15,7 +15,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -58,13 +58,22 @@ class TensorSpec:
 class SafetensorsHeader:
     """The checked table of contents of a safetensors file, in the file's order.
 
-    Tensors named in `zeros` are not in the file: they are all zeros (`ModelDir.with_new_heads`).
+    Tensors named in `zeros` are not in the file: they are all zeros (`ModelDir.with_new_heads`). The others begin with byte `first_byte`.
     """
 
     path: Path
     tensors: dict[str, TensorSpec]
     metadata: dict[str, str] = field(default_factory=dict)
     zeros: frozenset[str] = frozenset()
+    first_byte: int = 0
+
+    def places(self) -> Iterator[tuple[str, TensorSpec, int]]:
+        """Yield name, type and shape, and first byte in the file of every tensor that is in it."""
+        begin = self.first_byte
+        for name, spec in self.tensors.items():
+            if name not in self.zeros:
+                yield name, spec, begin
+                begin += spec.num_bytes
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return tensor `name` in the type it is stored in.
@@ -111,17 +120,19 @@ def read_header(path: Path) -> SafetensorsHeader:
             pass  # checks the header, and that the tensors fill the file without gap or overlap
         with path.open("rb") as file:
             header = json.loads(file.read(*struct.unpack("<Q", file.read(8))))
+            first_byte = file.tell()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, SafetensorError, ValueError) as error:
         reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())[:200]
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); fetch the file again") from None
     metadata = header.pop("__metadata__", None) or {}
-    tensors = {name: TensorSpec(dtype=entry["dtype"], shape=tuple(entry["shape"])) for name, entry in header.items()}
+    entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    tensors = {name: TensorSpec(dtype=entry["dtype"], shape=tuple(entry["shape"])) for name, entry in entries}
     for name, spec in tensors.items():
         if spec.dtype not in ITEM_BYTES:
             raise CheckpointError(f"{path}: tensor {name} is {spec.dtype}; expected one of {', '.join(ITEM_BYTES)}")
-    return SafetensorsHeader(path=path, tensors=tensors, metadata=metadata)
+    return SafetensorsHeader(path=path, tensors=tensors, metadata=metadata, first_byte=first_byte)
 
 
 def as_buffer(tensor: torch.Tensor) -> Any:

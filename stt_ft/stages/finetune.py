@@ -5,18 +5,21 @@ interrupted run up again, `stt-ft merge` folds the adapter into its base: a mode
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from stt_ft.core.atomic import remove_leftovers, sole_writer
-from stt_ft.core.errors import CheckpointError, ConfigError
+from stt_ft.core.engine import LOCAL, Engine, SetAside, spread
+from stt_ft.core.errors import CheckFailed, CheckpointError, ConfigError
 from stt_ft.core.manifest import Dataset
-from stt_ft.core.progress import say
+from stt_ft.core.progress import say, track
 from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Recipe, Version, load_recipe
 
 
+@spread
 def encode(
     dataset: str | Path,
     *,
@@ -25,6 +28,8 @@ def encode(
     device: str = "auto",
     speeds: list[float] | None = None,
     channels: list[str] | None = None,
+    dry_run: bool = False,
+    engine: Engine = LOCAL,
 ) -> Dataset:
     """Turn the sound of a dataset into codec codes and keep them beside it. Clips encoded before are left alone.
 
@@ -36,10 +41,11 @@ def encode(
         speeds: encode the clips of train at these speeds too, pitch and formants included, for augment.speeds ("0.9,1.1").
         channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone), or noise by its
             level below the speech (20dB), such as phone,20dB.
+        dry_run: encode a sample, write nothing, and say how much there is and how long it will take.
     """
+    from stt_ft.audio.sounds import sounds_of
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.codes import TokenStore, encoded, sounds_of
-    from stt_ft.model.device import pick_device
+    from stt_ft.model.codes import Encoder, TokenStore, in_batches
 
     if batch_size <= 0:
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
@@ -52,13 +58,29 @@ def encode(
     if versions and "train" not in splits:
         splits = ["train", *splits]  # reading its clips says that there are none
     versions_of = {split: (Version(), *(versions if split == "train" else ())) for split in splits}
-    sounds = [one for split in splits for one in sounds_of(data, data.clips(split), versions_of[split])]
+    faults: dict[str, str] = {}
+    known = {"engine": engine, "faults": faults}
+    sounds = [one for split in splits for one in sounds_of(data, data.clips(split), versions_of[split], **known)]
     missing = store.missing(sounds)
-    num_encoded = 0
-    for codes in encoded(model, data, missing, batch_size=batch_size, device=pick_device(device)):
-        store.add(codes)
-        num_encoded += len(codes)
+    batches = in_batches(missing, batch_size)
+    make = functools.partial(Encoder, data, str(base), device)
+    if dry_run:
+        say(f"{data.directory}: {len(sounds) - len(missing)} were there, {engine.estimate(make, batches)}")
+        return data
+
+    def made() -> Iterator[tuple[str, Any]]:
+        for sound, one in track(engine.results(make, batches), "encoding clips", total=sum(map(len, batches))):
+            if isinstance(one, SetAside) or one.codes is None:
+                faults[sound.clip.path] = one.reason if isinstance(one, SetAside) else one.fault
+            else:
+                yield sound.key, one.codes
+
+    num_encoded = store.keep(made())
+    for path, fault in sorted(faults.items()):
+        say(f"{path}: {fault}")
     say(f"{data.directory}: {num_encoded} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")
+    if faults:
+        raise CheckFailed(f"{data.directory}: {len(faults)} clips could not be encoded, the first is {min(faults)}; the reasons are above")
     return data
 
 

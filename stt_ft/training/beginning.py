@@ -24,7 +24,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.lora import SCALING, adapter_rank
 from stt_ft.model.merge import Adapter, check_adapter, read_float32
 from stt_ft.training.checkpoints import Progress, RunDir, find_consolidated
-from stt_ft.training.data.clips import TrainingClip, fingerprint
+from stt_ft.training.data.clips import FINGERPRINT, TrainingClip, fingerprint
 from stt_ft.training.parallel import like, whole
 
 MAY_CHANGE = {
@@ -114,6 +114,11 @@ def where_it_stands(
         tell(f"{run.directory}: begins with {adapter.header.path}")
         return dataclasses.replace(now, started_from={"path": str(adapter.header.path), "sha256": file_sha256(adapter.header.path)})
     then = run.read_progress(newest)
+    if not then.data.startswith(FINGERPRINT):
+        raise ConfigError(
+            f"{run.directory}: was begun by an earlier version of stt-ft, which knew its clips by all their codes; give another --run_dir, "
+            f"and --lora.start_from {run.directory} to begin with its adapter"
+        )
     compared = {
         "the training clips": (then.data, now.data),
         "the dev clips": (then.dev_data, now.dev_data),

@@ -170,7 +170,7 @@ def _listen(model: ModelDir, recipe: Recipe, source: Path, train: Sequence[Train
             clips=dev,
             hidden=hear(lm, dev),
             weights=[head.weight.detach().float().cpu() for head in lm.extra_heads],  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-            direction=constant_direction(hidden_of(lm, clip.text_stream(model).tokens, clip.codes) for clip in chosen),
+            direction=constant_direction(hidden_of(lm, clip.text_stream(model).tokens, clip.with_codes().codes) for clip in chosen),
             listener=Listener(model=model),
         )
 
@@ -178,8 +178,8 @@ def _listen(model: ModelDir, recipe: Recipe, source: Path, train: Sequence[Train
 @torch.no_grad()
 def hear(lm: LMModel, clips: Sequence[TrainingClip]) -> list[torch.Tensor]:
     """Listen to `clips` as the server does and return what the heads hear, [T, D] each; `lm` is in evaluation mode."""
-    streams = stream_codes(lm, [clip.codes for clip in clips])
-    return [hidden_of(lm, stream.text_tokens, clip.codes) for clip, stream in zip(clips, streams, strict=True)]
+    codes = [clip.with_codes().codes for clip in clips]
+    return [hidden_of(lm, stream.text_tokens, heard) for heard, stream in zip(codes, stream_codes(lm, codes), strict=True)]
 
 
 @torch.no_grad()

@@ -18,11 +18,12 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from moshi.models.lm import LMModel
 from torch.nn import functional as F
@@ -35,7 +36,7 @@ from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.stt_lm import forward
 from stt_ft.text.written_style import WrittenStyle, styles
 from stt_ft.training.data.batches import Batch, collate, filled_groups, make_stream
-from stt_ft.training.data.clips import TrainingClip, fingerprint
+from stt_ft.training.data.clips import Lazy, TrainingClip, changed, fingerprint
 from stt_ft.training.parallel import World
 
 Styles = Mapping[str, WrittenStyle | None]
@@ -70,9 +71,11 @@ class LabelWriter:
         return clip if clip.style is None else self.written(clip, clip.style) or dataclasses.replace(clip, style=None)
 
 
-def styled(clips: Sequence[TrainingClip], chosen: Styles) -> list[TrainingClip]:
+def styled(clips: Sequence[TrainingClip], chosen: Styles) -> Lazy[TrainingClip]:
     """Return `clips` with the styles that were chosen for them, still to be written."""
-    return [dataclasses.replace(clip, style=chosen[clip.clip_id]) for clip in clips]
+    names = list(dict.fromkeys(chosen.values()))
+    places = np.fromiter((names.index(chosen[clip.clip_id]) for clip in clips), dtype=np.int8, count=len(clips))
+    return Lazy(len(clips), lambda index: dataclasses.replace(clips[index], style=names[places[index]]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,40 +104,47 @@ class StyleChooser:
         scores = [0.0] * len(readings)
         with torch.no_grad(), self.autocast():
             for group in track(self._groups(readings), "batches of label forms read by the base"):
-                batch = collate([make_stream(readings[index].clip, self.writer.model, self.recipe) for index in group])
+                forms = [self._form(clips[readings[index].place], readings[index].style) for index in group]
+                batch = collate([make_stream(form, self.writer.model, self.recipe) for form in forms if form is not None])
                 for index, score in zip(group, log_likelihoods(lm, batch), strict=True):
                     scores[index] = score
         lm.train(was_training)
         best: dict[str, tuple[float, WrittenStyle | None]] = {}
         for reading, score in zip(readings, scores, strict=True):
-            if reading.clip.clip_id not in best or score > best[reading.clip.clip_id][0]:
-                best[reading.clip.clip_id] = score, reading.style
+            if reading.clip_id not in best or score > best[reading.clip_id][0]:
+                best[reading.clip_id] = score, reading.style
         return {clip_id: style for clip_id, (_, style) in best.items()}
 
     def _readings(self, clips: Sequence[TrainingClip]) -> list[_Reading]:
         """Return every form of every clip that can be written, the plainest of a clip first."""
-        first = {clip.clip_id: clip for clip in reversed(clips)}
-        return [reading for clip in first.values() for reading in self._forms(clip)]
+        seen: set[str] = set()
+        readings = []
+        for place, clip in enumerate(clips):
+            if clip.clip_id not in seen:
+                seen.add(clip.clip_id)
+                for style in styles(clip.texts(self.writer.model), clip.in_number, is_whole=not clip.goes_on):
+                    if self._form(clip, style) is not None:
+                        readings.append(_Reading(clip.clip_id, place, clip.num_frames, style))
+        return readings
 
-    def _forms(self, clip: TrainingClip) -> Iterator[_Reading]:
-        for style in styles(clip.texts(self.writer.model), clip.in_number, is_whole=not clip.goes_on):
-            if any(clip.in_number) and (style is None or style.commas or style.stop or (style.capital and clip.in_number[0])):
-                continue
-            written = self.writer.written(clip, style)
-            if written is not None:
-                yield _Reading(clip=written, style=style)
+    def _form(self, clip: TrainingClip, style: WrittenStyle | None) -> TrainingClip | None:
+        """Return `clip` written in `style`, None where that cannot be written, or is not taught."""
+        if any(clip.in_number) and (style is None or style.commas or style.stop or (style.capital and clip.in_number[0])):
+            return None
+        return self.writer.written(clip, style)
 
     def _groups(self, readings: Sequence[_Reading]) -> list[list[int]]:
-        batch, lengths = self.recipe.batch, [reading.clip.num_frames for reading in readings]
+        batch, lengths = self.recipe.batch, [reading.num_frames for reading in readings]
         order = sorted(range(len(readings)), key=lambda index: lengths[index])
         return filled_groups(order, lengths, batch_size=batch.batch_size, max_frames=batch.max_frames_per_batch)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """A clip in one of its forms."""
+class _Reading(NamedTuple):
+    """A clip, by its id and its place among all, in one of its forms."""
 
-    clip: TrainingClip
+    clip_id: str
+    place: int
+    num_frames: int
     style: WrittenStyle | None
 
 
@@ -147,7 +157,7 @@ def labelled(
     world: World,
     *,
     listens: bool,
-) -> tuple[list[TrainingClip], list[TrainingClip]]:
+) -> tuple[Sequence[TrainingClip], Sequence[TrainingClip]]:
     """Return the training clips with the styles that they are to be written in, and the dev clips written.
 
     Args:
@@ -167,7 +177,7 @@ def labelled(
             write_choice(path, made_of, chosen)
     if world.is_main:
         say(f"{path}: labels in the form that the base finds likeliest: {choice_in_words(chosen)}")
-    return styled(train, chosen), [chooser.writer.write(clip) for clip in styled(dev, chosen)]
+    return styled(train, chosen), changed(styled(dev, chosen), chooser.writer.write)
 
 
 def log_likelihoods(lm: LMModel, batch: Batch) -> list[float]:

@@ -37,7 +37,8 @@ from stt_ft.training.beginning import load_start, where_it_stands
 from stt_ft.training.calibration import calibrate
 from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot, find_checkpoint
 from stt_ft.training.data.batches import Batch, TrainingBatches
-from stt_ft.training.data.clips import TrainingClip, dev_clips, training_clips
+from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.data.loading import dev_clips, training_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, labelled
 from stt_ft.training.losses import BaseMemory, Objective
 from stt_ft.training.parallel import World, check_shardable, data_parallel, joined_world, local_device, shard, whole
@@ -102,8 +103,8 @@ class TrainingInputs:
     recipe: Recipe
     model: ModelDir
     device: torch.device
-    train_clips: list[TrainingClip]
-    dev_clips: list[TrainingClip]
+    train_clips: Sequence[TrainingClip]
+    dev_clips: Sequence[TrainingClip]
 
 
 def prepare(recipe: Recipe) -> TrainingInputs:

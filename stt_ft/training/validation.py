@@ -24,7 +24,7 @@ from stt_ft.model.lora import folded
 from stt_ft.model.streaming import ClipStream, stream_codes
 from stt_ft.model.stt_lm import forward
 from stt_ft.training.data.batches import collate, make_stream
-from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.data.clips import Lazy, TrainingClip, picked
 from stt_ft.training.losses import loss_totals, stream_losses
 
 PROMPT_S = 0.5
@@ -41,7 +41,7 @@ def validate(lm: LMModel, clips: Sequence[TrainingClip], model: ModelDir, recipe
         if recipe.validation.listen:
             # Weights that all learn are float32 throughout, and so is their cache: nothing to cast.
             with autocast if recipe.lora.enable else contextlib.nullcontext(), folded(lm):
-                streams = stream_codes(lm, [clip.codes for clip in clips])
+                streams = stream_codes(lm, [clip.with_codes().codes for clip in clips])
             figures |= Listener(model=model).figures(clips, streams)
     lm.train(was_training)
     return figures
@@ -49,9 +49,9 @@ def validate(lm: LMModel, clips: Sequence[TrainingClip], model: ModelDir, recipe
 
 def _losses(lm: LMModel, clips: Sequence[TrainingClip], model: ModelDir, recipe: Recipe) -> dict[str, float]:
     """Return the losses over all clips, without augmentation, in batches of like length."""
-    ordered = sorted(clips, key=lambda clip: clip.num_frames)
-    size = recipe.batch.batch_size
-    batches = [collate([make_stream(clip, model, recipe) for clip in ordered[i : i + size]]) for i in range(0, len(ordered), size)]
+    size, order = recipe.batch.batch_size, np.argsort([clip.num_frames for clip in clips], kind="stable")
+    groups = [picked(clips, order[i : i + size]) for i in range(0, len(order), size)]
+    batches = Lazy(len(groups), lambda number: collate([make_stream(clip, model, recipe) for clip in groups[number]]))
     totals = loss_totals(batches, recipe.loss, model)
     sums = {"loss": 0.0, "text_loss": 0.0, "pause_loss": 0.0}
     for batch in (batch.to(lm.device) for batch in batches):

@@ -19,7 +19,7 @@ from stt_ft.core.timing import FRAME_RATE_HZ
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.targets.pause_targets import HORIZONS_S, pause_targets
 from stt_ft.training.data.augment import augment
-from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.data.clips import Lazy, Pool, TrainingClip, changed, picked
 
 NOTHING = -1
 """Code of a frame that is not there: no embedding, no loss (upstream `zero_token_id`)."""
@@ -29,6 +29,8 @@ IGNORE = -100
 
 Draw = Literal["takes", "order", "noise", "rounds"]
 """What random numbers are drawn for; each has streams of its own."""
+
+POOLS = typing.get_args(Pool)
 
 LENGTH_JITTER = 0.1
 """Lengths are shuffled by this share before clips are put together, so that batches differ from epoch to epoch."""
@@ -76,11 +78,10 @@ class Batch:
         num_frames = int((self.codes[chosen, 0] != NOTHING).sum())
         return dataclasses.replace(self, clip_ids=clip_ids, num_frames=num_frames, **{name: getattr(self, name)[chosen] for name in names})
 
-    def with_text_noise(self, share: float, padding_id: int, rng: np.random.Generator) -> Batch:
-        """Return the batch with this share of its input text tokens replaced by padding; its targets stay as they are."""
+    def with_text_noise(self, is_noise: npt.NDArray[np.bool_], padding_id: int) -> Batch:
+        """Return the batch with its input text tokens replaced by padding where `is_noise` [B, T] says; its targets stay as they are."""
         inputs = self.inputs.clone()
-        is_noise = torch.from_numpy(rng.random(inputs[:, 0].shape) < share)
-        inputs[:, 0] = inputs[:, 0].masked_fill(is_noise & (inputs[:, 0] >= 0), padding_id)
+        inputs[:, 0] = inputs[:, 0].masked_fill(torch.from_numpy(is_noise) & (inputs[:, 0] >= 0), padding_id)
         return dataclasses.replace(self, inputs=inputs)
 
     def weighing_nothing(self) -> Batch:
@@ -106,6 +107,7 @@ class Stream:
 
 def make_stream(clip: TrainingClip, model: ModelDir, recipe: Recipe) -> Stream:
     """Lay the words of `clip` on the text stream and derive what the pause heads should say."""
+    clip = clip.with_codes()
     text = clip.text_stream(model)
     heard = text if model.pause_lag_s == model.text_lag_s else clip.pause_stream(model)
     kind = "count" if recipe.loss.pause_targets == "count" else "binary"
@@ -126,11 +128,12 @@ def known_ahead(onset_frames: np.ndarray, num_frames: int) -> np.ndarray:
     return reach <= onset_frames[-1]
 
 
-def collate(streams: Sequence[Stream]) -> Batch:
-    """Put streams side by side."""
+def collate(streams: Sequence[Stream], *, length: int | None = None) -> Batch:
+    """Put streams side by side, padded to `length` frames, by default to the longest."""
     num_frames = [stream.codes.shape[1] for stream in streams]
-    codes = np.full((len(streams), streams[0].codes.shape[0], max(num_frames)), NOTHING, dtype=np.int64)
-    targets = np.full((len(streams), max(num_frames), streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
+    length = length or max(num_frames)
+    codes = np.full((len(streams), streams[0].codes.shape[0], length), NOTHING, dtype=np.int64)
+    targets = np.full((len(streams), length, streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
     for row, stream in enumerate(streams):
         codes[row, :, : num_frames[row]] = stream.codes
         targets[row, : num_frames[row]] = stream.pause_targets
@@ -145,8 +148,45 @@ def collate(streams: Sequence[Stream]) -> Batch:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedBatch:
+    """A batch that is decided and not yet made: of several processes each makes the rows that it learns from.
+
+    Attributes:
+        takes: the clips in it, as they are to be heard, each made when it is asked for.
+        lengths: how many frames each has.
+        place: epoch, and number in it.
+    """
+
+    takes: Sequence[TrainingClip]
+    lengths: npt.NDArray[np.int32]
+    place: tuple[int, int]
+    model: ModelDir
+    recipe: Recipe
+
+    @property
+    def longest(self) -> int:
+        """Frames of each row, padding counted."""
+        return int(self.lengths.max())
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that are there, padding not counted."""
+        return int(self.lengths.sum())
+
+    def made(self, rows: slice = slice(None)) -> Batch:
+        """Return the batch of these rows, as they are in the whole: of its length, and with its noise on the text."""
+        streams = [make_stream(take, self.model, self.recipe) for take in self.takes[rows]]
+        noise = random_stream("noise", self.recipe.seed, *self.place).random((len(self.takes), self.longest))
+        batch = collate(streams, length=self.longest)
+        return batch.with_text_noise(noise[rows] < self.recipe.loss.text_noise, self.model.padding_id)
+
+
 class TrainingBatches:
-    """An endless, seeded sequence of batches that can be entered at any point."""
+    """An endless, seeded sequence of batches that can be entered at any point.
+
+    How long the takes of an epoch are is known without their codes: only those of a batch that is due are read.
+    """
 
     def __init__(
         self,
@@ -158,81 +198,103 @@ class TrainingBatches:
     ) -> None:
         """Make batches of `clips`; `write` puts the words of a take in its clip's style (`LabelWriter.write`)."""
         self._write = write
-        self._clips = list(clips)
+        self._clips = clips
         self._model = model
         self._recipe = recipe
-        self._alike = {pool: [clip for clip in self._clips if clip.pool == pool] for pool in ("recorded", "synthetic", "replayed")}
+        facts = np.fromiter(((POOLS.index(clip.pool), clip.num_frames) for clip in clips), dtype=np.dtype("i1,i4"), count=len(clips))
+        self._pools, self._lengths = facts["f0"], facts["f1"]
+        self._alike = [picked(clips, np.flatnonzero(self._pools == pool)) for pool in range(len(POOLS))]
+        self._planned: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32], list[npt.NDArray[np.int64]]] | None = None
 
     def starting_at(self, index: int) -> Iterator[Batch]:
         """Yield batch number `index` and all that follow."""
+        return (batch.made() for batch in self.planned(index))
+
+    def planned(self, index: int) -> Iterator[PlannedBatch]:
+        """Yield the plan of batch number `index` and of all that follow."""
         epoch = 0
         while index >= self.num_batches(epoch):
             index -= self.num_batches(epoch)
             epoch += 1
         for number_of_epoch in itertools.count(epoch):
-            takes = self._takes(number_of_epoch)
-            groups = self._groups(number_of_epoch, takes)
+            chosen, lengths, groups = self._plan(number_of_epoch)
+            takes = self._takes(number_of_epoch, chosen)
             for number in range(index, len(groups)):
-                yield self._batch(number_of_epoch, number, [takes[position] for position in groups[number]])
+                group = groups[number]
+                yield PlannedBatch(
+                    takes=picked(takes, group),
+                    lengths=lengths[group],
+                    place=(number_of_epoch, number),
+                    model=self._model,
+                    recipe=self._recipe,
+                )
             index = 0
 
     def num_batches(self, epoch: int) -> int:
         """Return the number of batches of an epoch; under a limit on frames it follows the lengths of that epoch's takes."""
         if self._recipe.batch.max_frames_per_batch is None:
             return -(-len(self._chosen(epoch)) // self._recipe.batch.batch_size)
-        return len(self._groups(epoch, self._takes(epoch)))
+        return len(self._plan(epoch)[2])
 
-    def _chosen(self, epoch: int) -> list[int]:
-        return epoch_clips(self._clips, epoch, seed=self._recipe.seed, synthetic_share=self._recipe.synthetic.share)
+    def _chosen(self, epoch: int) -> npt.NDArray[np.int64]:
+        return epoch_clips(self._pools, epoch, seed=self._recipe.seed, synthetic_share=self._recipe.synthetic.share)
 
-    def _takes(self, epoch: int) -> list[TrainingClip]:
-        return [self._take(epoch, position, self._clips[index]) for position, index in enumerate(self._chosen(epoch))]
+    def _plan(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], list[npt.NDArray[np.int64]]]:
+        """Return which clips are in an epoch, how many frames each take of them has, and which takes stand side by side."""
+        if self._planned is None or self._planned[0] != epoch:
+            recipe, chosen = self._recipe, self._chosen(epoch)
+            lengths = self._lengths[chosen]
+            if recipe.augment.changes_lengths:
+                outlines = (self._take(epoch, at, self._clips[index], is_outline=True) for at, index in enumerate(chosen.tolist()))
+                lengths = np.fromiter((take.num_frames for take in outlines), dtype=np.int32, count=len(chosen))
+            rng, limits = random_stream("order", recipe.seed, epoch), recipe.batch
+            groups = group_by_length(lengths, batch_size=limits.batch_size, max_frames=limits.max_frames_per_batch, rng=rng)
+            self._planned = epoch, chosen, lengths, groups
+        return self._planned[1:]
 
-    def _take(self, epoch: int, position: int, clip: TrainingClip) -> TrainingClip:
+    def _takes(self, epoch: int, chosen: npt.NDArray[np.int64]) -> Lazy[TrainingClip]:
+        """Return the takes of an epoch, each made when it is asked for."""
+        return Lazy(len(chosen), lambda position: self._take(epoch, position, self._clips[int(chosen[position])].with_codes()))
+
+    def _take(self, epoch: int, position: int, clip: TrainingClip, *, is_outline: bool = False) -> TrainingClip:
+        """Return the take of `clip` at a position of an epoch; an outline has its words and frames, but no codes and no style."""
         rng = random_stream("takes", self._recipe.seed, epoch, position)
-        others = self._alike[clip.pool]  # a clip is joined with its like, so that shares hold
-        return augment(clip, others, self._recipe.augment, max_frames=self._model.context, rng=rng, write=self._write)
-
-    def _groups(self, epoch: int, takes: Sequence[TrainingClip]) -> list[np.ndarray]:
-        recipe = self._recipe
-        rng = random_stream("order", recipe.seed, epoch)
-        lengths = [take.num_frames for take in takes]
-        return group_by_length(lengths, batch_size=recipe.batch.batch_size, max_frames=recipe.batch.max_frames_per_batch, rng=rng)
-
-    def _batch(self, epoch: int, number: int, takes: Sequence[TrainingClip]) -> Batch:
-        recipe = self._recipe
-        streams = [make_stream(take, self._model, recipe) for take in takes]
-        noise_rng = random_stream("noise", recipe.seed, epoch, number)
-        return collate(streams).with_text_noise(recipe.loss.text_noise, self._model.padding_id, noise_rng)
+        others = self._alike[POOLS.index(clip.pool)]  # a clip is joined with its like, so that shares hold
+        recipe, write = self._recipe.augment, self._write
+        if is_outline:
+            recipe, write = dataclasses.replace(recipe, code_dropout=0.0), lambda clip: clip
+        else:
+            others = changed(others, TrainingClip.with_codes)
+        return augment(clip, others, recipe, max_frames=self._model.context, rng=rng, write=write)
 
 
-def epoch_clips(clips: Sequence[TrainingClip], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> list[int]:
+def epoch_clips(pools: npt.NDArray[np.int8], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> npt.NDArray[np.int64]:
     """Return the indices of the clips of an epoch: each recording and each replayed clip once, beside them synthetic ones.
 
     Of the synthetic ones there are as many as keep within `synthetic_share` of what is learned. They come round in shuffled rounds, going
-    on in an epoch where the one before left off.
+    on in an epoch where the one before left off. `pools` has the place of each clip's pool in `POOLS`.
     """
-    pools = [clip.pool for clip in clips]
-    synthetic = [index for index, pool in enumerate(pools) if pool == "synthetic"]
-    most = math.floor(pools.count("recorded") * synthetic_share / (1 - synthetic_share) + 1e-9)
+    is_synthetic = pools == POOLS.index("synthetic")
+    synthetic = np.flatnonzero(is_synthetic)
+    most = math.floor(int((pools == POOLS.index("recorded")).sum()) * synthetic_share / (1 - synthetic_share) + 1e-9)
     if most < len(synthetic):
         synthetic = _by_turns(synthetic, most, epoch, seed)
-    return sorted([*synthetic, *(index for index, pool in enumerate(pools) if pool != "synthetic")])
+    return np.sort(np.concatenate([synthetic, np.flatnonzero(~is_synthetic)]))
 
 
-def _by_turns(indices: Sequence[int], count: int, epoch: int, seed: int) -> list[int]:
+def _by_turns(indices: npt.NDArray[np.int64], count: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
     """Return `count` of `indices` in an epoch, from rounds that are shuffled anew each time, where the epoch before left off."""
     if count == 0:
-        return []
+        return indices[:0]
     first = epoch * count
     rounds = range(first // len(indices), -(-(first + count) // len(indices)))
-    shuffled = [indices[at] for number in rounds for at in random_stream("rounds", seed, number).permutation(len(indices))]
+    shuffled = np.concatenate([indices[random_stream("rounds", seed, number).permutation(len(indices))] for number in rounds])
     skipped = first - rounds.start * len(indices)
     return shuffled[skipped : skipped + count]
 
 
 def group_by_length(
-    lengths: Sequence[int], *, batch_size: int, max_frames: int | None, rng: np.random.Generator
+    lengths: npt.NDArray[np.int32], *, batch_size: int, max_frames: int | None, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
     """Return groups of positions of `lengths`: neighbours in length, the groups in random order.
 
@@ -242,9 +304,9 @@ def group_by_length(
         max_frames: most frames in a group, padding counted; a clip that is longer alone stands alone. None for no limit.
         rng: decides who stands beside whom among clips of about the same length, and the order of the groups.
     """
-    jittered = np.array(lengths) * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
+    jittered = lengths * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
     order = np.argsort(jittered, kind="stable")
-    groups = [np.array(group) for group in filled_groups(order.tolist(), lengths, batch_size=batch_size, max_frames=max_frames)]
+    groups = [np.array(group) for group in filled_groups(order.tolist(), lengths.tolist(), batch_size=batch_size, max_frames=max_frames)]
     return [groups[number] for number in rng.permutation(len(groups))]
 
 

@@ -90,7 +90,8 @@ def test_two_encodes_leave_a_whole_store(recorded, random_base, tmp_path):
     for _ in range(3):
         shutil.rmtree(recorded / "tokens", ignore_errors=True)
         assert [code for code, _ in at_once(line, line)] == [0, 0]
-        from stt_ft.model.codes import TokenStore, sounds_of
+        from stt_ft.audio.sounds import sounds_of
+        from stt_ft.model.codes import TokenStore
 
         data = Dataset(recorded)
         store = TokenStore.of(data, random_base)

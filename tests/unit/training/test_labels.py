@@ -16,7 +16,8 @@ from stt_ft.text.written_style import WrittenStyle, styles
 from stt_ft.training import labels
 from stt_ft.training.data.augment import augment
 from stt_ft.training.data.batches import TrainingBatches
-from stt_ft.training.data.clips import TrainingClip, load_clips
+from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.data.loading import load_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, choice_in_words, read_choice, styled, write_choice
 
 STOP, BOTH = WrittenStyle(stop=True), WrittenStyle(commas=True, stop=True)
@@ -30,7 +31,7 @@ def writer(random_base) -> LabelWriter:
 
 @pytest.fixture(scope="module")
 def clips(encoded_dataset, random_base) -> list[TrainingClip]:
-    return load_clips(encoded_dataset, "train", random_base, BatchRecipe())
+    return [clip.with_codes() for clip in load_clips(encoded_dataset, "train", random_base, BatchRecipe())]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from stt_ft.targets.pause_targets import pause_targets
 from stt_ft.training import calibration
 from stt_ft.training.checkpoints import find_consolidated
 from stt_ft.training.data.batches import make_stream
-from stt_ft.training.data.clips import load_clips
+from stt_ft.training.data.loading import load_clips
 
 NAMES = [f"extra_heads.{index}.weight" for index in range(4)]
 

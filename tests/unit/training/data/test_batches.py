@@ -13,7 +13,8 @@ from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, SyntheticRecipe
 from stt_ft.core.timing import FRAME_S
 from stt_ft.training.data.batches import IGNORE, TrainingBatches, collate, make_stream, random_stream
-from stt_ft.training.data.clips import TrainingClip, load_clips
+from stt_ft.training.data.clips import TrainingClip
+from stt_ft.training.data.loading import load_clips
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,8 @@ def test_padding_is_below_a_tenth_on_takes_of_3_to_10_s_with_the_recipes_changes
 
 def test_text_noise_touches_the_input_and_never_the_target(clips, random_base):
     streams = [make_stream(clip, random_base, _recipe()) for clip in clips[:4]]
-    batch = collate(streams).with_text_noise(0.5, random_base.padding_id, np.random.default_rng(0))
+    plain = collate(streams)
+    batch = plain.with_text_noise(np.random.default_rng(0).random(plain.inputs[:, 0].shape) < 0.5, random_base.padding_id)
     changed = batch.inputs != batch.codes
     assert changed[:, 0].any()
     assert not changed[:, 1:].any()

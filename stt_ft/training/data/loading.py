@@ -1,0 +1,309 @@
+"""The clips that a run learns from and is validated on: which they are, what is wrong with them, and a table of all in little memory.
+
+`training_clips` and `dev_clips` refuse what cannot work, before anything is written. Of every clip the table keeps words and times in
+arrays, some 150 bytes; a `TrainingClip` is made of them whenever it is asked for, and its codes are read when a batch needs them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from stt_ft.audio.sounds import SoundKeys, version_key
+from stt_ft.core import timing
+from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
+from stt_ft.core.manifest import Clip, Dataset, Word
+from stt_ft.core.recipe import BatchRecipe, Recipe, Version
+from stt_ft.corpus.problems import faultless_sidecars, numbers_in, refuse_faulty
+from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.codes import TokenStore
+from stt_ft.text.inverse.said_digits import number_runs
+from stt_ft.training.data.clips import Lazy, StoredCodes, TrainingClip, chained, changed, cut_to_fit
+
+CHUNK = 4096
+"""Clips that are read together."""
+
+TICKS_PER_S = 10_000
+"""Times of a sidecar are whole ten-thousandths of a second (`Word.to_json`), and 32 bits hold them."""
+
+
+def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> Lazy[TrainingClip]:
+    """Return the clips to learn from, after them the synthetic ones of another dataset, and those of a dataset that is replayed.
+
+    Raises:
+        ConfigError: a kind that is replayed is not there, or no recording is left to be learned.
+        DatasetError: clips that cannot be learned, or a synthetic one that says a number on which the model is measured; by name.
+    """
+    parts = [_load_train(data, model, recipe)]
+    if recipe.synthetic.dataset is not None and recipe.synthetic.share > 0:
+        _refuse_measured_numbers(data, Dataset.open(recipe.synthetic.dataset))
+        parts.append(_load_beside(recipe.synthetic.dataset, model, recipe, is_synthetic=True))
+    if recipe.replay.dataset is not None:
+        parts.append(_load_beside(recipe.replay.dataset, model, recipe, is_replay=True, is_synthetic=False))
+    clips = chained(parts)
+    pools = {clip.pool for clip in clips}
+    if recipe.replay.kinds and not any(clip.is_replay for clip in clips):
+        way_out = "record ordinary sentences, name some by replay.dataset, or do without by --replay.kinds '[]' --replay.text_weight 0"
+        names = ", ".join(recipe.replay.kinds)
+        raise ConfigError(f"{data.directory}: replay.kinds names {names}, and no clip of train is of that kind; {way_out}")
+    if "recorded" not in pools and "synthetic" in pools:
+        raise ConfigError(f"{data.directory}: train holds no recording to learn, and synthetic clips are learned beside recordings only")
+    if "recorded" not in pools:
+        raise ConfigError(f"{data.directory}: replay.kinds takes in every clip of train, so there is nothing to learn beside the replay")
+    return clips
+
+
+def dev_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> Sequence[TrainingClip]:
+    """Return the clips of the dev split, none where there is none; raises `ConfigError` where the recipe needs them, or numbers in them."""
+    clips = load_clips(data, "dev", model, recipe.batch) if "dev" in data.splits() else []
+    if recipe.calibration.method != "off" and (not clips or model.num_heads == 0):
+        needs = f"calibration.method {recipe.calibration.method} needs pause heads (lora.heads: new) and a dev split"
+        raise ConfigError(f"{data.directory}: {needs}")
+    needs_turns = recipe.validation.best_metric in ("cut_offs", "turn_area_s", "combined") and recipe.validation.every_steps > 0
+    if needs_turns and clips and (model.num_heads == 0 or not any(any(clip.in_number) for clip in clips)):
+        needs = f"validation.best_metric {recipe.validation.best_metric} needs pause heads (lora.heads: new) and dev clips with numbers"
+        raise ConfigError(f"{data.directory}: {needs}")
+    return clips
+
+
+def _load_train(data: Dataset, model: ModelDir, recipe: Recipe) -> Lazy[TrainingClip]:
+    """Return the train split in all its versions; clips that are too long are cut where the recipe says so, and were refused otherwise."""
+    clips = load_clips(data, "train", model, recipe.batch, replay_kinds=recipe.replay.kinds, versions=recipe.augment.versions)
+    if recipe.batch.long_clips == "refuse":
+        return clips
+    max_frames = model.context
+    if recipe.batch.max_clip_s is not None:
+        max_frames = min(max_frames, timing.num_frames_covering(recipe.batch.max_clip_s))
+
+    def pieces_of(clip: TrainingClip) -> list[TrainingClip]:
+        return cut_to_fit(clip, max_frames=max_frames, num_prefix_frames=model.num_prefix_frames)
+
+    ends = np.cumsum([len(pieces_of(clip)) for clip in clips])
+
+    def piece(index: int) -> TrainingClip:
+        number = int(np.searchsorted(ends, index, side="right"))
+        return pieces_of(clips[number])[index - int(ends[number])]
+
+    return Lazy(int(ends[-1]), piece)
+
+
+def _load_beside(directory: str, model: ModelDir, recipe: Recipe, **marks: bool) -> Lazy[TrainingClip]:
+    """Return the train split of another dataset, marked, and under names that say where it is from."""
+    clips = _load_train(Dataset.open(directory), model, recipe)
+    return changed(clips, lambda clip: dataclasses.replace(clip, clip_id=f"{directory}/{clip.clip_id}", **marks))
+
+
+def _refuse_measured_numbers(data: Dataset, synthetic: Dataset) -> None:
+    """Raise `DatasetError` where a synthetic clip says a number of the dev or heldout split of `data`: it would be known by heart."""
+    measured = {
+        number: clip.path for split in data.splits() if split != "train" for clip in data.clips(split) for number in _numbers(data, clip)
+    }
+    for clip in synthetic.each_clip("train"):
+        for number in sorted(_numbers(synthetic, clip) & measured.keys()):
+            raise DatasetError(
+                f"{synthetic.directory}: clip {clip.path} says {number}, as {measured[number]} does, on which the model is measured; "
+                f"run the same `stt-ft synthesize` again with --apart_from {data.directory}: it makes such clips anew"
+            )
+
+
+def _numbers(data: Dataset, clip: Clip) -> set[str]:
+    return numbers_in(data.read_sidecar(clip) if data.has_sidecar(clip) else None, clip.extra.get("script"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    """Neighbours in a manifest: what a `TrainingClip` is made of.
+
+    Attributes:
+        paths: their paths in UTF-8 [N].
+        durations_s: as the manifest has them [N].
+        is_replay, is_synthetic: [N].
+        first_words: where the words of each begin, and where the last ones end [N + 1].
+        words: the place of each word in the table's lexicon [W].
+        times: where each word begins and ends [2, W], in ticks, or in seconds where a time is no whole number of ticks.
+        in_number: whether each word belongs to a dictated number [W].
+        entries: where the codes of each version lie in the store [V, N].
+    """
+
+    paths: npt.NDArray[np.bytes_]
+    durations_s: npt.NDArray[np.float64]
+    is_replay: npt.NDArray[np.bool_]
+    is_synthetic: npt.NDArray[np.bool_]
+    first_words: npt.NDArray[np.int32]
+    words: npt.NDArray[np.int32]
+    times: npt.NDArray[np.int32] | npt.NDArray[np.float64]
+    in_number: npt.NDArray[np.bool_]
+    entries: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The clips of a split in little room, every clip in each version, version by version."""
+
+    model: ModelDir
+    recipe: BatchRecipe
+    versions: Sequence[Version]
+    store: TokenStore
+    texts: list[str] = field(default_factory=list)
+    tokens: list[tuple[int, ...]] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    chunks: list[_Chunk] = field(default_factory=list)
+
+    @property
+    def num_clips(self) -> int:
+        return (len(self.chunks) - 1) * CHUNK + len(self.chunks[-1].paths) if self.chunks else 0
+
+    def place_of(self, text: str) -> int:
+        """Return the place of a word in the lexicon; raises `AlignmentError` as `ModelDir.tokens_of` does."""
+        if text not in self.places:
+            self.tokens.append(self.model.tokens_of(text))
+            self.texts.append(text)
+            self.places[text] = len(self.places)
+        return self.places[text]
+
+    def clip(self, index: int) -> TrainingClip:
+        """Return clip number `index` in one of its versions."""
+        version, number = divmod(index, self.num_clips)
+        return self.made(self.chunks[number // CHUNK], number % CHUNK, version)
+
+    def made(self, chunk: _Chunk, at: int, version: int) -> TrainingClip:
+        speed, prefix_s = self.versions[version].speed, timing.frame_start_s(self.model.num_prefix_frames)
+        first, stop = chunk.first_words[at : at + 2].tolist()
+        times = chunk.times[:, first:stop]
+        times_s = (times if times.dtype == np.float64 else times / TICKS_PER_S) / speed + prefix_s
+        words = [
+            Word(text=self.texts[place], start_s=start_s, end_s=end_s, tokens=self.tokens[place])
+            for place, start_s, end_s in zip(chunk.words[first:stop].tolist(), *times_s.tolist(), strict=True)
+        ]
+        num_recorded = self.model.num_prefix_frames + timing.num_frames_covering(float(chunk.durations_s[at]) / speed)
+        entry = int(chunk.entries[version, at])
+        num_frames = min(self.store.num_frames(entry), num_recorded + self.model.num_tail_frames(self.recipe.tail_s))
+        return TrainingClip(
+            clip_id=chunk.paths[at].decode(errors="surrogatepass"),
+            codes=np.empty((0, num_frames), dtype=np.int16),
+            words=tuple(words),
+            in_number=tuple(chunk.in_number[first:stop].tolist()),
+            num_recorded_frames=min(num_recorded, num_frames),
+            is_replay=bool(chunk.is_replay[at]),
+            is_synthetic=bool(chunk.is_synthetic[at]),
+            stored=StoredCodes(store=self.store, entry=entry, serving=self.versions[version].serving, spans=((0, num_frames),)),
+        )
+
+    def check(self, chunk: _Chunk, at: int) -> None:
+        """Make sure that the words of a clip fit in every version; raises `AlignmentError` or `DatasetError`."""
+        limit_s = self.recipe.max_clip_s if self.recipe.long_clips == "refuse" else None
+        for number, version in enumerate(self.versions):
+            duration_s = float(chunk.durations_s[at]) / version.speed
+            if limit_s is not None and duration_s > limit_s:
+                raise DatasetError(
+                    f"{duration_s:.1f} s long, more than batch.max_clip_s {limit_s} (set batch.long_clips: cut, or raise the limit)"
+                )
+            clip = self.made(chunk, at, number)
+            if self.recipe.long_clips == "refuse" and clip.num_frames > self.model.context:
+                raise DatasetError(
+                    f"{duration_s:.1f} s long, with silence before and after {clip.num_frames} frames, more than the model's context of "
+                    f"{self.model.context} (set batch.long_clips: cut)"
+                )
+            clip.text_stream(self.model)
+
+
+def load_clips(
+    data: Dataset,
+    split: str,
+    model: ModelDir,
+    recipe: BatchRecipe,
+    *,
+    replay_kinds: Sequence[str] = (),
+    versions: Sequence[Version] = (Version(),),
+) -> Lazy[TrainingClip]:
+    """Load a split for training, every clip in each of `versions`; clips whose `kind` in the manifest is one of `replay_kinds` are replay.
+
+    Raises:
+        DatasetError: the split is empty, is dev and holds a synthetic clip, or clips have no codes, words with faults that `check` calls
+            grave, words that do not fit, or are too long; named by id.
+    """
+    store, keys = TokenStore.of(data, model), SoundKeys(data)
+    table = _Table(model=model, recipe=recipe, versions=versions, store=store)
+    faults: dict[str, str] = {}
+    num_missing, missing = 0, dict[int, str]()  # version -> the first clip that has no codes
+    every_clip = data.each_clip(split) if split == "train" else iter(data.measured_clips(split))
+    while clips := list(itertools.islice(every_clip, CHUNK)):
+        sounds = keys.of(clips)
+        entries = np.array([store.find([version_key(key, version) for key in sounds]) for version in versions])
+        for version, at in np.argwhere(entries < 0).tolist():
+            num_missing += 1
+            missing.setdefault(version, clips[at].path)
+        if not num_missing:
+            table.chunks.append(_read_chunk(data, clips, entries, table, replay_kinds, faults))
+    keys.keep()
+    if missing:
+        version = versions[min(missing)]
+        which = f"{missing[min(missing)]} at {version.name}" if version.name else missing[min(missing)]
+        raise DatasetError(
+            f"{data.directory}: {num_missing} clips of {split} have no codes for this base (first: {which}); "
+            f"run `stt-ft encode {data.directory} --base {model.name}{_version_flags(versions)}`"
+        )
+    refuse_faulty(data, split, faults, purpose="trained on")
+    if not table.num_clips:
+        raise DatasetError(f"{data.manifest_path(split)}: no clips to train on")
+    return Lazy(table.num_clips * len(versions), table.clip)
+
+
+def _read_chunk(
+    data: Dataset, clips: Sequence[Clip], entries: np.ndarray, table: _Table, replay_kinds: Sequence[str], faults: dict[str, str]
+) -> _Chunk:
+    """Read the words of `clips`, and put into `faults` what is wrong with any."""
+    sidecars, found = faultless_sidecars(data, clips)
+    words: list[tuple[int, float, float, bool]] = []
+    first_words = [0]
+    for clip in clips:
+        if clip.path in sidecars:
+            said = sidecars[clip.path].main_words
+            runs = number_runs([word.text for word in said])
+            is_in = [any(start <= position < stop for start, stop in runs) for position in range(len(said))]
+            try:
+                places = [table.place_of(word.text) for word in said]
+                words += [(place, word.start_s, word.end_s, inside) for place, word, inside in zip(places, said, is_in, strict=True)]
+            except AlignmentError as error:
+                found[clip.path] = str(error)
+        first_words.append(len(words))
+    places, *times, in_number = zip(*words, strict=True) if words else ((), (), (), ())
+    chunk = _Chunk(
+        paths=np.array([clip.path.encode(errors="surrogatepass") for clip in clips]),
+        durations_s=np.array([clip.duration_s for clip in clips]),
+        is_replay=np.array([clip.extra.get("kind") in replay_kinds for clip in clips]),
+        is_synthetic=np.array([clip.is_synthetic for clip in clips]),
+        first_words=np.array(first_words, dtype=np.int32),
+        words=np.array(places, dtype=np.int32),
+        times=_in_ticks(np.array(times, dtype=np.float64)),
+        in_number=np.array(in_number, dtype=bool),
+        entries=entries.astype(np.int32),
+    )
+    for at, clip in enumerate(clips):
+        try:
+            if clip.path not in found:
+                table.check(chunk, at)
+        except (AlignmentError, DatasetError) as error:
+            found[clip.path] = str(error)
+        if clip.path in found:
+            faults.setdefault(clip.path, found[clip.path])
+    return chunk
+
+
+def _in_ticks(times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int32] | npt.NDArray[np.float64]:
+    """Return times in ticks, where each of them is a whole number of ticks and not a bit of it is lost."""
+    ticks = np.rint(times_s * TICKS_PER_S)
+    is_exact = (np.abs(ticks) < 2**31).all() and (ticks / TICKS_PER_S == times_s).all()
+    return ticks.astype(np.int32) if is_exact else times_s
+
+
+def _version_flags(versions: Sequence[Version]) -> str:
+    """Return the flags of `encode` that make the codes of these versions."""
+    speeds = [f"{version.speed:g}" for version in versions if version.channel is None and version.serving is None]
+    channels = [version.channel for version in versions if version.channel is not None]
+    return (f" --speeds {','.join(speeds)}" if speeds != ["1"] else "") + (f" --channels {','.join(channels)}" if channels else "")
