@@ -37,7 +37,7 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
             yield from progress.track(iterable, total=total, description=description)
         return
     begin_s, count = time.monotonic(), 0

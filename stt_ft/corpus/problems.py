@@ -1,23 +1,22 @@
-"""Faults of a dataset on disk, each a `Problem` with its clip's id; one faulty clip never hides another, and no fault raises."""
+"""Faults of a clip by itself, each a `Problem` with the clip's id: of its sound, and of its words and their times. `inspecting` goes
+through a whole dataset; one faulty clip never hides another, and no fault raises."""
 
 from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.audio.files import read_audio
 from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
 from stt_ft.core.doubts import disputes_of, doubts_of
-from stt_ft.core.errors import AlignmentError, AudioError, DatasetError
+from stt_ft.core.errors import AlignmentError, DatasetError
 from stt_ft.core.manifest import LEFT_OUT, MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
-from stt_ft.core.provenance import file_sha256
-from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, frame_start_s, num_frames_covering
-from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir
+from stt_ft.core.timing import FRAME_S, frame_start_s, num_frames_covering
+from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.text.inverse.said_digits import dictated_numbers
 from stt_ft.text.spoken_forms import holds_digits
 from stt_ft.text.written_style import scoring_words
@@ -25,6 +24,7 @@ from stt_ft.text.written_style import scoring_words
 KINDS = {
     "audio": "the sound is missing, cannot be read, or its path leads out of the dataset",
     "sidecar": "the sidecar is missing or malformed",
+    "set_aside": "the check of it killed its process three times: look at its sound by hand, or take it out of the manifest",
     "no_words": "no words: not annotated, nothing was said, or another speaker says all",
     "silent": "no sound louder than -50 dB",
     "left_out": "a stretch of the sound does not fit the script and has no words; such a clip is not trained on",
@@ -89,60 +89,6 @@ _Finding = tuple[str, str, tuple[int, ...]]
 """Kind, message, words at fault."""
 
 
-def inspect(
-    data: Dataset, *, model: ModelDir | None, track: Callable[[Sequence[Clip]], Iterable[Clip]], tail_s: float = TAIL_S
-) -> list[Problem]:
-    """Return the problems of all clips of `data`.
-
-    Args:
-        model: on whose text stream the words of every clip must find room; None where no base is known.
-        tail_s: silence after a clip and the text lag, in seconds.
-    """
-    clips_by_split = {split: data.clips(split) for split in data.splits()}
-    found: list[Problem] = []
-    hashes: dict[str, str] = {}
-    sidecars: dict[str, Sidecar] = {}
-    for clip in track([clip for clips in clips_by_split.values() for clip in clips]):
-        sound = Sound.of(data, clip)
-        found += sound.problems
-        if sound.samples is not None:
-            hashes[clip.path] = sound.sha256
-        try:
-            sidecar = data.read_sidecar(clip)
-        except DatasetError as error:
-            found.append(Problem(clip_id=clip.path, kind="sidecar", message=str(error)))
-            continue
-        sidecars[clip.path] = sidecar
-        found += word_problems(clip, sidecar)
-        if model is not None:
-            found += _stream_problems(clip, sidecar, model, tail_s)
-    return found + set_problems(clips_by_split, hashes, sidecars, split_by=split_by(data))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sound:
-    """A clip's sound at 24 kHz, the hash of its file, and its faults; no samples and no hash where it cannot be read."""
-
-    samples: np.ndarray | None
-    sha256: str
-    problems: tuple[Problem, ...]
-
-    @classmethod
-    def of(cls, data: Dataset, clip: Clip) -> Sound:
-        try:
-            samples = read_audio(data.sound(clip))
-            sha256 = file_sha256(data.sound(clip))
-        except (AudioError, DatasetError, OSError) as error:
-            return cls(samples=None, sha256="", problems=(Problem(clip_id=clip.path, kind="audio", message=str(error)),))
-        return cls(samples=samples, sha256=sha256, problems=tuple(sound_problems(clip, samples, SAMPLE_RATE_HZ)))
-
-
-def split_by(data: Dataset) -> str:
-    """Return by what the splits of a dataset are kept apart: speaker, number or both."""
-    splits = data.info().get("splits")
-    return str(splits.get("by", "both")) if isinstance(splits, dict) else "both"
-
-
 def sound_problems(clip: Clip, samples: np.ndarray, sample_rate_hz: int) -> list[Problem]:
     """Return the faults of the sound of `clip`: duration, level, clipping, bandwidth."""
     found: list[_Finding] = []
@@ -187,6 +133,26 @@ def word_problems(clip: Clip, sidecar: Sidecar) -> list[Problem]:
     return _problems(clip, found)
 
 
+def stream_problems(clip: Clip, sidecar: Sidecar, model: ModelDir, tail_s: float) -> list[Problem]:
+    """Return the words of `clip` that find no room on the text stream of `model`, or that its tokenizer cannot write; `tail_s` seconds of
+    silence follow the clip and the text lag."""
+    prefix_s = frame_start_s(model.num_prefix_frames)
+    words: list[Word] = []
+    found: list[_Finding] = []
+    for index, word in enumerate(sidecar.alignments):
+        if word.is_main and word.text.strip():
+            try:
+                words.append(dataclasses.replace(word.moved(prefix_s), tokens=model.tokens_of(word.text)))
+            except AlignmentError as error:
+                found.append(("unknown_letters", f"{error} (at {_span(word)})", (index,)))
+    num_frames = model.num_prefix_frames + num_frames_covering(clip.duration_s) + model.num_tail_frames(tail_s)
+    try:
+        model.text_stream(words, num_frames)
+    except AlignmentError as error:
+        found.append(("no_room", str(error), ()))
+    return _problems(clip, found)
+
+
 def faultless_sidecars(data: Dataset, clips: Iterable[Clip]) -> tuple[dict[str, Sidecar], dict[str, str]]:
     """Return the sidecars whose words may be learned and measured, and for every other clip the fault of its words, both by clip id.
 
@@ -219,77 +185,6 @@ def refuse_faulty(data: Dataset, split: str, faults: Mapping[str, str], *, purpo
             f"{data.directory}: {len(faults)} clips of {split} cannot be {purpose}: {shown}{more}; "
             f"`stt-ft check {data.directory}` lists every fault"
         )
-
-
-def set_problems(
-    clips_by_split: Mapping[str, Sequence[Clip]],
-    audio_hashes: Mapping[str, str],
-    sidecars: Mapping[str, Sidecar],
-    *,
-    split_by: str = "both",
-) -> list[Problem]:
-    """Return the faults between clips: sounds that occur twice, speakers and numbers in two splits, synthetic clips outside train.
-
-    Args:
-        audio_hashes: clip id -> hash of its sound, where it could be read.
-        sidecars: clip id -> its sidecar, where it could be read.
-        split_by: by what the splits are kept apart (`split --by`): speaker, number or both; the other is no problem.
-    """
-    by_sound: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
-    by_speaker: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
-    by_number: dict[str, list[tuple[str, Clip]]] = defaultdict(list)
-    found: list[Problem] = []
-    for split, clips in clips_by_split.items():
-        for clip in clips:
-            if clip.is_synthetic and split != "train":
-                message = f"{split} holds it, and only train may; run `stt-ft split`"
-                found.append(Problem(clip_id=clip.path, kind="split_synthetic", message=message))
-            by_sound[audio_hashes.get(clip.path, clip.path)].append((split, clip))
-            speaker = clip.extra.get("speaker")
-            if isinstance(speaker, str) and speaker:
-                by_speaker[speaker].append((split, clip))
-            for number in numbers_in(sidecars.get(clip.path)):
-                by_number[number].append((split, clip))
-    for owners in by_sound.values():
-        (first_split, first), *others = owners
-        for split, clip in others:
-            is_same = clip.path == first.path
-            twice = f"it stands in {first_split} and again in {split}; `stt-ft split` keeps one"
-            message = twice if is_same else f"{split} holds the sound of {first.path} ({first_split})"
-            found.append(Problem(clip_id=clip.path, kind="duplicate", message=message))
-    if split_by in ("speaker", "both"):
-        found += _leaks(by_speaker, "split_speaker", "speaker")
-    if split_by in ("number", "both"):
-        found += _leaks(by_number, "split_number", "number")
-    return found
-
-
-def _stream_problems(clip: Clip, sidecar: Sidecar, model: ModelDir, tail_s: float) -> list[Problem]:
-    prefix_s = frame_start_s(model.num_prefix_frames)
-    words: list[Word] = []
-    found: list[_Finding] = []
-    for index, word in enumerate(sidecar.alignments):
-        if word.is_main and word.text.strip():
-            try:
-                words.append(dataclasses.replace(word.moved(prefix_s), tokens=model.tokens_of(word.text)))
-            except AlignmentError as error:
-                found.append(("unknown_letters", f"{error} (at {_span(word)})", (index,)))
-    num_frames = model.num_prefix_frames + num_frames_covering(clip.duration_s) + model.num_tail_frames(tail_s)
-    try:
-        model.text_stream(words, num_frames)
-    except AlignmentError as error:
-        found.append(("no_room", str(error), ()))
-    return _problems(clip, found)
-
-
-def _leaks(owners: dict[str, list[tuple[str, Clip]]], kind: str, what: str) -> list[Problem]:
-    """Return the clips whose speaker or number is in an earlier split too."""
-    return [
-        Problem(clip_id=clip.path, kind=kind, message=f"{what} {name} is in {places[0][0]} and {split}; run `stt-ft split`")
-        for name, places in owners.items()
-        for split, clip in places
-        if split != places[0][0]
-    ]
 
 
 def _entry_findings(words: Sequence[tuple[int, Word]]) -> list[_Finding]:

@@ -7,23 +7,30 @@ stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer
+from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
-from stt_ft.core.progress import emit_json, say, track
+from stt_ft.core.progress import emit_json, say
 from stt_ft.core.recipe import BatchRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
 
+@spread
 def check(
-    dataset: str, *, base: str | None = None, tail_s: float = BatchRecipe.tail_s, html: str | None = None, json: bool = False
+    dataset: str,
+    *,
+    base: str | None = None,
+    tail_s: float = BatchRecipe.tail_s,
+    html: str | None = None,
+    json: bool = False,
+    engine: Engine = LOCAL,
 ) -> None:
     """List every problem of a dataset by clip, and count them by kind.
 
@@ -34,7 +41,8 @@ def check(
         html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
         json: write the problems to stdout as JSON, one a line.
     """
-    from stt_ft.corpus.problems import ADVICE, KINDS, inspect
+    from stt_ft.corpus.inspecting import inspect
+    from stt_ft.corpus.problems import ADVICE, KINDS, Problem
     from stt_ft.model.checkpoint_dir import TAIL_S, open_model
 
     if not 0 <= tail_s <= TAIL_S:
@@ -44,33 +52,36 @@ def check(
     data = Dataset.open(dataset)
     if base is None:
         say("no --base given: whether the words find room on the text stream is not checked")
-    model = None if base is None else open_model(base, require_extra_heads=False)
-    problems = inspect(data, model=model, tail_s=tail_s, track=lambda clips: track(clips, "checking clips"))
-    for problem in problems:
+    else:
+        open_model(base, require_extra_heads=False)  # refused here, before anything is spread
+    counts, faulty, drawn = Counter[str](), set[str](), list[Problem]()
+    for problem in inspect(data, base=base, tail_s=tail_s, engine=engine):
         if json:
             emit_json({"clip": problem.clip_id, "kind": problem.kind, "message": problem.message})
         else:
             say(f"{problem.clip_id}: {problem.kind}: {problem.message}")
+        counts[problem.kind] += 1
+        if problem.kind not in ADVICE:
+            faulty.add(problem.clip_id)
+        if html is not None:
+            drawn.append(problem)
     num_clips = len(data.clips())
     if html is not None:
         from stt_ft.pages.dataset_page import write_dataset_page
 
-        progress = functools.partial(track, description="drawing clips")
-        write_dataset_page(Path(html), data, problems, stream_checked=base is not None, track=progress)
+        write_dataset_page(Path(html), data, drawn, stream_checked=base is not None)
         say(f"{html}: open it in a browser to listen and look")
-    if not problems:
+    if not counts:
         say(f"{data.directory}: {num_clips} clips, no problems")
         return
-    counts = Counter(problem.kind for problem in problems)
     for kind, meaning in KINDS.items():
         if counts[kind]:
             say(f"{counts[kind]:6d} {kind}: {meaning}")
-    faults = [problem for problem in problems if problem.kind not in ADVICE]
-    if not faults:
-        say(f"{data.directory}: {num_clips} clips, no problems; {len(problems)} places to listen to, listed above")
+    num_faults = sum(count for kind, count in counts.items() if kind not in ADVICE)
+    if not num_faults:
+        say(f"{data.directory}: {num_clips} clips, no problems; {counts.total()} places to listen to, listed above")
         return
-    num_faulty = len({problem.clip_id for problem in faults})
-    raise CheckFailed(f"{data.directory}: {len(faults)} problems in {num_faulty} of {num_clips} clips, listed above")
+    raise CheckFailed(f"{data.directory}: {num_faults} problems in {len(faulty)} of {num_clips} clips, listed above")
 
 
 def split(

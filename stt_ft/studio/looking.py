@@ -21,7 +21,8 @@ from stt_ft.audio.files import read_audio, wav_of
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
-from stt_ft.corpus.problems import GRAVE, KINDS, Problem, Sound, set_problems, split_by, word_problems
+from stt_ft.corpus.inspecting import Inspected, SetFaults, Sound, split_by
+from stt_ft.corpus.problems import GRAVE, KINDS, Problem, numbers_in, word_problems
 from stt_ft.pages.dataset_page import clip_facts, outline_signs, problem_facts, title_of
 from stt_ft.studio.changes import Change, Changes
 from stt_ft.studio.tab import Studio, Tab, json_body
@@ -89,12 +90,13 @@ class Ears:
         await asyncio.to_thread(self.compare)
 
     def compare(self) -> None:
-        by_split = {split: self.data.clips(split) for split in self.data.splits()}
-        clips = [clip for part in by_split.values() for clip in part]
-        hashes = {clip.path: heard.sha256 for clip in clips if (heard := self.known(clip)) is not None and heard.sha256}
-        sidecars = {clip.path: _read(self.data, clip)[0] for clip in clips}
-        between: dict[str, list[Problem]] = defaultdict(list)
-        for problem in set_problems(by_split, hashes, sidecars, split_by=split_by(self.data)):
+        faults, between = SetFaults(split_by=split_by(self.data)), defaultdict[str, list[Problem]](list)
+        for split in self.data.splits():
+            for clip in self.data.clips(split):
+                heard, sidecar = self.known(clip), _read(self.data, clip)[0]
+                sha256 = "" if heard is None else heard.sha256
+                faults.add(split, clip, Inspected(sha256=sha256, numbers=tuple(sorted(numbers_in(sidecar)))))
+        for problem in faults.problems():
             between[problem.clip_id].append(problem)
         self.between = between
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import write_wav
+from stt_ft.core.engine import Engine
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
-from stt_ft.corpus.problems import inspect
+from stt_ft.corpus.inspecting import inspect
 from stt_ft.pages.dataset_page import write_dataset_page
 
 pytestmark = pytest.mark.browser
@@ -42,7 +43,7 @@ def dataset_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.write_sidecar(clips[60], Sidecar(alignments=(word("order", 0.1), Word(text="415", start_s=0.5, end_s=1.4))))
     data.write_sidecar(clips[70], Sidecar(alignments=(word("order", 0.1), word("late", 2.2))))
     data.write_clips("train", clips)
-    write_dataset_page(directory / "page.html", data, inspect(data, model=None, track=iter), stream_checked=False)
+    write_dataset_page(directory / "page.html", data, inspect(data, engine=Engine(workers=1)), stream_checked=False)
     return directory / "page.html"
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stt_ft.core.manifest import Clip, Sidecar, Word
-from stt_ft.corpus.problems import GRAVE, KINDS, numbers_in, set_problems, sound_problems, word_problems
+from stt_ft.corpus.inspecting import Inspected, SetFaults
+from stt_ft.corpus.problems import GRAVE, KINDS, Problem, numbers_in, sound_problems, word_problems
 
 RATE_HZ = 24_000
 
@@ -29,6 +30,16 @@ def entries(*texts: str) -> Sidecar:
 
 def noise(duration_s: float = 4.0, level: float = 0.1) -> np.ndarray:
     return (np.random.default_rng(0).standard_normal(round(duration_s * RATE_HZ)) * level).astype(np.float32)
+
+
+def between(clips: dict[str, list[Clip]], hashes: dict[str, str], sidecars: dict[str, Sidecar], *, split_by: str = "both") -> list[Problem]:
+    """Return the faults between clips, of which `hashes` and `sidecars` are known by clip."""
+    faults = SetFaults(split_by=split_by)
+    for split, members in clips.items():
+        for one in members:
+            numbers = tuple(sorted(numbers_in(sidecars.get(one.path))))
+            faults.add(split, one, Inspected(sha256=hashes.get(one.path, ""), numbers=numbers))
+    return list(faults.problems())
 
 
 def kinds(problems: list) -> set[str]:
@@ -101,10 +112,10 @@ def test_a_stretch_left_out_is_told_by_its_times_and_both_texts() -> None:
 def test_speakers_numbers_and_sounds_may_not_be_on_two_sides() -> None:
     clips = {"train": [clip("a", speaker="x"), clip("b", speaker="y")], "heldout": [clip("c", speaker="x"), clip("d", speaker="z")]}
     sidecars = {"audio/b.wav": said("code one two three four five"), "audio/d.wav": said("it is one two three four five")}
-    hashes = {"audio/a.wav": "1", "audio/b.wav": "2", "audio/c.wav": "3", "audio/d.wav": "1"}
-    found = {(problem.clip_id, problem.kind) for problem in set_problems(clips, hashes, sidecars)}
+    hashes = {"audio/a.wav": "01", "audio/b.wav": "02", "audio/c.wav": "03", "audio/d.wav": "01"}
+    found = {(problem.clip_id, problem.kind) for problem in between(clips, hashes, sidecars)}
     assert found == {("audio/c.wav", "split_speaker"), ("audio/d.wav", "split_number"), ("audio/d.wav", "duplicate")}
-    by_number = {problem.kind for problem in set_problems(clips, hashes, sidecars, split_by="number")}
+    by_number = {problem.kind for problem in between(clips, hashes, sidecars, split_by="number")}
     assert by_number == {"split_number", "duplicate"}
 
 
@@ -162,7 +173,7 @@ def test_wild_times_are_told_in_few_digits() -> None:
 
 
 def test_a_line_that_stands_twice_is_told_with_or_without_its_sound() -> None:
-    (problem,) = set_problems({"train": [clip("a"), clip("b"), clip("a")]}, {}, {})
+    (problem,) = between({"train": [clip("a"), clip("b"), clip("a")]}, {}, {})
     assert (problem.clip_id, problem.kind) == ("audio/a.wav", "duplicate")
     assert problem.message.startswith("it stands in train and again in train")
 

@@ -13,8 +13,7 @@ import pytest
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, ConfigError
 from stt_ft.core.manifest import Dataset
-from stt_ft.core.progress import track
-from stt_ft.corpus.problems import inspect
+from stt_ft.corpus.inspecting import inspect
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.stages.dataset import check
 from stt_ft.stages.words import annotate, convert
@@ -33,7 +32,7 @@ def ready(recorded: Path) -> Path:
 
 
 def found_in(directory: Path, model: ModelDir | None = None) -> set[tuple[str, str]]:
-    problems = inspect(Dataset.open(directory), model=model, track=lambda clips: track(clips, "checking"))
+    problems = inspect(Dataset.open(directory), base=None if model is None else str(model.directory))
     return {(Path(problem.clip_id).stem, problem.kind) for problem in problems}
 
 

@@ -11,7 +11,8 @@ from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
 from stt_ft.core.timing import FRAME_S
-from stt_ft.corpus.problems import GRAVE, inspect
+from stt_ft.corpus.inspecting import inspect
+from stt_ft.corpus.problems import GRAVE
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.stages.finetune import encode
 from stt_ft.training.data.clips import fingerprint
@@ -116,7 +117,7 @@ def test_what_check_calls_grave_is_not_learned(data, random_base, words, reason)
     with pytest.raises(DatasetError, match=rf"1 clips of train cannot be trained on: clip audio/train_1\.wav: .*{reason}") as error:
         load_clips(data, "train", random_base, BatchRecipe())
     assert str(error.value).endswith(f"`stt-ft check {data.directory}` lists every fault")
-    problems = inspect(data, model=random_base, track=iter)
+    problems = inspect(data, base=str(random_base.directory))
     assert {problem.clip_id for problem in problems if problem.kind in GRAVE} == {"audio/train_1.wav"}
 
 
@@ -135,7 +136,7 @@ def test_what_is_worth_a_look_is_learned(data, random_base):
     words = (ORDER, dataclasses.replace(ORDER.moved(0.2), text="number"), dataclasses.replace(ORDER.moved(1.0), end_s=3.5))
     data.write_sidecar(data.clips("train")[1], Sidecar(alignments=words))
     assert len(load_clips(data, "train", random_base, BatchRecipe())[1].words) == 3
-    assert {problem.kind for problem in inspect(data, model=random_base, track=iter)} == {"overlap", "long_word"}
+    assert {problem.kind for problem in inspect(data, base=str(random_base.directory))} == {"overlap", "long_word"}
 
 
 def test_too_long_a_clip_is_refused_by_id(data, random_base):
