@@ -1,10 +1,14 @@
-"""A page of a dataset: every clip's sound, waveform and words, and the problems that `check` lists, the gravest first."""
+"""A page of a dataset: its clips' sound, waveform and words, and the problems that `check` lists, the gravest first."""
 
 from __future__ import annotations
 
+import json
+import math
+import random
 import string
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,10 @@ from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.progress import track
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem
-from stt_ft.pages.offline_page import PageSounds, outline, render_page
+from stt_ft.pages.offline_page import MAX_DATA_BYTES, PageSounds, in_turn, outline, render_page
 from stt_ft.text.inverse.said_digits import number_runs
 
 MAX_BEYOND_S = 2.0
@@ -26,47 +31,96 @@ _LEVELS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 """Levels of an outline, one sign a point: a thousand clips stay small."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """What the tables of the page, and the choice of its cards, take from a clip."""
+
+    clip: Clip
+    split: str
+    problems: Sequence[Problem]
+    has_number: bool
+    least_sure: float
+
+
 def write_dataset_page(
     path: Path,
     data: Dataset,
-    problems: Sequence[Problem],
+    problems: Iterable[Problem],
     *,
     stream_checked: bool = True,
-    track: Callable[[Sequence[Clip]], Iterable[Clip]] = iter,
 ) -> None:
-    """Write the page of `data` to `path`; it shows every clip, with sound or without, and plays offline.
+    """Write the page of `data` to `path`: its tables count all clips; cards, with sound or without, show every clip or, of more than a page
+    holds, those that matter most. It plays offline.
 
     Args:
-        problems: as `corpus.problems.inspect` lists them.
+        problems: as `corpus.inspecting.inspect` finds them.
         stream_checked: whether room on the text stream was among the checks.
-        track: shows progress over the clips.
     """
     by_clip: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         by_clip[problem.clip_id].append(problem)
     split_of = {clip.path: split for split in reversed(data.splits()) for clip in data.clips(split)}
     clips = list({clip.path: clip for clip in data.clips()}.values())
-    sounds = PageSounds(path.parent)
-    shown = [_page_clip(data, clip, split_of[clip.path], by_clip[clip.path], sounds) for clip in track(clips)]
-    payloads = [payload for payload, _, _ in shown]
+    seen = [_seen(data, clip, split_of[clip.path], by_clip.get(clip.path, ())) for clip in track(clips, "reading clips")]
+    cards, sounds, num_bytes = {}, PageSounds(path.parent), 0
+    for one in track(list(in_turn(_reasons(seen))), "drawing clips"):
+        card = payload, outlined, _ = _page_clip(data, one, sounds)
+        num_bytes += len(json.dumps(payload)) + len(outlined)
+        if cards and num_bytes > MAX_DATA_BYTES:
+            break
+        cards[one] = card
+    shown = [cards[one] for one in seen if one in cards]
+    kinds, num_faulty = _kind_rows(seen), sum(bool(one.problems) for one in seen)
     html = render_page(
         "dataset.html.j2",
         scripts=("dataset_cards.js", "dataset.js"),
-        data={"clips": payloads, "titles": {kind: title_of(kind) for kind in KINDS}, "grave": sorted(GRAVE)},
+        data={
+            "clips": [payload for payload, _, _ in shown],
+            "titles": {kind: title_of(kind) for kind in KINDS},
+            "grave": sorted(GRAVE),
+            "counts": {"all": len(seen), "faulty": num_faulty, "kinds": {row["kind"]: row["num_clips"] for row in kinds}},
+        },
         audio=[source for _, _, source in shown],
         outlines=[signs for _, signs, _ in shown],
         name=data.directory.resolve().name,
         info=data.info(),
-        num_clips=len(clips),
-        num_faulty=sum(bool(found) for found in by_clip.values()),
-        num_problems=len(problems),
-        duration=show_duration(sum(payload["duration"] for payload in payloads)),
-        kinds=_kind_rows(problems),
-        splits=_split_rows(payloads),
-        lengths=_lengths([payload["duration"] for payload in payloads]),
+        num_clips=len(seen),
+        num_cards=len(shown),
+        num_faulty=num_faulty,
+        num_problems=sum(map(len, by_clip.values())),
+        duration=show_duration(sum(one.clip.duration_s for one in seen)),
+        kinds=kinds,
+        splits=_split_rows(seen),
+        lengths=_lengths([one.clip.duration_s for one in seen]),
         stream_checked=stream_checked,
     )
     write_text(path, html)
+
+
+def _seen(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem]) -> _Seen:
+    try:
+        sidecar = data.read_sidecar(clip)
+    except DatasetError:
+        sidecar = Sidecar()
+    unsure = _least_sure(sidecar)
+    return _Seen(
+        clip=clip,
+        split=split,
+        problems=problems,
+        has_number=bool(_number_places(sidecar)),
+        least_sure=math.inf if unsure is None else unsure[1],
+    )
+
+
+def _reasons(seen: Sequence[_Seen]) -> list[list[_Seen]]:
+    """Return the clips by each reason to look at one: a kind of problem, the gravest first; the aligner's doubt; chance, which all have."""
+    by_kind: dict[str, dict[_Seen, None]] = defaultdict(dict)
+    for one in seen:
+        for problem in one.problems:
+            by_kind[problem.kind][one] = None
+    drawn = list(seen)
+    random.Random(0).shuffle(drawn)
+    return [*(list(by_kind[kind]) for kind in KINDS), sorted(seen, key=lambda one: one.least_sure), drawn]
 
 
 def title_of(kind: str) -> str:
@@ -82,8 +136,9 @@ def show_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem], sounds: PageSounds) -> tuple[dict[str, Any], str, str]:
+def _page_clip(data: Dataset, seen: _Seen, sounds: PageSounds) -> tuple[dict[str, Any], str, str]:
     """Return a clip's data for the script of the page, its outline and the source of its sound, both empty where it has none."""
+    clip = seen.clip
     try:
         samples = read_audio(data.sound(clip))
     except (AudioError, DatasetError, OSError):
@@ -93,7 +148,7 @@ def _page_clip(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem
     except DatasetError:
         sidecar = Sidecar()
     duration_s = clip.duration_s if samples is None else samples_to_s(len(samples), SAMPLE_RATE_HZ)
-    payload = clip_facts(clip, split, sidecar, problems, duration_s=duration_s)
+    payload = clip_facts(clip, seen.split, sidecar, seen.problems, duration_s=duration_s)
     if samples is None:
         return payload, "", ""
     return payload, outline_signs(samples), sounds.source(data.sound(clip), samples)
@@ -155,30 +210,28 @@ def _least_sure(sidecar: Sidecar) -> list[Any] | None:
     return [words[at].text, round(float(confidences[at]), 3)]
 
 
-def _kind_rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def _kind_rows(seen: Sequence[_Seen]) -> list[dict[str, Any]]:
     """Return a row a kind of problem that occurs, the gravest first."""
-    clips: dict[str, set[str]] = defaultdict(set)
-    for problem in problems:
-        clips[problem.kind].add(problem.clip_id)
+    num_clips = Counter(kind for one in seen for kind in {problem.kind for problem in one.problems})
     return [
-        {"kind": kind, "title": title_of(kind), "meaning": meaning, "num_clips": len(clips[kind]), "is_grave": kind in GRAVE}
+        {"kind": kind, "title": title_of(kind), "meaning": meaning, "num_clips": num_clips[kind], "is_grave": kind in GRAVE}
         for kind, meaning in KINDS.items()
-        if clips[kind]
+        if num_clips[kind]
     ]
 
 
-def _split_rows(payloads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _split_rows(seen: Sequence[_Seen]) -> list[dict[str, Any]]:
     rows = []
-    for split in dict.fromkeys(payload["split"] for payload in payloads):
-        members = [payload for payload in payloads if payload["split"] == split]
+    for split in dict.fromkeys(one.split for one in seen):
+        members = [one for one in seen if one.split == split]
         rows.append(
             {
                 "split": split,
                 "num_clips": len(members),
-                "duration": show_duration(sum(member["duration"] for member in members)),
-                "num_speakers": len({member["speaker"] for member in members if member["speaker"]}),
-                "num_numbers": sum(bool(member["numbers"]) for member in members),
-                "num_faulty": sum(bool(member["problems"]) for member in members),
+                "duration": show_duration(sum(one.clip.duration_s for one in members)),
+                "num_speakers": len({_text(one.clip.extra, "speaker") for one in members} - {""}),
+                "num_numbers": sum(one.has_number for one in members),
+                "num_faulty": sum(bool(one.problems) for one in members),
             }
         )
     return rows

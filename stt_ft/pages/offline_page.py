@@ -7,10 +7,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import jinja2
@@ -21,13 +21,33 @@ from markupsafe import Markup
 from stt_ft.core.storage import Source
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 
+Item = TypeVar("Item", bound=Hashable)
+
 STATIC_FILES = resources.files("stt_ft.pages") / "static"
 
 PEAKS_PER_S = 100
 """Points a second of a drawn outline: one a pixel when nine seconds fill a wide screen."""
 
-EMBED_LIMIT_BYTES = 32_000_000
+EMBED_LIMIT_BYTES = 12_000_000
 """Once a page carries this much sound, further clips are linked by relative path."""
+
+MAX_CARDS, MAX_DATA_BYTES = 500, 6_000_000
+"""Most clips that have a card on a page, and most that a page holds of what the cards show, sound aside: so it opens in a second, and stays
+below 20 MB with its sound."""
+
+
+def in_turn(rankings: Sequence[Sequence[Item]]) -> Iterator[Item]:
+    """Yield at most `MAX_CARDS` items: the first of each ranking in turn that is not taken yet, until all are."""
+    waiting, taken = [iter(ranking) for ranking in rankings], set()
+    while waiting and len(taken) < MAX_CARDS:
+        still = []
+        for ranking in waiting:
+            item = next((item for item in ranking if item not in taken), None)
+            if item is not None and len(taken) < MAX_CARDS:
+                taken.add(item)
+                still.append(ranking)
+                yield item
+        waiting = still
 
 
 def render_page(template: str, *, scripts: Sequence[str], data: Any, audio: Sequence[str], **values: Any) -> str:

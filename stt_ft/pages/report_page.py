@@ -1,5 +1,4 @@
-"""report.html: the figures of an evaluation, and every clip to listen to and look at: words with times, pause curves, verdicts, the outline
-of its sound, and what changed. Every text on it comes from the report."""
+"""report.html: the figures of an evaluation, and clips to listen to and look at (`report_clips`). All texts on it come from the report."""
 
 from __future__ import annotations
 
@@ -9,10 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
 from stt_ft.core.timing import frame_heard_s
 from stt_ft.evaluation.figures import (
@@ -26,9 +23,8 @@ from stt_ft.evaluation.figures import (
     SLICES,
     WHOLE_CALL,
 )
-from stt_ft.evaluation.frames import timed_text
 from stt_ft.evaluation.report import CLOCK_TITLES, LOSSES, Measurement, Measurements, Report
-from stt_ft.evaluation.scores import ClipScore, Scores
+from stt_ft.evaluation.scores import Scores
 from stt_ft.evaluation.systems import frames_text, rule_text
 from stt_ft.evaluation.verdict import (
     MIN_CLIPS,
@@ -46,12 +42,10 @@ from stt_ft.evaluation.verdict import (
     verdict_of,
 )
 from stt_ft.metrics.barge_ins import BARGE_IN_BELOW
-from stt_ft.metrics.endpointing import level_of
 from stt_ft.metrics.eot_bench import CUT_OFF_BUDGETS, LATENCY_BUDGETS_S
-from stt_ft.metrics.transcripts import scoring_form
 from stt_ft.pages.charts import interval_bars, latency_curve, reliability_diagram, training_diagram
-from stt_ft.pages.offline_page import PageSounds, outline, render_page
-from stt_ft.text.digit_words import is_digit_word
+from stt_ft.pages.offline_page import render_page
+from stt_ft.pages.report_clips import RULE_OF_CARDS, clip_cards
 
 TURN_COLUMNS = tuple(
     (slice_name, figure, short)
@@ -72,7 +66,7 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
     Raises `AudioError`: a clip's sound is missing or unreadable.
     """
     by_model = scores.by_model(report.models)
-    clips = page_clips(by_model, model=report.model, baseline=report.baseline, dataset=dataset, page_dir=path.parent)
+    cards = clip_cards(by_model, baseline=report.baseline, dataset=dataset, page_dir=path.parent)
     roles = {model: "theirs" if model == report.baseline else "ours" for model in report.models}
     number_slices = [name for name in NUMBER_SLICES if report.num_clips[name]]
     curve_slices = (number_slices or ["all"]) if all(map(report.has_heads, report.models)) else []
@@ -82,8 +76,10 @@ def write_report_page(path: Path, report: Report, scores: Scores, *, dataset: Pa
     html = render_page(
         "report.html.j2",
         scripts=("timeline.js", "report.js"),
-        data={"roles": roles, "rule": rule, "clips": [payload for payload, _ in clips]},
-        audio=[source for _, source in clips],
+        data={"roles": roles, "rule": rule, "clips": cards.payloads, "totals": cards.totals},
+        audio=cards.sounds,
+        num_cards=len(cards.payloads),
+        rule_of_cards=RULE_OF_CARDS,
         report=report,
         verdict=verdict_of(report),
         roles=roles,
@@ -254,114 +250,3 @@ def _training(report: Report) -> list[Markup]:
     course = report.training
     drawings = [] if course is None else [training_diagram(course, loss, title) for loss, title in LOSS_TITLES.items()]
     return [drawing for drawing in drawings if drawing is not None]
-
-
-# --- The clips --------------------------------------------------------------------------------------------------------------------------
-
-VIEW_MARGIN_S = 0.8
-"""Seconds drawn after the last event of a clip."""
-
-_CHANGE_ORDER = (
-    "newly cut off",
-    "number newly wrong",
-    "no longer cut off",
-    "number newly right",
-    "still cut off",
-    "other words",
-    "as before",
-)
-
-
-def page_clips(
-    scores: dict[str, list[ClipScore]], *, model: str, baseline: str | None, dataset: Path, page_dir: Path
-) -> list[tuple[dict[str, Any], str]]:
-    """Return each clip's data for the page's script and the source of its sound (a data URI or a relative path), greatest change first.
-
-    Args:
-        scores: model -> its clips, all in the same order.
-        dataset: directory that the clips' paths start from; raises `AudioError` for sound that is missing or unreadable there.
-        page_dir: directory of the page.
-    """
-    clips, sounds = [], PageSounds(page_dir)
-    for position, score in enumerate(scores[model]):
-        path = dataset / score.frames.clip
-        samples = read_audio(path)
-        before = None if baseline is None else scores[baseline][position]
-        by_model = {name: members[position] for name, members in scores.items()}
-        payload = _payload(score, by_model, change=_change(score, before), samples=samples)
-        clips.append((payload, sounds.source(path, samples)))
-    return sorted(clips, key=lambda clip: (_CHANGE_ORDER.index(clip[0]["change"]), -clip[0]["swing"], clip[0]["clip"]))
-
-
-def _payload(score: ClipScore, by_model: dict[str, ClipScore], *, change: str, samples: np.ndarray) -> dict[str, Any]:
-    frames = score.frames
-    highest = [_highest_while_speaking(one) for one in by_model.values()]
-    return {
-        "clip": frames.clip,
-        "kind": frames.kind,
-        "slices": [name for name, keep in SLICES.items() if keep(frames)],
-        "speaker": frames.speaker,
-        "duration": frames.duration_s,
-        "viewEnd": _view_end_s(by_model),
-        "reference": [timed_text(word) for word in frames.reference],
-        "spans": frames.number_spans,
-        "lastWord": frames.turn.last_word_start_s,
-        "speechEnd": frames.speech_end_s,
-        "change": change,
-        "swing": round(max(highest) - min(highest), 3),
-        "models": {name: _model_payload(one) for name, one in by_model.items()},
-        "peaks": outline(samples),
-    }
-
-
-def _view_end_s(by_model: dict[str, ClipScore]) -> float:
-    """Return where the drawing ends: with the clip, or a little after the last thing that any model did, silence appended or not."""
-    heard_s = [word.appeared_s for score in by_model.values() for word in score.frames.words]
-    ended_s = [score.turn.ended_s for score in by_model.values() if score.turn.ended_s is not None]
-    frames = next(iter(by_model.values())).frames
-    last_row_s = frame_heard_s(len(frames.pause) - 1)
-    return round(max(frames.duration_s, min(last_row_s, max([0.0, *heard_s, *ended_s]) + VIEW_MARGIN_S)), 3)
-
-
-def _model_payload(score: ClipScore) -> dict[str, Any]:
-    latency_s = score.turn.latency_s
-    return {
-        "words": [[word.text, round(word.appeared_s, 3), right] for word, right in zip(score.frames.words, _are_right(score), strict=True)],
-        "cutOff": score.turn.cut_off_s,
-        "cutsLastWord": score.turn.is_inside_last_word,
-        "ended": score.turn.ended_s,
-        "latency": None if score.turn.is_missed else round(latency_s, 3),
-        "pause": np.round(score.frames.pause, 3).T.tolist(),
-    }
-
-
-def _are_right(score: ClipScore) -> list[bool]:
-    """Return for each word of the transcript whether it agrees with the reference, digits being right in either form."""
-    right_forms = {right for _, right in score.words.matched}
-    flags, position = [], 0
-    for word in score.frames.words:
-        num_forms = len(scoring_form([word.text]))
-        agrees = all(index in right_forms for index in range(position, position + num_forms))
-        flags.append(agrees or (is_digit_word(word.text) and score.digits.is_exact))
-        position += num_forms
-    return flags
-
-
-def _change(after: ClipScore, before: ClipScore | None) -> str:
-    if before is None:
-        return "as before"
-    if after.turn.is_cut_off != before.turn.is_cut_off:
-        return "newly cut off" if after.turn.is_cut_off else "no longer cut off"
-    if after.frames.kind == "number" and after.digits.is_exact != before.digits.is_exact:
-        return "number newly right" if after.digits.is_exact else "number newly wrong"
-    if after.turn.is_cut_off:
-        return "still cut off"
-    return "as before" if after.frames.word_texts == before.frames.word_texts else "other words"
-
-
-def _highest_while_speaking(score: ClipScore) -> float:
-    """Return the level that the rule's head kept while the turn was not over: how near a cut-off was."""
-    turn = score.frames.turn
-    if not score.has_heads:
-        return 0.0
-    return float(level_of(turn, score.rule)[turn.speaking_rows].max(initial=0.0))

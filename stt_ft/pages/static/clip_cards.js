@@ -132,12 +132,12 @@ export class CardList {
   /** A list in the element `list` whose cards `make(clip, index)` makes; the element `count` says how many there are. */
   constructor(list, count, make) { Object.assign(this, { list, count, make }); }
 
-  /** Show [clip, index] pairs, out of `total` clips. */
-  show(shown, total) {
+  /** Show [clip, index] pairs, and say of how many clips they are (`told`). */
+  show(shown, told) {
     this.list.querySelectorAll('.clip').forEach(card => inView.unobserve(card));
     this.list.replaceChildren();
     this.#waiting = shown;
-    this.count.textContent = `${shown.length} of ${total}`;
+    this.count.textContent = told;
     this.#showMore();
   }
 
@@ -148,12 +148,17 @@ export class CardList {
   }
 }
 
-/** Fill `bar` with a button for each filter that keeps a clip; `onChange(name)` is called when one is pressed. */
-export function makeFilters(bar, filters, clips, onChange, chosen = Object.keys(filters)[0]) {
+/** Say how many cards are shown; `totals` is filter -> clips that it keeps, more than there are cards where not every clip has one. */
+export function shownOf(shown, { cards, totals, chosen, wanted }) {
+  if (cards === totals.All) return `${shown.length} of ${cards}`;
+  return wanted ? `${shown.length} of the ${cards} cards` : `showing ${shown.length} of ${totals[chosen]}`;
+}
+
+/** Fill `bar` with a button for each filter that keeps a clip (`totals` has how many); `onChange(name)` is called when one is pressed. */
+export function makeFilters(bar, totals, onChange, chosen = Object.keys(totals)[0]) {
   const press = chosen => bar.querySelectorAll('button').forEach(one => one.setAttribute('aria-pressed', String(one.dataset.filter === chosen)));
   bar.replaceChildren();
-  for (const [name, keep] of Object.entries(filters)) {
-    const number = clips.filter(keep).length;
+  for (const [name, number] of Object.entries(totals)) {
     if (!number && name !== chosen) continue;
     const button = element('button', { type: 'button', 'data-filter': name }, name, element('span', { class: 'dim' }, String(number)));
     button.addEventListener('click', () => { press(name); onChange(name); });

@@ -30,6 +30,13 @@ export const filters = () => ({
   'No problems': clip => !faulty(clip),
   ...Object.fromEntries(KINDS.map(kind => [kindTitles[kind], has(kind)])),
 });
+/** Name -> how many clips such a filter keeps, of `all` clips: `faulty` of them have problems, and `kinds` has those by kind. */
+export const totalsOf = ({ all, faulty, kinds }) => ({
+  'All': all,
+  'With problems': faulty,
+  'No problems': all - faulty,
+  ...Object.fromEntries(KINDS.map(kind => [kindTitles[kind], kinds[kind] ?? 0])),
+});
 export const ORDERS = {
   'Gravest first': (one, other) => gravity(one) - gravity(other) || other.problems.length - one.problems.length || sureness(one) - sureness(other),
   'Least sure first': (one, other) => sureness(one) - sureness(other),

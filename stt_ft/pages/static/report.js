@@ -1,20 +1,10 @@
 // The report's clips: what was said and what became of it, filters, and which clip is shown up close.
 
-import { CardList, card, embedded, listenForKeys, makeFilters, switchesTheme } from './clip_cards.js';
+import { CardList, card, embedded, listenForKeys, makeFilters, shownOf, switchesTheme } from './clip_cards.js';
 import { element } from './element.js';
 import { drawTimeline } from './timeline.js';
 
-const { roles, rule, clips } = JSON.parse(embedded('data'));
-const FILTERS = {
-  'All': () => true,
-  'Numbers': clip => clip.slices.includes('numbers'),
-  'Hesitant': clip => clip.slices.includes('hesitant'),
-  'People': clip => clip.slices.includes('people'),
-  'Ordinary': clip => clip.slices.includes('ordinary'),
-  'Better': clip => ['no longer cut off', 'number newly right'].includes(clip.change),
-  'Worse': clip => ['newly cut off', 'number newly wrong'].includes(clip.change),
-  'Cut off': clip => Object.values(clip.models).some(model => model.cutOff !== null),
-};
+const { roles, rule, clips, totals } = JSON.parse(embedded('data'));
 
 // ---- cards
 
@@ -66,11 +56,11 @@ function showClips() {
   const wanted = search.value.trim().toLowerCase();
   const text = clip => [clip.clip, clip.speaker, clip.change, ...clip.reference.map(word => word[0]),
     ...Object.values(clip.models).flatMap(model => model.words.map(word => word[0]))].join(' ').toLowerCase();
-  const shown = clips.map((clip, index) => [clip, index]).filter(([clip]) => FILTERS[chosen](clip) && (!wanted || text(clip).includes(wanted)));
-  list.show(shown, clips.length);
+  const shown = clips.map((clip, index) => [clip, index]).filter(([clip]) => clip.filters.includes(chosen) && (!wanted || text(clip).includes(wanted)));
+  list.show(shown, shownOf(shown, { cards: clips.length, totals, chosen, wanted }));
 }
 
-makeFilters(document.getElementById('filters'), FILTERS, clips, name => { chosen = name; showClips(); });
+makeFilters(document.getElementById('filters'), totals, name => { chosen = name; showClips(); });
 search.addEventListener('input', showClips);
 listenForKeys(search);
 switchesTheme(document.getElementById('theme'));

@@ -65,7 +65,8 @@ async function refresh() {
   keeps = Object.fromEntries(Object.entries(filters()).map(([name, keep]) => [name, clip => !clip.away && keep(clip)]));
   for (const [away, name] of Object.entries({ aside: 'Set aside', bin: 'Bin' })) keeps[name] = clip => clip.away === away;
   if (!(chosen in keeps)) chosen = 'All';
-  makeFilters(at.filters, keeps, clips, name => { chosen = name; showClips(); }, chosen);
+  const totals = Object.fromEntries(Object.entries(keeps).map(([name, keep]) => [name, clips.filter(keep).length]));
+  makeFilters(at.filters, totals, name => { chosen = name; showClips(); }, chosen);
   showSteps(told);
   if (isSame) at.list.querySelectorAll('.clip').forEach(card => { if (!card.clip.away) renew(card), redraw(card); });
   else showClips();
@@ -76,7 +77,7 @@ function showClips() {
   editor.flush();
   const wanted = at.search.value.trim().toLowerCase();
   const shown = clips.map((clip, index) => [clip, index]).filter(([clip]) => keeps[chosen](clip) && (!wanted || searchedText(clip).includes(wanted)));
-  list.show(shown.sort(([one], [other]) => ORDERS[at.order.value](one, other)), clips.filter(clip => !clip.away).length);
+  list.show(shown.sort(([one], [other]) => ORDERS[at.order.value](one, other)), `${shown.length} of ${clips.filter(clip => !clip.away).length}`);
 }
 
 /** Say how many sounds have been listened to, and show what was found once all have been. */
