@@ -21,12 +21,13 @@ from stt_ft.evaluation.figures import (
     WHOLE_CALL,
     build_channels,
     build_groups,
-    figures_by_slice,
-    figures_of,
     have,
     measured,
     resampling_of,
+    samples_by_slice,
+    samples_of,
     sliced,
+    told,
 )
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import (
@@ -49,12 +50,12 @@ from stt_ft.evaluation.report import (
     System,
     TrainingCourse,
 )
-from stt_ft.evaluation.scores import ClipScore, Scores
+from stt_ft.evaluation.scores import ClipScore, Scores, read_digits
 from stt_ft.evaluation.systems import TURN_FIGURES, curves_by_slice, heads_by_slice
 from stt_ft.metrics.barge_ins import HeadInCall, barge_in_figures
 from stt_ft.metrics.endpointing import EndpointRule
-from stt_ft.metrics.eot_bench import eot_figures, timer_figures
-from stt_ft.metrics.intervals import MIN_SPEAKERS, Resampling, estimate, paired_difference, ratio
+from stt_ft.metrics.eot_bench import EotTally
+from stt_ft.metrics.intervals import MIN_SPEAKERS, Resampling, Sampled, estimate, ratio
 from stt_ft.metrics.pause_heads import best_hypothesis, calibration_error, drift_nats, fit_hypotheses, reliability
 
 
@@ -89,6 +90,7 @@ def build_report(
     clips = scores.by_model([*names, *(system.model for system in systems.values())])
     models = {name: clips[name] for name in names}
     ours, theirs = clips[model], None if baseline is None else clips[baseline]
+    read_digits(models.values())
     drawn = {slice_name: resampling_of(members) for slice_name, members in sliced(ours).items()}
     system_scores = {name: [replace(score, rule=system.rule) for score in clips[system.model]] for name, system in systems.items()}
     detectors = {
@@ -96,6 +98,9 @@ def build_report(
         for system in systems.values()
         if system.model not in (*models, SILERO)
     }
+    samples = {name: samples_by_slice(members, FIGURES, drawn) for name, members in models.items()}
+    by_system = samples | {name: samples_by_slice(members, TURN_FIGURES, drawn) for name, members in system_scores.items()}
+    by_head = {name: heads_by_slice(members, rule) for name, members in models.items()}
     return Report(
         model=model,
         baseline=baseline,
@@ -105,14 +110,14 @@ def build_report(
             slice_name: Resampled(by="clip" if one.num_speakers is None else "speaker", num_speakers=one.num_speakers)
             for slice_name, one in drawn.items()
         },
-        figures={
-            **{name: figures_by_slice(members, FIGURES, drawn) for name, members in models.items()},
-            **{name: figures_by_slice(members, TURN_FIGURES, drawn) for name, members in system_scores.items()},
-        },
+        figures={name: {slice_name: measured(one) for slice_name, one in slices.items()} for name, slices in by_system.items()},
         systems=dict(systems),
-        differences={} if theirs is None else _differences_by_slice(ours, theirs, drawn),
-        curves={name: curves_by_slice(members, members[0].rule) for name, members in {**models, **detectors}.items()},
-        heads={name: heads_by_slice(members, rule) for name, members in models.items()},
+        differences={} if baseline is None else _differences_by_slice(samples[model], samples[baseline]),
+        curves={
+            **{name: curves_by_slice(members, rule, by_head[name][1]) for name, members in models.items()},
+            **{name: curves_by_slice(members, members[0].rule) for name, members in detectors.items()},
+        },
+        heads={name: lines for name, (lines, _) in by_head.items()},
         eot_bench=_eot_bench({**models, **detectors}, ours),
         groups=[*build_groups(models), *build_channels(models, {one: scores.by_model(names, one) for one in scores.channels})],
         calibration={name: _calibration_by_slice(members, drawn) for name, members in models.items()},
@@ -206,39 +211,38 @@ def _in_calls(pairs: Sequence[tuple[ClipScore, ClipScore]], names: Sequence[str]
     heard, alone = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     by_speaker = [score.frames.speaker or score.frames.clip for score in heard]
     drawn = Resampling.of(by_speaker if len(set(by_speaker)) >= MIN_SPEAKERS else [score.frames.clip for score in heard])
-    differences = {name: paired_difference(FIGURES[name].of(heard), FIGURES[name].of(alone), drawn) for name in names if have(heard, name)}
+    in_calls, by_themselves = samples_of(heard, names, drawn), samples_of(alone, names, drawn)
     return InCalls(
         num_clips=len(pairs),
-        in_calls=figures_of(heard, names, drawn),
-        alone=figures_of(alone, names, drawn),
-        differences=measured(differences),
+        in_calls=measured(in_calls),
+        alone=measured(by_themselves),
+        differences=told({name: one.less(by_themselves[name]) for name, one in in_calls.items()}),
     )
 
 
 def _eot_bench(detectors: Mapping[str, Sequence[ClipScore]], ours: Sequence[ClipScore]) -> dict[str, dict[str, EotBench]]:
     """Return detector -> slice -> eot-bench's measures of it, and those of a timer alone."""
-    by_name = {}
-    measures = [(name, members, eot_figures) for name, members in detectors.items()] + [("timer", ours, timer_figures)]
-    for name, members, measure in measures:
-        parts = sliced(members) if all(score.has_heads for score in members) else {}
-        found = {slice_name: measure([look for score in part for look in score.looks]) for slice_name, part in parts.items()}
+    by_name: dict[str, dict[str, EotBench]] = {}
+    for name, members, measure in [
+        *((name, members, EotTally.figures) for name, members in detectors.items()),
+        ("timer", ours, EotTally.timer),
+    ]:
+        tallies: dict[str, EotTally] = {}
+        for score in members if all(score.has_heads for score in members) else ():
+            rows = score.looks
+            for slice_name in (slice_name for slice_name, keep in SLICES.items() if keep(score.frames)):
+                tallies.setdefault(slice_name, EotTally()).add(rows)
+        found = {slice_name: measure(tallies[slice_name]) for slice_name in SLICES if slice_name in tallies}
         by_name[name] = {slice_name: EotBench.model_validate(one) for slice_name, one in found.items() if one is not None}
     return by_name
 
 
 def _differences_by_slice(
-    ours: Sequence[ClipScore], theirs: Sequence[ClipScore], drawn: Mapping[str, Resampling]
+    ours: Mapping[str, Mapping[str, Sampled]], theirs: Mapping[str, Mapping[str, Sampled]]
 ) -> dict[str, Measurements]:
-    slices = sliced(theirs)
     return {
-        slice_name: measured(
-            {
-                name: paired_difference(figure.of(members), figure.of(slices[slice_name]), drawn[slice_name])
-                for name, figure in FIGURES.items()
-                if slice_name in figure.slices and have(members, name) and have(slices[slice_name], name)
-            }
-        )
-        for slice_name, members in sliced(ours).items()
+        slice_name: told({name: one.less(theirs[slice_name][name]) for name, one in samples.items() if name in theirs[slice_name]})
+        for slice_name, samples in ours.items()
     }
 
 
@@ -265,7 +269,7 @@ def _drift_by_slice(ours: Sequence[ClipScore], theirs: Sequence[ClipScore], draw
         pairs = [(before.probs, after.probs) for after, before in zip(members, base[slice_name], strict=True)]
         nats = [drift_nats(before[: len(after)], after[: len(before)]) for before, after in pairs]
         drift[slice_name] = estimate(ratio([one.sum() for one in nats], [len(one) for one in nats]), drawn[slice_name])
-    return measured(drift)
+    return told(drift)
 
 
 def _label_hypotheses(scores: Sequence[ClipScore]) -> LabelHypotheses | None:

@@ -15,9 +15,8 @@ from stt_ft.evaluation.report import Group, Measurement, Measurements
 from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.digit_strings import DigitEdits
 from stt_ft.metrics.endpointing import TurnVerdict
-from stt_ft.metrics.intervals import Estimate, Resampling, Statistic, estimate, pooled_quantile, quantile, ratio
-from stt_ft.metrics.transcripts import EditCounts
-from stt_ft.text.inverse.said_digits import number_runs
+from stt_ft.metrics.intervals import Estimate, Resampling, Sampled, Statistic, pooled_quantile, quantile, ratio
+from stt_ft.metrics.transcripts import CharacterErrors, EditCounts
 
 SLICES: dict[str, Callable[[ClipFrames], bool]] = {
     "numbers": lambda frames: frames.kind == "number" and frames.manner != "hesitant" and frames.voices != "people",
@@ -73,7 +72,9 @@ def _turn_share(label: str, test: Callable[[TurnVerdict], bool]) -> Figure:
     return replace(_share(label, lambda score: test(score.turn)), needs_heads=True)
 
 
-def _error_rate(label: str, edits: Callable[[ClipScore], EditCounts | DigitEdits], slices: tuple[str, ...] = tuple(SLICES)) -> Figure:
+def _error_rate(
+    label: str, edits: Callable[[ClipScore], EditCounts | CharacterErrors | DigitEdits], slices: tuple[str, ...] = tuple(SLICES)
+) -> Figure:
     return Figure(
         label, "rate", lambda scores: ratio([edits(s).num_errors for s in scores], [edits(s).num_reference for s in scores]), slices
     )
@@ -178,8 +179,13 @@ WHOLE_CALL, SECOND_HALF = "whole call", "second half"
 
 def sliced(scores: Sequence[ClipScore]) -> dict[str, list[ClipScore]]:
     """Return the scores of every slice that has clips."""
-    kept = {name: [score for score in scores if keep(score.frames)] for name, keep in SLICES.items()}
-    return {name: members for name, members in kept.items() if members}
+    return {name: [scores[place] for place in places] for name, places in places_by_slice(scores).items()}
+
+
+def places_by_slice(scores: Sequence[ClipScore]) -> dict[str, list[int]]:
+    """Return where the scores of every slice that has clips stand in `scores`."""
+    kept = {name: [place for place, score in enumerate(scores) if keep(score.frames)] for name, keep in SLICES.items()}
+    return {name: places for name, places in kept.items() if places}
 
 
 def resampling_of(scores: Sequence[ClipScore]) -> Resampling:
@@ -189,9 +195,12 @@ def resampling_of(scores: Sequence[ClipScore]) -> Resampling:
 
 def figures_of(scores: Sequence[ClipScore], names: Iterable[str], resampling: Resampling | None = None) -> Measurements:
     """Return those of the figures `names` that `scores` have, by the `resampling` of these clips where it was drawn before."""
-    drawn = resampling or resampling_of(scores)
-    statistics = {name: FIGURES[name].of(scores) for name in names if have(scores, name)}
-    return measured({name: estimate(one, drawn, is_share=FIGURES[name].unit in ("share", "rate")) for name, one in statistics.items()})
+    return measured(samples_of(scores, names, resampling or resampling_of(scores)))
+
+
+def samples_of(scores: Sequence[ClipScore], names: Iterable[str], resampling: Resampling) -> dict[str, Sampled]:
+    """Return those of the figures `names` that `scores` have, drawn by `resampling`."""
+    return {name: resampling.sample(FIGURES[name].of(scores)) for name in names if have(scores, name)}
 
 
 def have(scores: Sequence[ClipScore], name: str) -> bool:
@@ -200,16 +209,25 @@ def have(scores: Sequence[ClipScore], name: str) -> bool:
     return all((score.has_heads or not figure.needs_heads) and (score.has_reply or not figure.needs_reply) for score in scores)
 
 
-def figures_by_slice(scores: Sequence[ClipScore], names: Iterable[str], drawn: Mapping[str, Resampling]) -> dict[str, Measurements]:
+SamplesBySlice = dict[str, dict[str, Sampled]]
+"""Slice -> figure -> what was drawn of it."""
+
+
+def samples_by_slice(scores: Sequence[ClipScore], names: Iterable[str], drawn: Mapping[str, Resampling]) -> SamplesBySlice:
     """Return slice -> those of the figures `names` that it has; `drawn` holds the resampling of each slice."""
     return {
-        slice_name: figures_of(members, [name for name in names if slice_name in FIGURES[name].slices], drawn[slice_name])
+        slice_name: samples_of(members, [name for name in names if slice_name in FIGURES[name].slices], drawn[slice_name])
         for slice_name, members in sliced(scores).items()
     }
 
 
-def measured(estimates: Mapping[str, Estimate]) -> Measurements:
-    """Return the estimates as they stand in report.json, those of nothing (NaN) left out."""
+def measured(samples: Mapping[str, Sampled]) -> Measurements:
+    """Return figures as they stand in report.json."""
+    return told({name: one.estimate(is_share=FIGURES[name].unit in ("share", "rate")) for name, one in samples.items()})
+
+
+def told(estimates: Mapping[str, Estimate]) -> Measurements:
+    """Return estimates as they stand in report.json, those of nothing (NaN) left out."""
     return {name: Measurement.model_validate(one) for name, one in estimates.items() if not math.isnan(one.value)}
 
 
@@ -241,7 +259,8 @@ def build_groups(scores: dict[str, list[ClipScore]]) -> list[Group]:
                 parts.setdefault(part_of(clips[position]), []).append(position)
             for part in sorted(parts, key=lambda part: (len(part), part)):
                 if len(parts) > 1 and len(parts[part]) >= MIN_CLIPS:
-                    by_model = {model: figures_of([members[p] for p in parts[part]], figures) for model, members in scores.items()}
+                    ones = {model: [members[p] for p in parts[part]] for model, members in scores.items()}
+                    by_model = _of_all(ones, figures)
                     groups.append(Group(slice=slice_name, by=title, part=part, num_clips=len(parts[part]), figures=by_model))
     return groups
 
@@ -253,13 +272,19 @@ def build_channels(scores: dict[str, list[ClipScore]], channels: Mapping[str, di
     """
     groups = []
     for slice_name, figures in GROUP_FIGURES.items() if channels else ():
-        for channel, by_model in {"as recorded": scores, **channels}.items():
-            members = {model: [one for one in ones if SLICES[slice_name](one.frames)] for model, ones in by_model.items()}
+        for channel, heard in {"as recorded": scores, **channels}.items():
+            members = {model: [one for one in ones if SLICES[slice_name](one.frames)] for model, ones in heard.items()}
             num_clips = len(next(iter(members.values())))
             if num_clips:
-                told = {model: figures_of(ones, figures) for model, ones in members.items()}
-                groups.append(Group(slice=slice_name, by="channel", part=channel, num_clips=num_clips, figures=told))
+                by_model = _of_all(members, figures)
+                groups.append(Group(slice=slice_name, by="channel", part=channel, num_clips=num_clips, figures=by_model))
     return groups
+
+
+def _of_all(scores: Mapping[str, Sequence[ClipScore]], names: Iterable[str]) -> dict[str, Measurements]:
+    """Return model -> figures, of models on the same clips."""
+    drawn = resampling_of(next(iter(scores.values())))
+    return {model: figures_of(ones, names, drawn) for model, ones in scores.items()}
 
 
 def _divisions(slice_name: str, clips: Sequence[ClipFrames]) -> dict[str, Callable[[ClipFrames], str]]:
@@ -273,7 +298,7 @@ def _divisions(slice_name: str, clips: Sequence[ClipFrames]) -> dict[str, Callab
     }
     if slice_name in NUMBER_SLICES:
         divisions = {
-            "length": lambda clip: f"{sum(stop - start for start, stop in number_runs(clip.reference_texts))} words",
+            "length": lambda clip: f"{sum(stop - start for start, stop in clip.number_runs)} words",
             "pause inside": lambda clip: f"{MIN_PAUSE_S} s or more" if _longest_pause_s(clip) >= MIN_PAUSE_S else "none",
             **divisions,
         }
@@ -288,7 +313,7 @@ def _longest_pause_s(clip: ClipFrames) -> float:
     """Return the longest silence between two words of a number, in seconds."""
     gaps_s = [
         after.start_s - before.end_s
-        for start, stop in number_runs(clip.reference_texts)
+        for start, stop in clip.number_runs
         for before, after in zip(clip.reference[start : stop - 1], clip.reference[start + 1 : stop], strict=True)
     ]
     return max(gaps_s, default=0.0)

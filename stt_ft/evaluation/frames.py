@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stt_ft.core.atomic import write_text
+from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import Word
 from stt_ft.core.timing import FRAME_S
@@ -133,10 +133,15 @@ class ClipFrames:
     def word_texts(self) -> list[str]:
         return [word.text for word in self.words]
 
+    @cached_property
+    def number_runs(self) -> list[tuple[int, int]]:
+        """The words of the reference that dictate a number of three digits or more: first, last + 1."""
+        return number_runs(self.reference_texts)
+
     @property
     def number_spans(self) -> list[tuple[float, float]]:
-        """Where the reference says a number of three digits or more, in seconds."""
-        return [(self.reference[start].start_s, self.reference[stop - 1].end_s) for start, stop in number_runs(self.reference_texts)]
+        """Where those words are, in seconds."""
+        return [(self.reference[start].start_s, self.reference[stop - 1].end_s) for start, stop in self.number_runs]
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {
@@ -213,20 +218,26 @@ def kind_of(reference: Iterable[str], stated: Any = None) -> str:
 
 
 def write_frames(path: Path, frames: Iterable[ClipFrames]) -> None:
-    """Write `frames` to `path`, whole or not at all."""
-    write_text(path, "".join(json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for clip in frames))
+    """Write `frames` to `path` as they come, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for clip in frames:
+            file.write(json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_frames(path: Path) -> list[ClipFrames]:
     """Read all of `path`; raises `DatasetError` by file and line."""
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; `stt-ft evaluate` writes it")
-    frames = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            frames.append(ClipFrames.from_json(json.loads(line)))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise DatasetError(f"{path}, line {number}: not a line of frames ({type(error).__name__}: {error})") from None
+    frames: list[ClipFrames] = []
+    references: dict[str, tuple[Word, ...]] = {}  # of a clip, whose models share it
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                one = ClipFrames.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+                raise DatasetError(f"{path}, line {number}: not a line of frames ({type(error).__name__}: {error})") from None
+            reference = references.setdefault(one.clip, one.reference)
+            frames.append(replace(one, reference=reference) if reference is not one.reference and reference == one.reference else one)
     if not frames:
         raise DatasetError(f"{path}: holds no frames")
     return frames

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -12,15 +12,24 @@ import numpy as np
 from stt_ft.core.manifest import Word
 from stt_ft.core.timing import frame_at, frame_heard_s
 from stt_ft.evaluation.frames import ClipFrames
-from stt_ft.metrics.digit_strings import DigitScore, score_digits
+from stt_ft.metrics.digit_strings import DigitScore, score_digits, score_read_digits
 from stt_ft.metrics.endpointing import NEVER_ENDED, EndpointRule, TurnVerdict, judge_turn
 from stt_ft.metrics.eot_bench import Look, looks, silences
 from stt_ft.metrics.pause_heads import HeadEvidence, pause_is_coming, squared_errors
-from stt_ft.metrics.transcripts import EditCounts, character_errors, is_written_as_sentence, num_early_stops, scoring_form, word_errors
+from stt_ft.metrics.transcripts import (
+    CharacterErrors,
+    EditCounts,
+    character_errors,
+    is_written_as_sentence,
+    num_early_stops,
+    scoring_form,
+    word_errors,
+)
 from stt_ft.model.words import HeardWord
 from stt_ft.targets.pause_targets import HORIZONS_S
 from stt_ft.text.inverse.grammar import is_mark
 from stt_ft.text.inverse.said_digits import said_digits
+from stt_ft.text.inverse.written_numbers import WrittenToken
 from stt_ft.text.written_style import ends_sentence
 
 Timed = TypeVar("Timed", Word, HeardWord)
@@ -53,13 +62,30 @@ class ClipScore:
         return word_errors(self.frames.reference_texts, self.frames.word_texts)
 
     @cached_property
-    def characters(self) -> EditCounts:
+    def characters(self) -> CharacterErrors:
         """Character errors in scoring form."""
         return character_errors(*self._scoring_forms)
 
-    @cached_property
+    @property
     def digits(self) -> DigitScore:
-        return score_digits(self.frames.reference_texts, self.frames.word_texts)
+        return self._by_digit[0]
+
+    @property
+    def word_delays_s(self) -> tuple[float, ...]:
+        """For each word that agrees with the reference, in its order, the time from the end of its sound to its appearance.
+
+        A number agrees digit by digit; in glyphs, each digit appears with the whole.
+        """
+        return self._by_digit[1]
+
+    @cached_property
+    def _by_digit(self) -> tuple[DigitScore, tuple[float, ...]]:
+        """The digits compared, and the delays of words: together, since digits take longest to read."""
+        read = _digits_in(tuple(self.frames.reference_texts)), _digits_in(tuple(self.frames.word_texts))
+        said, heard = _units(self.frames.reference, read[0]), _units(self.frames.words, read[1])
+        matched = word_errors([unit for unit, _ in said], [unit for unit, _ in heard]).matched
+        delays_s = tuple(heard[right][1].appeared_s - said[left][1].end_s for left, right in matched)
+        return score_read_digits(self.frames.word_texts, said=read[0], heard=read[1]), delays_s
 
     @property
     def has_reply(self) -> bool:
@@ -78,7 +104,8 @@ class ClipScore:
     @cached_property
     def lost_words(self) -> EditCounts:
         """What the agent lacks, when it answers, of all that is written of the clip, digit by digit in numbers."""
-        return word_errors([text for text, _ in _units(self.frames.words)], [text for text, _ in _units(self._reply_words)])
+        written, sent = (_units(words, said_digits([one.text for one in words])) for words in (self.frames.words, self._reply_words))
+        return word_errors([text for text, _ in written], [text for text, _ in sent])
 
     @cached_property
     def is_right_at_reply(self) -> bool:
@@ -89,16 +116,6 @@ class ClipScore:
     def reply_s(self) -> float:
         """From the end of the turn to the answer, in seconds: the latency, and the wait for the flush."""
         return self.turn.latency_s + (0.0 if self.frames.reply is None else self.frames.reply.wait_s)
-
-    @cached_property
-    def word_delays_s(self) -> tuple[float, ...]:
-        """For each word that agrees with the reference, in its order, the time from the end of its sound to its appearance.
-
-        A number agrees digit by digit; in glyphs, each digit appears with the whole.
-        """
-        said, heard = _units(self.frames.reference), _units(self.frames.words)
-        matched = word_errors([unit for unit, _ in said], [unit for unit, _ in heard]).matched
-        return tuple(heard[right][1].appeared_s - said[left][1].end_s for left, right in matched)
 
     @cached_property
     def is_sentence(self) -> bool:
@@ -125,7 +142,7 @@ class ClipScore:
         """The pause probabilities of the rule's head [T], the ignored first rows left out."""
         return self.frames.pause[self.rule.ignore_frames :, self.rule.head]
 
-    @cached_property
+    @property
     def looks(self) -> list[Look]:
         """The looks of eot-bench at the rule's head, in every silence of the clip."""
         frames, until_s = self.frames, frame_heard_s(len(self.frames.pause) - 1)
@@ -159,19 +176,25 @@ class ClipScore:
             },
         )
 
-    @cached_property
+    @property
     def _scoring_forms(self) -> tuple[list[str], list[str]]:
         return scoring_form(self.frames.reference_texts), scoring_form(self.frames.word_texts)
 
 
-def _units(words: Sequence[Timed]) -> list[tuple[str, Timed]]:
-    """Return the parts in which words are compared, each with the word that says it: digits that are dictated, else scoring forms.
+@lru_cache(maxsize=64)
+def _digits_in(words: tuple[str, ...]) -> list[WrittenToken]:
+    """Return `said_digits`; what a clip says is read once where its models are scored one after the other (`read_digits`)."""
+    return said_digits(words)
+
+
+def _units(words: Sequence[Timed], digits: Sequence[WrittenToken]) -> list[tuple[str, Timed]]:
+    """Return the parts in which words are compared, each with the word that says it: `digits` that are dictated, else scoring forms.
 
     Where digits and words are not equally many ("zéro six douze"), all digits are said once the last word is. A lone dash is no part.
     """
     units: list[tuple[str, Timed]] = []
     place = 0
-    for token in said_digits([word.text for word in words]):
+    for token in digits:
         if not token.is_dictated:
             continue
         units += _plain_units(words[place : token.start])
@@ -222,3 +245,10 @@ class Scores:
             if [one.frames.clip for one in members] != clips or not clips:
                 raise ValueError(f"{name} was not measured on the same clips as {first}")
         return found
+
+
+def read_digits(scores: Iterable[Sequence[ClipScore]]) -> None:
+    """Score the digits of each model's clips, all models of a clip together: most of the time of a report goes into reading them."""
+    for of_clip in zip(*scores, strict=True):
+        for score in of_clip:
+            _ = score.digits

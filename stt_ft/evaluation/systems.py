@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from stt_ft.evaluation.figures import sliced
+from stt_ft.evaluation.figures import places_by_slice
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Choice, Curve, HeadLine, Point, System
 from stt_ft.evaluation.scores import ClipScore
@@ -18,7 +18,7 @@ from stt_ft.metrics.endpointing import (
     SWEEP_HOLDS,
     EndpointRule,
     OperatingPoint,
-    Turn,
+    Swept,
     area_under,
     best_point,
     frontier,
@@ -88,11 +88,16 @@ def plain_systems(models: Sequence[str]) -> dict[str, System]:
     return {f"{name}_plain": System(label=f"{name}, plainly above {rule.threshold:g} (kyutai)", model=name, rule=rule) for name in models}
 
 
-def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, Curve]:
-    """Return slice -> latency against cut-offs over every threshold and hold, for the head in use; nothing of a model without heads."""
-    curves = {}
-    for slice_name, members in sliced(scores).items() if all(score.has_heads for score in scores) else ():
-        points = sweep([score.frames.turn for score in members], rule)
+def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule, swept: Swept | None = None) -> dict[str, Curve]:
+    """Return slice -> latency against cut-offs over every threshold and hold, for the head in use; nothing of a model without heads.
+
+    `swept` is what `scores` come to by `rule`, where that is known.
+    """
+    if not all(score.has_heads for score in scores):
+        return {}
+    swept, curves = swept or Swept.of([score.frames.turn for score in scores], rule), {}
+    for slice_name, places in places_by_slice(scores).items():
+        points = swept.points(places)
         curves[slice_name] = Curve(
             frontier=[Point.model_validate(point) for point in frontier(points)],
             thresholds=[Point.model_validate(point) for point in points if point.hold_frames == rule.hold_frames],
@@ -102,26 +107,26 @@ def curves_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str
     return curves
 
 
-def heads_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> dict[str, list[HeadLine]]:
-    """Return slice -> a line a head: the results of the rule with that head in place of its own."""
-    return {slice_name: _head_lines([score.frames.turn for score in members], rule) for slice_name, members in sliced(scores).items()}
-
-
-def _head_lines(turns: Sequence[Turn], rule: EndpointRule) -> list[HeadLine]:
-    lines = []
-    for head in range(turns[0].pause_probs.shape[1]):
+def heads_by_slice(scores: Sequence[ClipScore], rule: EndpointRule) -> tuple[dict[str, list[HeadLine]], Swept | None]:
+    """Return slice -> a line a head: the results of the rule with that head in place of its own; and what its own head comes to."""
+    turns, own = [score.frames.turn for score in scores], None
+    lines: dict[str, list[HeadLine]] = {slice_name: [] for slice_name in places_by_slice(scores)}
+    for head in range(min(turn.pause_probs.shape[1] for turn in turns)):
         one = replace(rule, head=head)
-        points = sweep(turns, one)
-        lines.append(
-            HeadLine(
-                head=head,
-                horizon_s=HORIZONS_S[head] if head < len(HORIZONS_S) else None,
-                at_rule=Point.model_validate(sweep(turns, one, thresholds=(one.threshold,), holds=(one.hold_frames,))[0]),
-                latency_within=_within_budgets(points),
-                area_s=area_under(points),
+        swept, at_rule = Swept.of(turns, one), Swept.of(turns, one, thresholds=(one.threshold,), holds=(one.hold_frames,))
+        own = swept if head == rule.head else own
+        for slice_name, places in places_by_slice(scores).items():
+            points = swept.points(places)
+            lines[slice_name].append(
+                HeadLine(
+                    head=head,
+                    horizon_s=HORIZONS_S[head] if head < len(HORIZONS_S) else None,
+                    at_rule=Point.model_validate(at_rule.points(places)[0]),
+                    latency_within=_within_budgets(points),
+                    area_s=area_under(points),
+                )
             )
-        )
-    return lines
+    return lines, own
 
 
 def _within_budgets(points: Sequence[OperatingPoint]) -> dict[str, Point | None]:

@@ -75,9 +75,13 @@ class DigitScore:
 
 def score_digits(reference: Sequence[str], transcript: Sequence[str]) -> DigitScore:
     """Compare the digits that two lists of words say."""
-    runs = said_digits(transcript)
-    said, heard = ("".join(run.digits for run in read) for read in (said_digits(reference), runs))
-    return DigitScore(reference=said, transcript=heard, form=_form(transcript, runs), edits=digit_edits(said, heard))
+    return score_read_digits(transcript, said=said_digits(reference), heard=said_digits(transcript))
+
+
+def score_read_digits(transcript: Sequence[str], *, said: Sequence[WrittenToken], heard: Sequence[WrittenToken]) -> DigitScore:
+    """Compare digits that have been read: those of the reference, and those of `transcript`."""
+    wanted, written = ("".join(run.digits for run in read) for read in (said, heard))
+    return DigitScore(reference=wanted, transcript=written, form=_form(transcript, heard), edits=digit_edits(wanted, written))
 
 
 def digit_edits(reference: str, transcript: str) -> DigitEdits:

@@ -316,41 +316,94 @@ SWEEP_HOLDS = (1, 2, 3, 4, 6, 8, 12)
 """Holds of a sweep in frames: 80 ms to about a second."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What becomes of turns at every hold and threshold put in the place of the rule's.
+
+    Attributes:
+        is_cut_off: [turns, holds, thresholds].
+        latency_s: end-of-turn latencies, of the same shape; infinite where the end is missed.
+    """
+
+    thresholds: tuple[float, ...]
+    holds: tuple[int, ...]
+    is_cut_off: np.ndarray
+    latency_s: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        turns: Sequence[Turn],
+        rule: EndpointRule,
+        *,
+        thresholds: Sequence[float] = SWEEP_THRESHOLDS,
+        holds: Sequence[int] = SWEEP_HOLDS,
+    ) -> Swept:
+        """Sweep `turns`, each as `judge_turn` would find it."""
+        shape, bounds = (len(turns), len(holds), len(thresholds)), np.asarray(thresholds, dtype=np.float64)
+        swept = cls(thresholds=tuple(thresholds), holds=tuple(holds), is_cut_off=np.empty(shape, dtype=bool), latency_s=np.empty(shape))
+        for place, turn in enumerate(turns):
+            level = _counted_level(turn, rule)
+            for row, hold in enumerate(holds):
+                swept.is_cut_off[place, row], swept.latency_s[place, row] = _swept(turn, rule, level, hold, bounds)
+        return swept
+
+    def points(self, places: Sequence[int] | slice = slice(None)) -> list[OperatingPoint]:
+        """Return an operating point of the turns at `places` for every hold and threshold."""
+        points = []
+        for row, hold in enumerate(self.holds):
+            cut_offs = self.is_cut_off[places, row].mean(axis=0)
+            latencies_s = np.sort(self.latency_s[places, row], axis=0).T  # [thresholds, turns]
+            quantiles_s = [sorted_quantile(latencies_s, q) for q in (0.5, 0.9, 0.95)]
+            missed = np.isinf(latencies_s).mean(axis=1)
+            points += [
+                OperatingPoint(
+                    threshold=float(threshold),
+                    hold_frames=hold,
+                    cut_off_rate=float(cut_offs[column]),
+                    missed_rate=float(missed[column]),
+                    latency_p50_s=float(quantiles_s[0][column]),
+                    latency_p90_s=float(quantiles_s[1][column]),
+                    latency_p95_s=float(quantiles_s[2][column]),
+                )
+                for column, threshold in enumerate(self.thresholds)
+            ]
+        return points
+
+
 def sweep(
     turns: Sequence[Turn], rule: EndpointRule, *, thresholds: Sequence[float] = SWEEP_THRESHOLDS, holds: Sequence[int] = SWEEP_HOLDS
 ) -> list[OperatingPoint]:
-    """Return an operating point for every hold and threshold put in the place of the rule's, as `judge_turn` would find it turn by turn."""
-    levels_above = np.asarray(thresholds, dtype=np.float64)
-    counted = [_counted_level(turn, rule) for turn in turns]
-    points = []
-    for hold in holds:
-        swept = [_swept(turn, _passing(turn, rule, level, hold, levels_above)) for turn, level in zip(turns, counted, strict=True)]
-        cut_offs = np.mean([is_cut_off for is_cut_off, _ in swept], axis=0)
-        latencies_s = np.sort([latency_s for _, latency_s in swept], axis=0).T  # [thresholds, turns]
-        quantiles_s = [sorted_quantile(latencies_s, q) for q in (0.5, 0.9, 0.95)]
-        missed = np.isinf(latencies_s).mean(axis=1)
-        points += [
-            OperatingPoint(
-                threshold=float(levels_above[row]),
-                hold_frames=hold,
-                cut_off_rate=float(cut_offs[row]),
-                missed_rate=float(missed[row]),
-                latency_p50_s=float(quantiles_s[0][row]),
-                latency_p90_s=float(quantiles_s[1][row]),
-                latency_p95_s=float(quantiles_s[2][row]),
-            )
-            for row in range(len(levels_above))
-        ]
-    return points
+    """Return an operating point of `turns` for every hold and threshold put in the place of the rule's."""
+    return Swept.of(turns, rule, thresholds=thresholds, holds=holds).points()
 
 
-def _swept(turn: Turn, passing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether the turn is cut off, and its end-of-turn latency [thresholds], from where a rule passes [T, thresholds]."""
-    speaking, num_thresholds = turn.speaking_rows, passing.shape[1]
-    ends = passing[speaking.stop :]
-    rows = speaking.stop + (ends.argmax(axis=0) if len(ends) else np.zeros(num_thresholds))
-    latency_s = np.maximum((rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
-    return np.logical_or.reduce(passing[speaking]), np.where(ends.any(axis=0), latency_s, np.inf)
+def _swept(turn: Turn, rule: EndpointRule, level: np.ndarray, hold: int, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether the turn is cut off, and its end-of-turn latency, at each of `bounds` [thresholds]; `level` is `_counted_level`'s."""
+    speaking = turn.speaking_rows
+    if rule.fallbacks or rule.tails:
+        passing = _passing(turn, rule, level, hold, bounds)
+        is_cut_off, ends = np.logical_or.reduce(passing[speaking]), passing[speaking.stop :]
+        rows = ends.argmax(axis=0) if len(ends) else np.zeros(len(bounds), dtype=int)
+        is_ended = ends.any(axis=0)
+    else:  # the first row above a threshold is the first at which the highest so far is
+        held = _held(level, hold)
+        lowest = _lowest_since_silence(turn, held)
+        (doubtful,) = np.nonzero(lowest > -np.inf)
+        told = held.copy()
+        told[doubtful] = -np.inf
+        is_cut_off = told[speaking].max(initial=-np.inf) > bounds
+        highest = np.maximum.accumulate(told[speaking.stop :])
+        rows = np.searchsorted(highest, bounds, side="right")
+        for row in doubtful:
+            passes = (held[row] > bounds) & (lowest[row] <= bounds)
+            if row < speaking.stop:
+                is_cut_off |= passes
+            else:
+                rows = np.where(passes, np.minimum(rows, row - speaking.stop), rows)
+        is_ended = rows < len(highest)
+    latency_s = np.maximum((speaking.stop + rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
+    return is_cut_off, np.where(is_ended, latency_s, np.inf)
 
 
 def frontier(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:

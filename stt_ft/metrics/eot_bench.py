@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,9 @@ CUT_OFF_BUDGETS = (0.05, 0.10)
 
 _AREA_BUDGETS = tuple(round(0.001 * step, 3) for step in range(101))
 _EPS = 1e-6
+
+_HOLDS_AT_A_TIME = 2048
+"""Holds whose cut-offs are counted together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,31 +128,68 @@ def looks(clip_id: str, spans: Sequence[tuple[float, float]], probs: np.ndarray,
     return found
 
 
-def eot_figures(rows: Sequence[Look]) -> EotFigures | None:
-    """Return the operating points of a detector over `rows`; None without a hold or without an end."""
-    holds, ends = _silences_of(rows, "hold"), _silences_of(rows, "eot")
-    holds = [one for one in holds if MIN_HOLD_S - _EPS <= one[-1].silence_dur <= MAX_HOLD_S + _EPS]
-    if not holds or not ends:
-        return None
-    hold_s = np.array([one[-1].silence_dur for one in holds])
-    fired_in_hold_s, fired_at_end_s = (np.stack([_fired_s(one) for one in part], axis=1) for part in (holds, ends))
-    cut_offs, latencies_s = [], []
-    for delay_s, timer_s in itertools.product(DELAYS_S, TIMERS_S):  # every timer is as long as the longest delay
-        acted_s = np.clip(fired_in_hold_s, delay_s, timer_s)
-        cut_offs.append((hold_s > acted_s + _EPS).mean(axis=1))
-        latencies_s.append(np.clip(fired_at_end_s, delay_s, timer_s).mean(axis=1))
-    return _operating_points(np.concatenate(cut_offs), np.concatenate(latencies_s), num_holds=len(holds), num_ends=len(ends))
+class EotTally:
+    """Counts a detector's looks as they come, clip by clip."""
+
+    def __init__(self) -> None:
+        self._hold_s: list[float] = []
+        self._num_tallied = 0
+        self._waiting: list[np.ndarray] = []
+        self._ended_s: list[np.ndarray] = []
+        self._cut_offs = np.zeros((len(DELAYS_S) * len(TIMERS_S), len(THRESHOLDS)), dtype=np.int64)
+
+    def add(self, rows: Sequence[Look]) -> None:
+        """Count the looks of some clips, all of each."""
+        for one in _silences_of(rows, "hold"):
+            if MIN_HOLD_S - _EPS <= one[-1].silence_dur <= MAX_HOLD_S + _EPS:
+                self._hold_s.append(one[-1].silence_dur)
+                self._waiting.append(_fired_s(one))
+        self._ended_s += [_fired_s(one) for one in _silences_of(rows, "eot")]
+        if len(self._waiting) >= _HOLDS_AT_A_TIME:
+            self._tally()
+
+    def _tally(self) -> None:
+        """Count the cut-offs of the holds that wait, by delay and timer, and threshold."""
+        if self._waiting:
+            hold_s, fired_s = np.array(self._hold_s[self._num_tallied :])[:, None], np.stack(self._waiting)  # [holds, thresholds]
+            for place, (delay_s, timer_s) in enumerate(_settings()):
+                self._cut_offs[place] += (hold_s > np.clip(fired_s, delay_s, timer_s) + _EPS).sum(axis=0)
+            self._num_tallied, self._waiting = len(self._hold_s), []
+
+    def figures(self) -> EotFigures | None:
+        """Return the operating points of the detector; None without a hold or without an end."""
+        self._tally()
+        if not self._hold_s or not self._ended_s:
+            return None
+        ended_s = np.stack(self._ended_s, axis=1)
+        latencies_s = [np.clip(ended_s, delay_s, timer_s).mean(axis=1) for delay_s, timer_s in _settings()]
+        return self._operating_points((self._cut_offs / len(self._hold_s)).ravel(), np.concatenate(latencies_s))
+
+    def timer(self) -> EotFigures | None:
+        """Return the operating points of a timer alone, of every delay and timer that is swept; None where `figures` is."""
+        if not self._hold_s or not self._ended_s:
+            return None
+        hold_s, timers_s = np.array(self._hold_s), np.array(sorted({*DELAYS_S, *TIMERS_S}))
+        return self._operating_points((hold_s > timers_s[:, None] + _EPS).mean(axis=1), timers_s)
+
+    def _operating_points(self, cut_offs: np.ndarray, latencies_s: np.ndarray) -> EotFigures:
+        def least(values: np.ndarray, budgeted: np.ndarray, budget: float) -> float | None:
+            kept = values[budgeted <= budget + _EPS]
+            return float(kept.min()) if len(kept) else None
+
+        under = [one for budget in _AREA_BUDGETS if (one := least(latencies_s, cut_offs, budget)) is not None]
+        return EotFigures(
+            num_holds=len(self._hold_s),
+            num_ends=len(self._ended_s),
+            cut_offs_within_s={f"{budget:g}": least(cut_offs, latencies_s, budget) for budget in LATENCY_BUDGETS_S},
+            latency_within_s={f"{budget:g}": least(latencies_s, cut_offs, budget) for budget in CUT_OFF_BUDGETS},
+            area_s=float(np.mean(under)) if under else None,
+        )
 
 
-def timer_figures(rows: Sequence[Look]) -> EotFigures | None:
-    """Return the operating points of a timer alone, of every delay and timer that is swept; None where `eot_figures` is."""
-    hold_s = np.array([one[-1].silence_dur for one in _silences_of(rows, "hold")])
-    hold_s = hold_s[(hold_s >= MIN_HOLD_S - _EPS) & (hold_s <= MAX_HOLD_S + _EPS)]
-    num_ends = len(_silences_of(rows, "eot"))
-    if not len(hold_s) or not num_ends:
-        return None
-    timers_s = np.array(sorted({*DELAYS_S, *TIMERS_S}))
-    return _operating_points((hold_s > timers_s[:, None] + _EPS).mean(axis=1), timers_s, num_holds=len(hold_s), num_ends=num_ends)
+def _settings() -> Iterator[tuple[float, float]]:
+    """Yield every delay with every timer; every timer is as long as the longest delay."""
+    return itertools.product(DELAYS_S, TIMERS_S)
 
 
 def _times(start_s: float, end_s: float, every_s: float) -> list[float]:
@@ -172,18 +212,3 @@ def _fired_s(silence: Sequence[Look]) -> np.ndarray:
     """Return after how much silence the detector was first above each threshold [thresholds]; infinite where it never was."""
     highest = np.maximum.accumulate([row.p_eot for row in silence])
     return np.array([*(row.silence_dur for row in silence), np.inf])[np.searchsorted(highest, THRESHOLDS, side="right")]
-
-
-def _operating_points(cut_offs: np.ndarray, latencies_s: np.ndarray, *, num_holds: int, num_ends: int) -> EotFigures:
-    def least(values: np.ndarray, budgeted: np.ndarray, budget: float) -> float | None:
-        kept = values[budgeted <= budget + _EPS]
-        return float(kept.min()) if len(kept) else None
-
-    under = [one for budget in _AREA_BUDGETS if (one := least(latencies_s, cut_offs, budget)) is not None]
-    return EotFigures(
-        num_holds=num_holds,
-        num_ends=num_ends,
-        cut_offs_within_s={f"{budget:g}": least(cut_offs, latencies_s, budget) for budget in LATENCY_BUDGETS_S},
-        latency_within_s={f"{budget:g}": least(latencies_s, cut_offs, budget) for budget in CUT_OFF_BUDGETS},
-        area_s=float(np.mean(under)) if under else None,
-    )

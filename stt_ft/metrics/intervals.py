@@ -91,14 +91,53 @@ class Resampling:
         tail = NormalDist().cdf(-math.sqrt(self.num_draws / (self.num_draws - 1)) * _student95(self.num_draws - 1))
         return tail, 1 - tail
 
-    def figures(self, statistic: Statistic) -> np.ndarray:
-        """Return `statistic` of every resampling [R]."""
+    def sample(self, statistic: Statistic) -> Sampled:
+        """Return `statistic` over all clips and over every resampling."""
         rows = max(1, _CELLS_AT_A_TIME // self.num_clips)
-        return np.concatenate([statistic(self.times[start : start + rows]) for start in range(0, len(self.times), rows)])
+        figures = np.concatenate([statistic(self.times[start : start + rows]) for start in range(0, len(self.times), rows)])
+        return Sampled(value=self.value(statistic), figures=figures, resampling=self)
 
     def value(self, statistic: Statistic) -> float:
         """Return `statistic` over all clips, each once."""
         return float(statistic(np.ones((1, self.num_clips), dtype=self.times.dtype))[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """A statistic over all clips, each once (`value`), and over every resampling (`figures` [R])."""
+
+    value: float
+    figures: np.ndarray
+    resampling: Resampling
+
+    def estimate(self, *, is_share: bool = False) -> Estimate:
+        """Return the value and its 95 % bootstrap interval.
+
+        `is_share`: the figure is a share, or like a share 0 when no clip errs. Where all clips are alike at 0 or 1, the bootstrap interval
+        has no width; Wilson's interval for none (or all) of the clips, which ignores speakers, then takes its place.
+        """
+        value, (low, high), num_clips = self.value, self._interval(), self.resampling.num_clips
+        if is_share and low == high == value and value in (0.0, 1.0):
+            low, high = wilson(round(value * num_clips), num_clips)
+        return Estimate(value=value, low=low, high=high, num_clips=num_clips)
+
+    def less(self, other: Sampled) -> Estimate:
+        """Return this minus `other`, drawn by the same resampling, with the 95 % paired-bootstrap interval.
+
+        One clip shows no spread, so its difference may be chance, whatever its size: the interval is then without ends.
+        """
+        with np.errstate(invalid="ignore"):
+            apart = Sampled(value=self.value - other.value, figures=self.figures - other.figures, resampling=self.resampling)
+        low, high = apart._interval() if self.resampling.num_draws > 1 else (-math.inf, math.inf)
+        return Estimate(value=apart.value, low=low, high=high, num_clips=self.resampling.num_clips)
+
+    def _interval(self) -> tuple[float, float]:
+        """Return the ends of the 95 % interval, of the figures that are numbers; NaN when none is."""
+        ordered = np.sort(self.figures[~np.isnan(self.figures)])
+        if len(ordered) == 0:
+            return math.nan, math.nan
+        low, high = self.resampling.percentiles
+        return float(sorted_quantile(ordered, low)), float(sorted_quantile(ordered, high))
 
 
 def _times_drawn(groups: Sequence[Sequence[int]], rng: np.random.Generator) -> np.ndarray:
@@ -201,29 +240,13 @@ def sorted_quantile(ordered: np.ndarray, q: float) -> np.ndarray:
 
 
 def estimate(statistic: Statistic, resampling: Resampling, *, is_share: bool = False) -> Estimate:
-    """Return `statistic` over all clips and its 95 % bootstrap interval.
-
-    `is_share`: the figure is a share, or like a share 0 when no clip errs. Where all clips are alike at 0 or 1, the bootstrap interval has
-    no width; Wilson's interval for none (or all) of the clips, which ignores speakers, then takes its place.
-    """
-    value, (low, high) = resampling.value(statistic), _interval(statistic, resampling)
-    if is_share and low == high == value and value in (0.0, 1.0):
-        low, high = wilson(round(value * resampling.num_clips), resampling.num_clips)
-    return Estimate(value=value, low=low, high=high, num_clips=resampling.num_clips)
+    """Return `statistic` over all clips and its 95 % bootstrap interval, as `Sampled.estimate` does."""
+    return resampling.sample(statistic).estimate(is_share=is_share)
 
 
 def paired_difference(ours: Statistic, theirs: Statistic, resampling: Resampling) -> Estimate:
-    """Return `ours` minus `theirs`, both over the same clips in the same order, with its 95 % paired-bootstrap interval.
-
-    One clip shows no spread, so its difference may be chance, whatever its size: the interval is then without ends.
-    """
-
-    def difference(times: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
-            return ours(times) - theirs(times)
-
-    low, high = _interval(difference, resampling) if resampling.num_draws > 1 else (-math.inf, math.inf)
-    return Estimate(value=resampling.value(difference), low=low, high=high, num_clips=resampling.num_clips)
+    """Return `ours` minus `theirs`, both over the same clips in the same order, as `Sampled.less` does."""
+    return resampling.sample(ours).less(resampling.sample(theirs))
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -232,13 +255,3 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = _Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == trials else centre + half)
-
-
-def _interval(statistic: Statistic, resampling: Resampling) -> tuple[float, float]:
-    """Return the ends of the 95 % interval, of the figures that are numbers; NaN when none is."""
-    figures = resampling.figures(statistic)
-    ordered = np.sort(figures[~np.isnan(figures)])
-    if len(ordered) == 0:
-        return math.nan, math.nan
-    low, high = resampling.percentiles
-    return float(sorted_quantile(ordered, low)), float(sorted_quantile(ordered, high))

@@ -60,9 +60,18 @@ def word_errors(reference: Sequence[str], transcript: Sequence[str]) -> EditCoun
     return EditCounts(deletions=counts["delete"], insertions=counts["insert"], replaced=tuple(replaced), matched=tuple(matched))
 
 
-def character_errors(reference: Sequence[str], transcript: Sequence[str]) -> EditCounts:
+@dataclass(frozen=True, kw_only=True)
+class CharacterErrors:
+    """Characters that differ, and characters of the reference."""
+
+    num_errors: int
+    num_reference: int
+
+
+def character_errors(reference: Sequence[str], transcript: Sequence[str]) -> CharacterErrors:
     """Count the differing characters of two transcripts, words joined by one space."""
-    return word_errors(" ".join(reference), " ".join(transcript))
+    said = " ".join(reference)
+    return CharacterErrors(num_errors=Levenshtein.distance(said, " ".join(transcript)), num_reference=len(said))
 
 
 def is_written_as_sentence(words: Sequence[str]) -> bool:

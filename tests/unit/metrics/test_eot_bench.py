@@ -5,11 +5,19 @@ import pytest
 
 from stt_ft.core.manifest import Word
 from stt_ft.core.timing import frame_heard_s
-from stt_ft.metrics.eot_bench import Look, eot_figures, looks, silences, timer_figures
+from stt_ft.metrics.eot_bench import EotTally, Look, looks, silences
 
 
 def words_at(*spans):
     return [Word(text="x", start_s=start_s, end_s=end_s) for start_s, end_s in spans]
+
+
+def tallied(rows):
+    """Return the tally of `rows`, clip after clip."""
+    tally = EotTally()
+    for clip in dict.fromkeys(row.id for row in rows):
+        tally.add([row for row in rows if row.id == clip])
+    return tally
 
 
 def test_silences_are_those_between_words_and_the_one_after_them():
@@ -71,7 +79,7 @@ def test_operating_points_are_those_of_a_plain_script(seed):
         rising = np.array([frame_heard_s(t) > words[-1].end_s for t in range(num_frames)])
         probs = np.clip(rng.uniform(0.0, 0.7, num_frames) + 0.5 * rising, 0.0, 1.0)
         rows += looks(f"clip{clip}", silences(words, until_s), probs)
-    found, points = eot_figures(rows), by_hand(rows)
+    found, points = tallied(rows).figures(), by_hand(rows)
     assert found is not None
     assert found.num_ends == 20
     for budget_s, rate in found.cut_offs_within_s.items():
@@ -88,11 +96,11 @@ def test_a_timer_alone_is_a_detector_that_never_fires():
     rows = [Look(id="a", span_index=0, timestamp=1.0, silence_dur=0.7, p_eot=0.0, label="hold")]
     rows += [Look(id="b", span_index=0, timestamp=1.0, silence_dur=0.4, p_eot=0.0, label="hold")]
     rows += [Look(id="a", span_index=1, timestamp=9.0, silence_dur=4.0, p_eot=0.0, label="eot")]
-    figures = timer_figures(rows)
+    figures = tallied(rows).timer()
     assert figures is not None
     assert figures.cut_offs_within_s == {"0.3": 1.0, "0.6": 0.5}  # 0.4 to 0.6 s let the short one pass
     assert figures.latency_within_s == {"0.05": 0.7, "0.1": 0.7}
 
 
 def test_without_holds_there_is_nothing_to_weigh():
-    assert eot_figures(looks("a", [(1.0, 3.0)], np.zeros(50))) is None
+    assert tallied(looks("a", [(1.0, 3.0)], np.zeros(50))).figures() is None
