@@ -30,6 +30,7 @@ from typing import Any, Literal, Union
 
 import stt_ft
 from stt_ft.core.config import FieldDoc, describe, nearest, show, type_name, typed_value, what_became_of
+from stt_ft.core.cores import settle_threads
 from stt_ft.core.errors import SttFtError
 from stt_ft.stages import COMMANDS, Command, stage
 
@@ -113,6 +114,7 @@ def _run(argv: list[str]) -> None:
     elif "--help" in rest or "-h" in rest:
         print(command_help(_command(name)))
     else:
+        settle_threads()
         recipe_keys = [doc.key for doc in _recipe_docs(_command(name))]
         call(stage(name), rest, command=name, recipe_keys=recipe_keys)
 

@@ -30,6 +30,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from stt_ft.core.cores import num_cores, take_threads, threads_for
 from stt_ft.core.errors import ConfigError, MissingExtra, SttFtError
 
 Item = TypeVar("Item")
@@ -152,11 +153,6 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def num_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def batched(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     """Return `items` in batches of `size`, the last one perhaps smaller."""
     return [items[first : first + size] for first in range(0, len(items), size)]
@@ -205,11 +201,12 @@ _worker: Any = None
 """The worker of a process of the pool; None in any other process."""
 
 
-def _begin(make_worker: Callable[[], Any], numbers: Any) -> None:
+def _begin(make_worker: Callable[[], Any], numbers: Any, num_threads: int) -> None:
     """Make the worker of a new process of the pool, or keep why it cannot be made."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
     os.environ[WORKER_NUMBER] = str(numbers.get())
+    take_threads(num_threads)
     try:
         _worker = make_worker()
     except SttFtError as error:
@@ -268,7 +265,8 @@ class _Pool:
         numbers = context.SimpleQueue()
         for number in range(num_workers):
             numbers.put(number)
-        return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=(self._make_worker, numbers))
+        told = (self._make_worker, numbers, threads_for(self._num_workers))
+        return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=told)
 
     def _submit(self, pool: ProcessPoolExecutor, batch: Sequence[Any]) -> Future[list[Any]]:
         try:

@@ -325,7 +325,7 @@ class Recipe(Config):
     """`cpu`, `cuda`, `cuda:1` …; auto takes a GPU where there is one."""
 
     threads: Annotated[int, Limits(gt=0, le=4096)] | None = None
-    """CPU threads; none leaves the choice to torch."""
+    """CPU threads; none takes one a core, or what OMP_NUM_THREADS says."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """Under torchrun: whole weights on every device (ddp), or shards of them (fsdp); auto shards when every weight learns."""

@@ -9,11 +9,14 @@ processes which encode side by side cannot overwrite or forget each other's code
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import json
 import os
+import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,8 @@ class MimiCodec:
         self._mimi = mimi
         self._model = model
         self._device = device
+        num_threads = torch.get_num_threads() if device.type == "cpu" else 0
+        self._twins = [_twin(mimi) for _ in range(num_threads)]
 
     @classmethod
     def load(cls, model: ModelDir, device: torch.device | str = "cpu") -> MimiCodec:
@@ -98,8 +103,9 @@ class MimiCodec:
         Mimi's downsampling repeats a stream's first value before its beginning, here and in the crate. The server warms up on silence and
         then clears each stream's state to zeros (`StreamableConv1d::reset_batch_idx` in the crate's conv.rs).
         """
-        downsample: Any = self._mimi.downsample
-        downsample.conv.pad_mode = "constant"
+        for mimi in (self._mimi, *self._twins):
+            downsample: Any = mimi.downsample
+            downsample.conv.pad_mode = "constant"
 
     def encode(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
         """Encode clips of mono sound at 24 kHz [N], each with the model's silence prefix before it and `num_tail_frames` of silence after.
@@ -107,38 +113,58 @@ class MimiCodec:
         Returns the codes of each clip [K, T]; T counts prefix, clip (filled to a whole frame) and tail.
 
         The codec is causal, so what is padded behind a clip changes none of its codes. Still, kernels round differently by the shape of
-        a batch, and a code that lies within rounding of two falls either way (18 of 72,288 codes of real speech). On a CPU, where a
-        batch gains nothing, clips therefore go one by one and have the same codes in any company; a GPU takes them side by side.
+        a batch and by the number of threads, and a code that lies within rounding of two falls either way (18 of 72,288 codes of real
+        speech). On a CPU, where a batch gains nothing, each clip therefore goes alone and through one thread, as many at a time as torch
+        has threads: it has the same codes in any company, and from any number of processes. A GPU takes clips side by side.
         """
-        if self._device.type == "cpu":
-            return [codes for clip in clips for codes in self._encode_side_by_side([clip])]
-        return self._encode_side_by_side(clips)
+        if not self._twins:
+            return self._encode_side_by_side(self._mimi, clips)
+        free: queue.SimpleQueue[MimiModel] = queue.SimpleQueue()
+        for twin in self._twins:
+            free.put(twin)
+
+        def encode_one(clip: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+            mimi = free.get()
+            try:
+                return self._encode_side_by_side(mimi, [clip])[0]
+            finally:
+                free.put(mimi)
+
+        threads = ThreadPoolExecutor(len(self._twins), initializer=torch.set_num_threads, initargs=(1,))  # each its own number
+        with compile_only_on_gpu(self._device), threads:  # for all: the setting is the process's
+            return list(threads.map(encode_one, clips))
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int16]]]:
         """Yield a function that encodes sound frame by frame, samples [1920] in, codes [K] out; it keeps the codec's state."""
 
         def encode_frame(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-            return self._codes(torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None, None])[0, :, 0]
+            sound = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None, None]
+            return self._codes(self._mimi, sound)[0, :, 0]
 
         with self._mimi.streaming(1):
             yield encode_frame
 
-    def _encode_side_by_side(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
+    def _encode_side_by_side(self, mimi: MimiModel, clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.int16]]:
         around = self._model.num_prefix_frames + self._model.num_tail_frames()
         num_frames = [around + timing.num_frames_covering(timing.samples_to_s(len(clip))) for clip in clips]
         sound = torch.zeros(len(clips), 1, max(num_frames, default=0) * timing.SAMPLES_PER_FRAME)
         start = self._model.num_prefix_frames * timing.SAMPLES_PER_FRAME
         for row, clip in enumerate(clips):
             sound[row, 0, start : start + len(clip)] = torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))
-        codes = self._codes(sound)
+        codes = self._codes(mimi, sound)
         return [codes[row, :, :length].copy() for row, length in enumerate(num_frames)]
 
-    def _codes(self, sound: torch.Tensor) -> npt.NDArray[np.int16]:
+    def _codes(self, mimi: MimiModel, sound: torch.Tensor) -> npt.NDArray[np.int16]:
         """Return the codes [B, K, T] of samples [B, 1, N]."""
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 would round to ten bits
         with torch.inference_mode(), compile_only_on_gpu(self._device), exact:
-            return self._mimi.encode(sound.to(self._device)).cpu().numpy().astype(np.int16)
+            return mimi.encode(sound.to(self._device)).cpu().numpy().astype(np.int16)
+
+
+def _twin(mimi: MimiModel) -> MimiModel:
+    """Return the same codec with the same weights and modules of its own, since a module remembers things while it computes."""
+    return copy.deepcopy(mimi, {id(tensor): tensor for tensor in (*mimi.parameters(), *mimi.buffers())})
 
 
 def _look_back_as_a_stream(mimi: MimiModel) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt_ft.core.config import typed
+from stt_ft.core.cores import num_cores
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, num_frames_covering
@@ -159,8 +160,8 @@ class Footprint:
         return PROCESS_BYTES + 4 * widest * 4
 
     def encode(self, clip_s: float, batch_size: int = 16) -> float:
-        """Of `encode` with clips of `clip_s`: a GPU takes `batch_size` at once, a CPU one after the other."""
-        sound_s = self.shape.num_frames(clip_s) * FRAME_S * (batch_size if self.on_gpu else 1)
+        """Of `encode` with clips of `clip_s`: a GPU takes `batch_size` at once, a CPU one a core."""
+        sound_s = self.shape.num_frames(clip_s) * FRAME_S * (batch_size if self.on_gpu else min(batch_size, num_cores()))
         share = self.shape.mimi_bytes / MIMI_BYTES  # of another codec, such as the tiny model's
         kept = self.shape.mimi_bytes * (1 if self.on_gpu else 2) + (0 if self.on_gpu else KERNEL_BYTES * share)
         return PROCESS_BYTES + kept + SLACK * sound_s * MIMI_BYTES_PER_S * share

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from random_models import write_dataset
 
 from stt_ft.audio.channel import channels_named
@@ -51,6 +52,20 @@ def test_the_tiny_models_codec_gives_a_clip_the_same_codes_in_any_company(tiny_m
         _assert_same(together, tiny_codec.encode([clip])[0])
 
 
+def test_clips_have_the_same_codes_through_any_number_of_threads(random_base, codec):
+    """Beyond the attention's context too, of 250 steps: ten seconds, in which a module changes while it computes."""
+    clips = [_sound(length, seed) for seed, length in enumerate((300_000, 24_000, 51_234, 300_000, 290_000, 7))]
+    torch.set_num_threads(3)
+    try:
+        of_three = MimiCodec.load(random_base)
+        for _ in range(3):
+            for side_by_side, alone in zip(of_three.encode(clips), codec.encode(clips), strict=True):
+                _assert_same(side_by_side, alone)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_what_is_padded_behind_a_clip_changes_none_of_its_codes(codec):
     clip = _sound(40_000, 5)
     longer = np.concatenate([clip, np.zeros(-len(clip) % SAMPLES_PER_FRAME, np.float32), _sound(60_000, 6)])
@@ -62,7 +77,6 @@ def test_what_is_padded_behind_a_clip_changes_none_of_its_codes(codec):
 @pytest.mark.parametrize("context", [250, 20])
 def test_codes_are_those_of_upstreams_codec_fed_frame_by_frame(random_base, context):
     """Beyond the context too: 20 steps of its transformer, ten frames."""
-    import torch
     from moshi.models import loaders
 
     shape = random_base.mimi_config
