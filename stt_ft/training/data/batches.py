@@ -69,18 +69,10 @@ class Batch:
         names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), torch.Tensor)]
         return dataclasses.replace(self, **{name: getattr(self, name).pin_memory().to(device, non_blocking=True) for name in names})
 
-    def rows(self, chosen: torch.Tensor) -> Batch:
-        """Return the batch of the rows whose numbers are in `chosen`, at its full length."""
-        names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), torch.Tensor)]
-        clip_ids = tuple(self.clip_ids[row] for row in chosen.tolist())
-        num_frames = int((self.codes[chosen, 0] != NOTHING).sum())
-        return dataclasses.replace(self, clip_ids=clip_ids, num_frames=num_frames, **{name: getattr(self, name)[chosen] for name in names})
-
-    def with_text_noise(self, share: float, padding_id: int, rng: np.random.Generator) -> Batch:
-        """Return the batch with this share of its input text tokens replaced by padding; its targets stay as they are."""
+    def with_text_noise(self, is_noise: npt.NDArray[np.bool_], padding_id: int) -> Batch:
+        """Return the batch with its input text tokens replaced by padding where `is_noise` [B, T] says; its targets stay as they are."""
         inputs = self.inputs.clone()
-        is_noise = torch.from_numpy(rng.random(inputs[:, 0].shape) < share)
-        inputs[:, 0] = inputs[:, 0].masked_fill(is_noise & (inputs[:, 0] >= 0), padding_id)
+        inputs[:, 0] = inputs[:, 0].masked_fill(torch.from_numpy(is_noise) & (inputs[:, 0] >= 0), padding_id)
         return dataclasses.replace(self, inputs=inputs)
 
     def weighing_nothing(self) -> Batch:
@@ -126,11 +118,12 @@ def known_ahead(onset_frames: np.ndarray, num_frames: int) -> np.ndarray:
     return reach <= onset_frames[-1]
 
 
-def collate(streams: Sequence[Stream]) -> Batch:
-    """Put streams side by side."""
+def collate(streams: Sequence[Stream], *, length: int | None = None) -> Batch:
+    """Put streams side by side, padded to `length` frames, by default to the longest."""
     num_frames = [stream.codes.shape[1] for stream in streams]
-    codes = np.full((len(streams), streams[0].codes.shape[0], max(num_frames)), NOTHING, dtype=np.int64)
-    targets = np.full((len(streams), max(num_frames), streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
+    length = length or max(num_frames)
+    codes = np.full((len(streams), streams[0].codes.shape[0], length), NOTHING, dtype=np.int64)
+    targets = np.full((len(streams), length, streams[0].pause_targets.shape[1]), IGNORE, dtype=np.int64)
     for row, stream in enumerate(streams):
         codes[row, :, : num_frames[row]] = stream.codes
         targets[row, : num_frames[row]] = stream.pause_targets
@@ -143,6 +136,38 @@ def collate(streams: Sequence[Stream]) -> Batch:
         is_replay=torch.tensor([stream.is_replay for stream in streams]),
         num_frames=sum(num_frames),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedBatch:
+    """A batch that is decided and not yet made: of several processes each makes the rows that it learns from.
+
+    Attributes:
+        takes: the clips in it, as they are to be heard.
+        place: epoch, and number in it.
+    """
+
+    takes: Sequence[TrainingClip]
+    place: tuple[int, int]
+    model: ModelDir
+    recipe: Recipe
+
+    @property
+    def longest(self) -> int:
+        """Frames of each row, padding counted."""
+        return max(take.num_frames for take in self.takes)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that are there, padding not counted."""
+        return sum(take.num_frames for take in self.takes)
+
+    def made(self, rows: slice = slice(None)) -> Batch:
+        """Return the batch of these rows, as they are in the whole: of its length, and with its noise on the text."""
+        streams = [make_stream(take, self.model, self.recipe) for take in self.takes[rows]]
+        noise = random_stream("noise", self.recipe.seed, *self.place).random((len(self.takes), self.longest))
+        batch = collate(streams, length=self.longest)
+        return batch.with_text_noise(noise[rows] < self.recipe.loss.text_noise, self.model.padding_id)
 
 
 class TrainingBatches:
@@ -165,6 +190,10 @@ class TrainingBatches:
 
     def starting_at(self, index: int) -> Iterator[Batch]:
         """Yield batch number `index` and all that follow."""
+        return (batch.made() for batch in self.planned(index))
+
+    def planned(self, index: int) -> Iterator[PlannedBatch]:
+        """Yield the plan of batch number `index` and of all that follow."""
         epoch = 0
         while index >= self.num_batches(epoch):
             index -= self.num_batches(epoch)
@@ -173,7 +202,8 @@ class TrainingBatches:
             takes = self._takes(number_of_epoch)
             groups = self._groups(number_of_epoch, takes)
             for number in range(index, len(groups)):
-                yield self._batch(number_of_epoch, number, [takes[position] for position in groups[number]])
+                chosen = [takes[position] for position in groups[number]]
+                yield PlannedBatch(takes=chosen, place=(number_of_epoch, number), model=self._model, recipe=self._recipe)
             index = 0
 
     def num_batches(self, epoch: int) -> int:
@@ -198,12 +228,6 @@ class TrainingBatches:
         rng = random_stream("order", recipe.seed, epoch)
         lengths = [take.num_frames for take in takes]
         return group_by_length(lengths, batch_size=recipe.batch.batch_size, max_frames=recipe.batch.max_frames_per_batch, rng=rng)
-
-    def _batch(self, epoch: int, number: int, takes: Sequence[TrainingClip]) -> Batch:
-        recipe = self._recipe
-        streams = [make_stream(take, self._model, recipe) for take in takes]
-        noise_rng = random_stream("noise", recipe.seed, epoch, number)
-        return collate(streams).with_text_noise(recipe.loss.text_noise, self._model.padding_id, noise_rng)
 
 
 def epoch_clips(clips: Sequence[TrainingClip], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> list[int]:

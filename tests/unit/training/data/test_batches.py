@@ -83,7 +83,8 @@ def test_padding_is_below_a_tenth_on_takes_of_3_to_10_s_with_the_recipes_changes
 
 def test_text_noise_touches_the_input_and_never_the_target(clips, random_base):
     streams = [make_stream(clip, random_base, _recipe()) for clip in clips[:4]]
-    batch = collate(streams).with_text_noise(0.5, random_base.padding_id, np.random.default_rng(0))
+    plain = collate(streams)
+    batch = plain.with_text_noise(np.random.default_rng(0).random(plain.inputs[:, 0].shape) < 0.5, random_base.padding_id)
     changed = batch.inputs != batch.codes
     assert changed[:, 0].any()
     assert not changed[:, 1:].any()
