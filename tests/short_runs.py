@@ -50,10 +50,10 @@ class Outcome:
 
     def weights(self) -> dict[str, Any]:
         """Return what the last checkpoint holds of the weights that learn, tensors in float32."""
-        import safetensors.torch
+        from stt_ft.training.state import StateFiles
 
-        state = safetensors.torch.load_file(self.checkpoint(NUM_STEPS) / "training_state" / "state.safetensors")
-        return {name: tensor for name, tensor in state.items() if name.startswith("weight/")}
+        state = StateFiles.open(self.checkpoint(NUM_STEPS) / "training_state")
+        return {name: state.read(name) for name in sorted(state.pieces) if name.startswith("weight/")}
 
     def assert_like(self, other: Outcome, *, rel: float = 1e-5, rms: float = 2e-6) -> None:
         """Compare every figure of every step and validation, and the weights at the end, of two runs of one recipe.

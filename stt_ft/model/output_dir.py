@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from stt_ft.core.atomic import atomic_directory, recover, write_text
 from stt_ft.core.errors import CheckpointError
@@ -53,9 +54,14 @@ def whole_directory(out: Path) -> Iterator[Path]:
         seal(directory)
 
 
-def seal(directory: Path, suffixes: Sequence[str] = CHECKED_SUFFIXES) -> None:
-    """Write the checksums of the files in `directory` that have one of `suffixes`, and bring all of its files to the disk."""
-    sums = (f"{file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in suffixes)
+def seal(directory: Path, suffixes: Sequence[str] = CHECKED_SUFFIXES, *, known: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write the checksums of the files in `directory` that have one of `suffixes`, and bring all of its files to the disk.
+
+    `known` has those, by the name of the file, that are known already.
+    """
+    sums = (
+        f"{known.get(path.name) or file_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.suffix in suffixes
+    )
     write_text(directory / SUMS_NAME, "".join(sums))
     for path in directory.iterdir():
         with path.open("rb") as file:

@@ -75,8 +75,8 @@ class SafetensorsHeader:
                 yield name, spec, begin
                 begin += spec.num_bytes
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """Return tensor `name` in the type it is stored in.
+    def tensor(self, name: str, *, rows: slice | None = None) -> torch.Tensor:
+        """Return tensor `name` in the type it is stored in; only these `rows` of its first dimension are read where some are given.
 
         Raises `CheckpointError`: it is not there, the file has changed, or not all of its numbers are finite.
 
@@ -86,16 +86,16 @@ class SafetensorsHeader:
             import torch
 
             return torch.zeros(self.tensors[name].shape, dtype=getattr(torch, _TORCH_NAMES[self.tensors[name].dtype]))
-        return self._read(name, "pt")
+        return self._read(name, "pt", rows)
 
     def array(self, name: str) -> Any:
         """Return tensor `name`, of a type that NumPy knows, as an array; raises as `tensor` does."""
         return self._read(name, "np")
 
-    def _read(self, name: str, framework: str) -> Any:
+    def _read(self, name: str, framework: str, rows: slice | None = None) -> Any:
         try:
             with safe_open(self.path, framework) as file:
-                tensor = file.get_tensor(name)
+                tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{self.path}: tensor {name} cannot be read: {' '.join(str(error).split())}") from None
         if framework == "pt":
@@ -143,7 +143,7 @@ def as_buffer(tensor: torch.Tensor) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors that are on the CPU as `safetensors.torch.save_file` does, the widest types first and then by name.
+    """Write tensors as `safetensors.torch.save_file` does, the widest types first and then by name; one at a time is copied to the CPU.
 
     Equal contents give equal bytes: upstream's writer puts the metadata in another order every time.
     """
@@ -154,7 +154,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     specs = {name: TensorSpec(dtype=name_of[tensors[name].dtype], shape=tuple(tensors[name].shape)) for name in ordered}
     with SafetensorsWriter(path, specs, metadata) as writer:
         for name in ordered:
-            writer.write(name, as_buffer(tensors[name].clone()))  # NumPy pins a storage for good, and FSDP resizes those of weights
+            copied = tensors[name].detach().to("cpu", copy=True)  # NumPy pins a storage for good, and FSDP resizes those of weights
+            writer.write(name, as_buffer(copied))
 
 
 class SafetensorsWriter:

@@ -4,14 +4,12 @@ interrupted run up again, `stt-ft merge` folds the adapter into its base: a mode
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stt_ft.core.atomic import remove_leftovers, sole_writer
+from stt_ft.core.atomic import remove_leftovers
 from stt_ft.core.engine import LOCAL, Engine, SetAside, spread
 from stt_ft.core.errors import CheckFailed, CheckpointError, ConfigError
 from stt_ft.core.manifest import Dataset
@@ -102,7 +100,8 @@ def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     """Fine-tune a model on the train split of a dataset, validating on its dev split where it has one.
 
     The dataset must have been through `encode` with the same base. Checkpoints, metrics, loss.png and a README.md that says what to do next
-    go to `run_dir`. On several GPUs: torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG.
+    go to `run_dir`. On several GPUs: torchrun --standalone --nproc-per-node 4 -m stt_ft train CONFIG; on several machines, which share
+    `run_dir`: docs/cluster.md.
 
         the same command again                 an interrupted run goes on, and ends as if nothing had happened
         --schedule.max_steps 1000              a run of fewer steps, ended or not, goes on to so many
@@ -119,9 +118,7 @@ def train(config: str | Path | Recipe, **overrides: Any) -> Path:
     if isinstance(config, Recipe) and overrides:
         raise ConfigError("train: overrides are for a recipe file; a Recipe is changed by dataclasses.replace")
     recipe = config if isinstance(config, Recipe) else load_recipe(config, overrides)
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes of a torchrun, which share the run
-    with sole_writer(Path(recipe.run_dir)) if is_first else contextlib.nullcontext():
-        loop.train(recipe)
+    loop.train(recipe)
     return Path(recipe.run_dir)
 
 

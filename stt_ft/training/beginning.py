@@ -48,6 +48,9 @@ MAY_CHANGE = {
 }
 """Keys and sections of a recipe that may change while a run is not at work, and why they do not change what is learned."""
 
+PLACES = ("run_dir", "dataset", "replay.dataset", "synthetic.dataset", "base", "device", "threads", "lora.start_from")
+"""Keys in which even the processes of one run may differ: machines have things in other places."""
+
 MUST_STAY = {
     "lora.start_from": "a run begins once",
     "lora.rank": "says which weights learn",
@@ -75,23 +78,30 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return items
 
 
-def where_it_stands(
-    run: RunDir,
-    recipe: Recipe,
-    model: ModelDir,
-    *,
-    train: Sequence[TrainingClip],
-    dev: Sequence[TrainingClip],
-    tell: Callable[[str], None] = say,
-) -> Progress:
+def at_the_beginning(model: ModelDir, *, train: Sequence[TrainingClip], dev: Sequence[TrainingClip]) -> Progress:
+    """Return the progress of a run on these clips that has done no step."""
+    return Progress(step=0, data=fingerprint(train), dev_data=fingerprint(dev), base_sha256=model.sha256(model.lm_weights))
+
+
+def what_is_shared(recipe: Recipe, begun: Progress) -> dict[str, str]:
+    """Return what the processes of a run must have alike, by its name for people: recipe, clips and base, wherever these lie."""
+    facts = {f"value of {key} in its recipe": repr(value) for key, value in flat(to_dict(recipe)).items() if key not in PLACES}
+    return {
+        **facts,
+        "content in the training clips": begun.data,
+        "content in the dev clips": begun.dev_data,
+        "content in the base's weights": begun.base_sha256,
+    }
+
+
+def where_it_stands(run: RunDir, recipe: Recipe, model: ModelDir, now: Progress, *, tell: Callable[[str], None] = say) -> Progress:
     """Return how far `run` has come, step 0 for a new one, as the newest whole checkpoint has it; nothing is written.
 
     Args:
         run: the directory of the run, which need not be there.
         recipe: what is asked for now.
         model: the base.
-        train: clips to learn from.
-        dev: clips of validation.
+        now: what `at_the_beginning` made of clips and base.
         tell: takes a line for each damaged checkpoint, and one where the run is lengthened or begins with an adapter.
 
     Raises:
@@ -105,7 +115,6 @@ def where_it_stands(
             f"{run.directory}: holds a run with another recipe: {'; '.join(differences)}; give another --run_dir, or the old recipe "
             "(--lora.start_from begins a new run with the adapter of an old one)"
         )
-    now = Progress(step=0, data=fingerprint(train), dev_data=fingerprint(dev), base_sha256=model.sha256(model.lm_weights))
     newest = run.newest(to_go_on=True, tell=tell)
     if newest is None:
         if recipe.lora.start_from is None:

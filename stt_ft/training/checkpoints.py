@@ -4,7 +4,7 @@
     labels.json                                      where the base was asked: the form in which each clip's words are learned (labels.py)
     metrics.train.jsonl  metrics.eval.jsonl          one line an optimizer step, one a validation
     checkpoints/checkpoint_000500/consolidated/      lora.safetensors, config.json: moshi-finetune's layout, which moshi's loader takes
-    checkpoints/checkpoint_000500/training_state/    weights in float32, optimizer, step; nothing but safetensors and JSON
+    checkpoints/checkpoint_000500/training_state/    weights in float32, optimizer (state.py), step; nothing but safetensors and JSON
     calibrated/                                      where asked for: the best checkpoint, its pause heads calibrated (calibration.py)
 
 A checkpoint directory appears whole or not at all. Batches and noise follow from the seed and the step, so no generator's state is kept.
@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from moshi.models.lm import LMModel
 from torch import nn
@@ -33,12 +33,14 @@ from stt_ft.core.config import dump_config, load_config
 from stt_ft.core.errors import CheckpointError, ConfigError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.progress import say
+from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.lora import SCALING, adapter_state_dict
 from stt_ft.model.output_dir import SUMS_NAME, check_sums, seal
 from stt_ft.model.safetensors_file import read_header, write_tensors
-from stt_ft.training.parallel import like, whole
+from stt_ft.training.parallel import World, whole
+from stt_ft.training.state import StateFiles, training_state, write_state
 
 TRAIN_METRICS, DEV_METRICS = "metrics.train.jsonl", "metrics.eval.jsonl"
 """Files of a run directory: a row an optimizer step, a row a validation."""
@@ -130,11 +132,16 @@ class RunDir:
         try:
             check_whole(weights_in(path / "consolidated"))
             if to_go_on:
-                check_whole(path / "training_state" / "state.safetensors")
+                self.state(step)
+                check_listed(path / "training_state")
                 self.read_progress(step)
         except CheckpointError as error:
             return str(error)
         return None
+
+    def state(self, step: int) -> StateFiles:
+        """Open the training state of the checkpoint of `step`; raises `CheckpointError` when it is not whole."""
+        return StateFiles.open(self.checkpoint(step) / "training_state")
 
     def read_progress(self, step: int) -> Progress:
         """Read how far the run was at the checkpoint of `step`; raises `CheckpointError` when it cannot be read."""
@@ -188,33 +195,39 @@ class Snapshot:
     """One checkpoint in memory.
 
     Attributes:
-        weights_name: name of the file for moshi's loader: lora.safetensors, or consolidated.safetensors for a whole model.
-        weights: its tensors.
-        metadata: its metadata.
+        adapter: tensors of lora.safetensors; None for a whole model, whose consolidated.safetensors is made of `state`, on disk.
+        dtype: type of consolidated.safetensors.
+        metadata: metadata of either.
         model_config: config.json beside it.
-        state: weights in float32 and the optimizer's moments, by "weight/NAME", "exp_avg/NAME" …
+        state: weights in float32 and the optimizer's moments, by "weight/NAME", "exp_avg/NAME" …, as sharded as they are.
+        is_sharded: whether each process holds a part of `state`.
     """
 
-    weights_name: str
-    weights: Mapping[str, torch.Tensor]
+    adapter: Mapping[str, torch.Tensor] | None
     metadata: Mapping[str, str]
     model_config: Mapping[str, Any]
     state: Mapping[str, torch.Tensor]
+    dtype: torch.dtype = torch.float32
+    is_sharded: bool = False
 
     @classmethod
     def of(
-        cls, lm: LMModel, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, recipe: Recipe, model: ModelDir
+        cls,
+        lm: LMModel,
+        trainable: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        model: ModelDir,
+        *,
+        is_sharded: bool = False,
     ) -> Snapshot:
-        """Gather a checkpoint; every process must ask where weights are sharded."""
+        """Take a checkpoint; an adapter, which is small, is gathered, so every process must ask where weights are sharded."""
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
         lora = recipe.lora
-        if lora.rank is not None:
-            weights = adapter_state_dict(lm, rank=lora.rank, dtype=dtype, gather=whole)
-        else:
-            weights = {name: whole(tensor.detach()).to("cpu", dtype).contiguous() for name, tensor in lm.state_dict().items()}
         return cls(
-            weights_name="lora.safetensors" if lora.enable else "consolidated.safetensors",
-            weights=weights,
+            adapter=None if lora.rank is None else adapter_state_dict(lm, rank=lora.rank, dtype=dtype, gather=whole),
+            dtype=dtype,
+            is_sharded=is_sharded,
             metadata={"base": model.name, "scaling": repr(SCALING)},
             model_config=model.config
             | ({"lora": True, "lora_rank": lora.rank, "lora_scaling": SCALING} if lora.enable else {"lora": False}),
@@ -222,65 +235,54 @@ class Snapshot:
         )
 
 
-def training_state(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return the trained weights in float32 and what the optimizer remembers of each, whole and on the CPU."""
-    tensors = {}
-    for name, parameter in trainable.items():
-        tensors[f"weight/{name}"] = whole(parameter.detach()).cpu().contiguous()
-        for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}/{name}"] = whole(value.detach()).cpu().contiguous()
-    return tensors
+def save_checkpoint(run: RunDir, progress: Progress, snapshot: Snapshot, world: World) -> Path:
+    """Write the checkpoint of `progress.step`, whole or not at all, and return its directory; every process must ask.
 
-
-def restore_training_state(
-    tensors: dict[str, torch.Tensor], trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> list[str]:
-    """Put `training_state` back, sharded as the weights are, and return the names that no weight wanted; `KeyError` for one missing."""
-    with torch.no_grad():
-        for name, parameter in trainable.items():
-            parameter.copy_(like(tensors.pop(f"weight/{name}"), parameter))
-            found = {key: tensors.pop(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
-            if found:
-                optimizer.state[parameter] = {
-                    key: value.to(parameter.device) if key == "step" else like(value, parameter) for key, value in found.items()
-                }
-    return list(tensors)
-
-
-def save_checkpoint(run: RunDir, progress: Progress, snapshot: Snapshot) -> Path:
-    """Write the checkpoint of `progress.step`, whole or not at all, and return its directory."""
+    Each writes its part of a sharded state, and the first all else. The directory gets its name when all parts are on the disk.
+    """
     path = run.checkpoint(progress.step)
-    if path.exists():
+    if world.from_main(path.exists()):
         return path
-    metadata = {"format": "pt", **snapshot.metadata, "base_sha256": progress.base_sha256, "step": str(progress.step)}
-    if progress.started_from:
-        metadata["started_from_sha256"] = progress.started_from["sha256"]
-    with atomic_directory(path) as directory:
+    with contextlib.ExitStack() as stack:
+        made = world.together(lambda: stack.enter_context(atomic_directory(path)) if world.is_main else None)
+        temporary = world.from_main(None if made is None else made.relative_to(run.directory))
+        directory = run.directory / temporary
         consolidated, state_dir = directory / "consolidated", directory / "training_state"
-        consolidated.mkdir()
-        state_dir.mkdir()
-        write_tensors(consolidated / snapshot.weights_name, snapshot.weights, metadata)
-        write_json(consolidated / "config.json", dict(snapshot.model_config))
-        write_tensors(state_dir / "state.safetensors", snapshot.state, {})
-        write_json(state_dir / "state.json", dataclasses.asdict(progress))
-        for part in (consolidated, state_dir):
-            seal(part, (".safetensors", ".json"))
+        if world.is_main:
+            consolidated.mkdir()
+            state_dir.mkdir()
+        world.wait()
+        sums = dict(filter(None, world.of_all(world.together(lambda: _write_own(state_dir, snapshot, world)))))
+        if world.is_main:
+            _write_consolidated(consolidated, state_dir, snapshot, progress)
+            write_json(state_dir / "state.json", dataclasses.asdict(progress))
+            seal(consolidated, (".safetensors", ".json"))
+            seal(state_dir, (".safetensors", ".json"), known=sums)
     return path
 
 
-def load_checkpoint(run: RunDir, step: int, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    """Put the weights and the optimizer back to where they were at the checkpoint of `step`.
+def _write_own(state_dir: Path, snapshot: Snapshot, world: World) -> tuple[str, str] | None:
+    """Write what this process has to of the state, onto the disk, and return name and checksum of the file."""
+    if not (snapshot.is_sharded or world.is_main):
+        return None
+    with told_of(state_dir):
+        path = write_state(state_dir, snapshot.state, rank=world.rank, size=world.size if snapshot.is_sharded else 1)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        return path.name, file_sha256(path)
 
-    Raises:
-        CheckpointError: the checkpoint is broken or belongs to another model.
-    """
-    path = run.checkpoint(step) / "training_state" / "state.safetensors"
-    try:
-        left_over = restore_training_state(safetensors.torch.load_file(path), trainable, optimizer)
-    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be taken up again: {error}") from None
-    if left_over:
-        raise CheckpointError(f"{path}: holds weights that this model does not train: {', '.join(sorted(left_over)[:3])}")
+
+def _write_consolidated(directory: Path, state_dir: Path, snapshot: Snapshot, progress: Progress) -> None:
+    """Write what moshi's loader takes."""
+    metadata = {"format": "pt", **snapshot.metadata, "base_sha256": progress.base_sha256, "step": str(progress.step)}
+    if progress.started_from:
+        metadata["started_from_sha256"] = progress.started_from["sha256"]
+    adapter_name, whole_name = WEIGHTS_NAMES
+    if snapshot.adapter is None:
+        StateFiles.open(state_dir).write_weights(directory / whole_name, snapshot.dtype, metadata)
+    else:
+        write_tensors(directory / adapter_name, snapshot.adapter, metadata)
+    write_json(directory / "config.json", dict(snapshot.model_config))
 
 
 def prune_checkpoints(run: RunDir, *, keep: int | None, best_step: int | None) -> None:
@@ -368,10 +370,15 @@ def weights_in(directory: Path) -> Path:
 def check_whole(weights: Path) -> None:
     """Raise `CheckpointError` where a file of weights, or one beside it, is missing, cut short, or not the bytes that were written."""
     read_header(weights)
-    check_sums(weights.parent)
-    sums = weights.with_name(SUMS_NAME)
+    check_listed(weights.parent)
+
+
+def check_listed(directory: Path) -> None:
+    """Raise `CheckpointError` where a file that SHA256SUMS lists is missing, or not the bytes that were written."""
+    check_sums(directory)
+    sums = directory / SUMS_NAME
     for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
-        if not (path := weights.parent / line.partition("  ")[2]).is_file():
+        if not (path := directory / line.partition("  ")[2]).is_file():
             raise CheckpointError(f"{path}: no such file")
 
 

@@ -33,17 +33,17 @@ from stt_ft.model.device import pick_device, pick_dtype, training_kernels
 from stt_ft.model.lora import checkpoint_layers, make_trainable, part_of_batch
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.training import checkpoints
-from stt_ft.training.beginning import load_start, where_it_stands
+from stt_ft.training.beginning import at_the_beginning, load_start, what_is_shared, where_it_stands
 from stt_ft.training.calibration import calibrate
 from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot, find_checkpoint
-from stt_ft.training.data.batches import Batch, TrainingBatches
+from stt_ft.training.data.batches import PlannedBatch, TrainingBatches
 from stt_ft.training.data.clips import TrainingClip
 from stt_ft.training.data.loading import dev_clips, training_clips
 from stt_ft.training.labels import LabelWriter, StyleChooser, labelled
 from stt_ft.training.losses import BaseMemory, Objective
-from stt_ft.training.parallel import World, check_shardable, data_parallel, joined_world, local_device, shard, whole
+from stt_ft.training.parallel import World, data_parallel, joined_world, local_device, shard, shards_weights, whole
 from stt_ft.training.validation import validate
-from stt_ft.training.watching import Dashboard, Trackers, draw_curves, out_of_memory_advice, what_next
+from stt_ft.training.watching import Dashboard, Trackers, draw_curves, out_of_memory_advice, what_next, why_it_gave_up
 
 BETAS = (0.9, 0.95)
 """AdamW's averaging of gradient and squared gradient; moshi-finetune's."""
@@ -72,19 +72,29 @@ STEPS_TO_DOUBLE = 500
 
 def train(recipe: Recipe) -> None:
     """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
-    inputs = prepare(recipe)
-    with joined_world(inputs.device) as world:
-        run = RunDir(Path(recipe.run_dir))
-        tell = say if world.is_main else lambda line: None
-        progress = where_it_stands(run, recipe, inputs.model, train=inputs.train_clips, dev=inputs.dev_clips, tell=tell)
-        world.wait()  # until all have read what the first now writes
-        if world.is_main:
-            run = RunDir.open(recipe)
+    run = RunDir(Path(recipe.run_dir))
+    with joined_world(pick_device(recipe.device)) as world, world.sole_writer(run.directory):
+        world.together(lambda: shards_weights(recipe, world))
+        inputs = world.together(lambda: prepare(recipe))
+        begun = at_the_beginning(inputs.model, train=inputs.train_clips, dev=inputs.dev_clips)
+        world.check_alike(what_is_shared(recipe, begun))
+        # The first process decides: whether a checkpoint is whole takes reading all of it.
+        progress = world.from_main(world.together(lambda: _taken_up(run, inputs, begun) if world.is_main else begun))
         was_done = progress.step >= recipe.schedule.max_steps
         if not was_done:
             progress = learn(inputs, run, progress, world)
-    if not world.is_main:
-        return
+        world.together(lambda: _finish(run, inputs, progress, was_done=was_done) if world.is_main else None)
+
+
+def _taken_up(run: RunDir, inputs: TrainingInputs, begun: Progress) -> Progress:
+    progress = where_it_stands(run, inputs.recipe, inputs.model, begun)
+    RunDir.open(inputs.recipe)
+    return progress
+
+
+def _finish(run: RunDir, inputs: TrainingInputs, progress: Progress, *, was_done: bool) -> None:
+    """Draw the curves, calibrate the pause heads, and say what to do next."""
+    recipe = inputs.recipe
     if not was_done:
         draw_curves(run.directory / "loss.png", run.read_rows(TRAIN_METRICS), run.read_rows(DEV_METRICS))
     if recipe.calibration.method != "off":
@@ -151,14 +161,14 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
         path = run.directory / "labels.json"
         train_clips, dev_clips = labelled(train_clips, dev_clips, path, progress.base_sha256, chooser, world, listens=learner.listens)
     if progress.step:
-        checkpoints.load_checkpoint(run, progress.step, learner.trainable, learner.optimizer)
+        run.state(progress.step).restore(learner.trainable, learner.optimizer)
     elif progress.started_from:
         load_start(Path(progress.started_from["path"]), learner.trainable)
     world.wait()
     if world.is_main:
         run.forget_after(progress.step)
         say(f"{run.directory}: {_plan(inputs, learner, progress)}")
-    batches = TrainingBatches(train_clips, model, recipe, write=writer.write).starting_at(progress.step * recipe.batch.grad_accumulation)
+    batches = TrainingBatches(train_clips, model, recipe, write=writer.write).planned(progress.step * recipe.batch.grad_accumulation)
     trackers = Trackers.open(recipe, run.directory) if world.is_main else Trackers()
     num_skipped_in_a_row = 0
     learner.lm.train()
@@ -173,7 +183,7 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
             progress = dataclasses.replace(progress, step=step, num_skipped=progress.num_skipped + row["skipped"])
             num_skipped_in_a_row = num_skipped_in_a_row + 1 if row["skipped"] else 0
             if num_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                raise ConfigError(_gave_up(run, recipe, step, step_batches))
+                raise ConfigError(why_it_gave_up(recipe, step_batches, step, MAX_SKIPPED_IN_A_ROW))
 
             is_due = every_steps > 0 and step % every_steps == 0
             if not is_due and step < max_steps:
@@ -189,16 +199,17 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
                     trackers.log([{"step": step, **figures}], prefix="dev/")
                     dashboard.validated(step, figures, is_best=is_best)
             progress = dataclasses.replace(progress, guard=learner.guard.state, loss_scale=learner.scaler.state_dict())
-            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model)
+            is_sharded = learner.is_sharded
+            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model, is_sharded=is_sharded)
+            checkpoints.save_checkpoint(run, progress, snapshot, world)
             if world.is_main:
-                checkpoints.save_checkpoint(run, progress, snapshot)
                 checkpoints.prune_checkpoints(run, keep=recipe.checkpoint.keep, best_step=progress.best_step)
             world.wait()
     trackers.close()
     return progress
 
 
-def do_step(learner: Learner, step: int, batches: Sequence[Batch]) -> dict[str, Any]:
+def do_step(learner: Learner, step: int, batches: Sequence[PlannedBatch]) -> dict[str, Any]:
     """Do optimizer step number `step` over `batches` and return its row of metrics.train.jsonl.
 
     Raises:
@@ -232,11 +243,14 @@ def do_step(learner: Learner, step: int, batches: Sequence[Batch]) -> dict[str, 
     }
 
 
-def _add_gradients(learner: Learner, step: int, batches: Sequence[Batch]) -> torch.Tensor:
-    """Add up the gradients of all batches, over all processes, and return the terms of the loss, one for each of `Objective.names`."""
+def _add_gradients(learner: Learner, step: int, batches: Sequence[PlannedBatch]) -> torch.Tensor:
+    """Add up the gradients of all batches, over all processes, and return the terms of the loss, one for each of `Objective.names`.
+
+    A process makes its own share of the batches alone.
+    """
     world, passes, names = learner.world, learner.passes, learner.objective.names
-    totals, sums = learner.objective.totals(batches), torch.zeros(len(names), device=learner.lm.device)
-    own = world.share(batches)
+    own, sums = world.share(batches), torch.zeros(len(names), device=learner.lm.device)
+    totals = learner.objective.totals([share.batch for share in own], over_all=world.sum)
     for share in own:
         # Dropout is seeded by the batch, whichever process has it, and rows have the noise that they have in the whole batch.
         torch.manual_seed(learner.recipe.seed * 1_000_003 + step + share.number * 7_919_000_003)
@@ -315,9 +329,7 @@ class Learner:
 
 def load_learner(recipe: Recipe, model: ModelDir, device: torch.device, world: World, progress: Progress) -> Learner:
     """Load the base, make of it what learns, and spread it over the processes where that is asked for."""
-    is_sharded = world.size > 1 and (recipe.parallel == "fsdp" or (recipe.parallel == "auto" and not recipe.lora.enable))
-    if is_sharded:
-        check_shardable(recipe)
+    is_sharded = shards_weights(recipe, world)
     device, dtype = local_device(device), pick_dtype(recipe.precision)
     lm = load_lm(model, device="cpu" if is_sharded else device, dtype=dtype)
     trainable = make_trainable(lm, recipe.lora, seed=recipe.seed)
@@ -382,15 +394,6 @@ def _plan(inputs: TrainingInputs, learner: Learner, progress: Progress) -> str:
     return (
         f"{num_trained / 1e6:.1f} M of {sum(p.numel() for p in learner.lm.parameters()) / 1e6:.1f} M weights learn from "
         f"{len(inputs.train_clips)} clips{beside} ({len(inputs.dev_clips)} dev) on {inputs.device} in {inputs.recipe.precision}{resumed}"
-    )
-
-
-def _gave_up(run: RunDir, recipe: Recipe, step: int, batches: Sequence[Batch]) -> str:
-    optim, clip_ids = recipe.optim, [clip_id for batch in batches for clip_id in batch.clip_ids]
-    jumped = f", or jumped above {optim.skip_above} times its mean," if optim.skip_above is not None else ""
-    return (
-        f"{run.directory}: the loss was not a number{jumped} {MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {step} with clips "
-        f"{', '.join(clip_ids[:4])} …; lower optim.lr (now {optim.lr}) and train into another --run_dir"
     )
 
 

@@ -10,7 +10,7 @@ kept aside as they were, and put in place while the base is asked.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,9 +56,12 @@ class Objective(nn.Module):
         self.asks_always = asks_always
         self.names = ("loss", "text_loss", "pause_loss", *(("text_kl",) if base is not None else ()))
 
-    def totals(self, batches: Sequence[Batch]) -> Totals:
-        """Return what the terms of these batches, one optimizer step, are divided by; to be called before they go to the device."""
-        return loss_totals(batches, self.recipe.loss, self.model)
+    def totals(self, batches: Sequence[Batch], over_all: Callable[[torch.Tensor], torch.Tensor] = lambda own: own) -> Totals:
+        """Return what the terms of these batches, one optimizer step, are divided by; to be called before they go to the device.
+
+        Where this process has a share of the step alone, `over_all` adds up those of all.
+        """
+        return loss_totals(batches, self.recipe.loss, self.model, over_all)
 
     def forward(self, batch: Batch, totals: Totals) -> dict[str, torch.Tensor]:
         """Return each term over `batch`, which lies on the CPU, as its share of the step; "loss" has gradients."""
@@ -84,12 +87,15 @@ class Objective(nn.Module):
         return (kl_divergence(base.text_logits, output.text_logits[rows]) * replayed_frames(moved)[rows]).sum() / totals.replayed
 
 
-def loss_totals(batches: Sequence[Batch], recipe: LossRecipe, model: ModelDir) -> Totals:
-    """Sum the weights of the batches that make one optimizer step; to be called before they go to the device."""
+def loss_totals(
+    batches: Sequence[Batch], recipe: LossRecipe, model: ModelDir, over_all: Callable[[torch.Tensor], torch.Tensor] = lambda own: own
+) -> Totals:
+    """Sum the weights of the batches that make one optimizer step (see `Objective.totals`)."""
     text = sum(token_weights(batch.text_targets, recipe, model).sum().item() for batch in batches)
     pause = sum(pause_weights(batch.pause_targets, recipe).sum(dtype=torch.float64).item() for batch in batches)
     replayed = sum(float(replayed_frames(batch).sum()) for batch in batches)
-    return Totals(text=max(float(text), 1e-8), pause=max(float(pause), 1e-8), replayed=max(replayed, 1.0))
+    text, pause, replayed = over_all(torch.tensor([text, pause, replayed], dtype=torch.float64)).tolist()
+    return Totals(text=max(text, 1e-8), pause=max(pause, 1e-8), replayed=max(replayed, 1.0))
 
 
 def stream_losses(output: SttOutput, batch: Batch, recipe: LossRecipe, totals: Totals, model: ModelDir) -> dict[str, torch.Tensor]:

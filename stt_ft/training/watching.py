@@ -22,7 +22,7 @@ from stt_ft.core.config import to_dict
 from stt_ft.core.errors import MissingExtra
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
-from stt_ft.training.data.batches import Batch
+from stt_ft.training.data.batches import PlannedBatch
 
 _STEP = "optimizer_step"
 
@@ -202,9 +202,9 @@ A new run that begins with this adapter, on other recordings or by another recip
 """
 
 
-def out_of_memory_advice(recipe: Recipe, batches: Sequence[Batch], step: int) -> str:
+def out_of_memory_advice(recipe: Recipe, batches: Sequence[PlannedBatch], step: int) -> str:
     """Return which knob to turn, and by how much, when the batches of a step do not fit into memory."""
-    rows, _, longest = max((batch.codes.shape for batch in batches), key=lambda shape: shape[0] * shape[2])
+    rows, longest = max(((len(batch.takes), batch.longest) for batch in batches), key=math.prod)
     batch = recipe.batch
     knobs = []
     if not batch.gradient_checkpointing:
@@ -216,3 +216,13 @@ def out_of_memory_advice(recipe: Recipe, batches: Sequence[Batch], step: int) ->
         knobs.append(f"--batch.long_clips cut --batch.max_clip_s {longest * 0.08 / 2:.0f}")
     what = f"out of memory at step {step}, with {rows} clips of up to {longest} frames in a pass"
     return f"{what}; give {', or '.join(knobs)}, and another --run_dir"
+
+
+def why_it_gave_up(recipe: Recipe, batches: Sequence[PlannedBatch], step: int, num_skipped: int) -> str:
+    """Return why a run ends at `step`, so many steps before which were left out, and what to do."""
+    optim, clip_ids = recipe.optim, [take.clip_id for batch in batches for take in batch.takes]
+    jumped = f", or jumped above {optim.skip_above} times its mean," if optim.skip_above is not None else ""
+    return (
+        f"{recipe.run_dir}: the loss was not a number{jumped} {num_skipped} steps in a row, up to step {step} with clips "
+        f"{', '.join(clip_ids[:4])} …; lower optim.lr (now {optim.lr}) and train into another --run_dir"
+    )

@@ -73,7 +73,7 @@ def _work(rank: int, connection: Connection) -> None:
         try:
             train(config)
             connection.send(None)
-        except Exception:
+        except (Exception, SystemExit):
             connection.send(traceback.format_exc())
 
 

@@ -139,6 +139,24 @@ def run_steps(
     tally.steps += num_steps
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A batch that is made already, as a step takes it."""
+
+    batch: Batch
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return self.batch.clip_ids
+
+    @property
+    def num_frames(self) -> int:
+        return self.batch.num_frames
+
+    def made(self) -> Batch:
+        return self.batch
+
+
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -187,7 +205,7 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> str:
     numbers = itertools.count(1)
 
     def step(batch: Batch) -> None:
-        do_step(learner, next(numbers), [batch])
+        do_step(learner, next(numbers), [Ready(batch)])  # pyright: ignore[reportArgumentType]
 
     ways = {"ours": our_batches(clips, model, recipe), "naive": naive_batches(clips, model, recipe, MimiCodec.load(model, device))}
     tallies = {name: Tally() for name in ways}

@@ -71,13 +71,6 @@ class Batch:
         names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), torch.Tensor)]
         return dataclasses.replace(self, **{name: getattr(self, name).pin_memory().to(device, non_blocking=True) for name in names})
 
-    def rows(self, chosen: torch.Tensor) -> Batch:
-        """Return the batch of the rows whose numbers are in `chosen`, at its full length."""
-        names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), torch.Tensor)]
-        clip_ids = tuple(self.clip_ids[row] for row in chosen.tolist())
-        num_frames = int((self.codes[chosen, 0] != NOTHING).sum())
-        return dataclasses.replace(self, clip_ids=clip_ids, num_frames=num_frames, **{name: getattr(self, name)[chosen] for name in names})
-
     def with_text_noise(self, is_noise: npt.NDArray[np.bool_], padding_id: int) -> Batch:
         """Return the batch with its input text tokens replaced by padding where `is_noise` [B, T] says; its targets stay as they are."""
         inputs = self.inputs.clone()

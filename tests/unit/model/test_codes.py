@@ -225,12 +225,3 @@ def test_a_dataset_that_cannot_be_written_to_is_encoded_all_the_same(random_base
     monkeypatch.setattr(codes_module.os, "access", lambda path, mode: False)
     assert len(codes_of(random_base, data, data.clips(), batch_size=2, device="cpu")) == 5
     assert not (data.directory / "tokens").exists()
-
-
-def test_processes_of_one_torchrun_share_the_clips_out(random_base, tmp_path, monkeypatch):
-    data = write_dataset(tmp_path / "orders", {"train": 5})
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, num_missing in (("0", 2), ("1", 0)):
-        monkeypatch.setenv("RANK", rank)
-        encode(str(data.directory), base=str(random_base.directory), device="cpu")
-        assert len(TokenStore.of(data, random_base).missing(sounds_of(data, data.clips()))) == num_missing

@@ -16,12 +16,12 @@ from stt_ft.training.checkpoints import (
     RunDir,
     Snapshot,
     find_consolidated,
-    load_checkpoint,
     newest_consolidated,
     prune_checkpoints,
     save_checkpoint,
-    training_state,
 )
+from stt_ft.training.parallel import World
+from stt_ft.training.state import training_state
 
 
 @pytest.fixture
@@ -42,11 +42,8 @@ def _save(run: RunDir, step: int, **progress):
     trainable, optimizer = _weights()
     torch.stack([parameter.sum() for parameter in trainable.values()]).sum().backward()
     optimizer.step()
-    snapshot = Snapshot(
-        weights_name="lora.safetensors", weights={"x": torch.zeros(1)}, metadata={}, model_config={"lora": True},
-        state=training_state(trainable, optimizer),
-    )  # fmt: skip
-    save_checkpoint(run, _progress(step, **progress), snapshot)
+    snapshot = Snapshot(adapter={"x": torch.zeros(1)}, metadata={}, model_config={"lora": True}, state=training_state(trainable, optimizer))
+    save_checkpoint(run, _progress(step, **progress), snapshot, World())
     return trainable, optimizer
 
 
@@ -54,7 +51,7 @@ def test_weights_and_optimizer_come_back_to_the_bit(recipe):
     run = RunDir.open(recipe)
     trainable, optimizer = _save(run, 10)
     again, fresh = _weights()
-    load_checkpoint(run, 10, again, fresh)
+    run.state(10).restore(again, fresh)
     for name, parameter in trainable.items():
         assert torch.equal(again[name], parameter)
         for moment, value in optimizer.state[parameter].items():
@@ -64,12 +61,14 @@ def test_weights_and_optimizer_come_back_to_the_bit(recipe):
 def test_equal_checkpoints_are_equal_bytes(recipe, tmp_path):
     trainable, optimizer = _weights()
     snapshot = Snapshot(
-        weights_name="lora.safetensors", weights=trainable, metadata={"base": "tiny", "scaling": "2.0"}, model_config={"lora": True},
+        adapter=trainable,
+        metadata={"base": "tiny", "scaling": "2.0"},
+        model_config={"lora": True},
         state=training_state(trainable, optimizer),
-    )  # fmt: skip
+    )
     written = []
     for name in "abcd":
-        directory = save_checkpoint(RunDir(tmp_path / name), _progress(5), snapshot)
+        directory = save_checkpoint(RunDir(tmp_path / name), _progress(5), snapshot, World())
         written.append({str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()})
     assert len(written[0]) == 6
     assert all(files == written[0] for files in written)
@@ -80,9 +79,9 @@ def test_a_checkpoint_of_other_weights_is_refused(recipe):
     _save(run, 10)
     trainable, optimizer = _weights()
     with pytest.raises(CheckpointError, match="holds weights that this model does not train"):
-        load_checkpoint(run, 10, {"head.weight": trainable["head.weight"]}, optimizer)
+        run.state(10).restore({"head.weight": trainable["head.weight"]}, optimizer)
     with pytest.raises(CheckpointError, match="cannot be taken up again"):
-        load_checkpoint(run, 10, {"other": trainable["head.weight"]}, optimizer)
+        run.state(10).restore({"other": trainable["head.weight"]}, optimizer)
 
 
 def test_only_whole_checkpoints_are_counted(recipe):

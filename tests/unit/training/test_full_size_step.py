@@ -34,7 +34,7 @@ clips = [
 recipe = Recipe(dataset="-", run_dir="-", base=sys.argv[1], device="cpu", lora=LoraRecipe(rank=128), batch=BatchRecipe(batch_size=2))
 learner = load_learner(recipe, model, torch.device("cpu"), World(), Progress(step=0, data="", base_sha256=""))
 learner.lm.train()
-rows = [do_step(learner, step, [batch]) for step, batch in zip((1, 2), TrainingBatches(clips, model, recipe).starting_at(0))]
+rows = [do_step(learner, step, [batch]) for step, batch in zip((1, 2), TrainingBatches(clips, model, recipe).planned(0))]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(json.dumps({"losses": [row["loss"] for row in rows], "skipped": [row["skipped"] for row in rows], "peak_gib": peak}))
 """
