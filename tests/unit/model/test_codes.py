@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -160,6 +162,61 @@ def test_a_store_of_many_shards_is_added_to_in_a_time_that_does_not_grow(tmp_pat
         store.add({f"{index}": _random_codes(1)})
     assert len(reads) == 20
     assert {path.suffix for path in store.directory.iterdir()} == {".safetensors"}  # nothing is written anew for each shard
+
+
+def test_a_shard_holds_the_same_clips_however_they_come_and_wherever_work_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(codes_module, "SHARD_SIZE", 4)
+    made = [{f"{index:02d}": _random_codes(index)} for index in range(11)]
+    assert TokenStore.open(tmp_path / "whole", HASH).keep(made) == 11
+
+    def killed():
+        yield from [{**made[0], **made[1], **made[2]}, {**made[3], **made[4], **made[5]}]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TokenStore.open(tmp_path / "killed", HASH).keep(killed())
+    again = TokenStore.open(tmp_path / "killed", HASH)
+    rest = _lacks(again, [f"{index:02d}" for index in range(11)])
+    assert rest.startswith("04")
+    assert again.keep(made[4:]) == 7
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.safetensors")} for name in ("whole", "killed")]
+    assert len(files[0]) == 3
+    assert files[0] == files[1]
+
+
+def test_the_codes_of_a_key_that_was_made_twice_are_the_later_ones(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    store.add({"a": _random_codes(1), "b": _random_codes(2)})
+    store.add({"b": _random_codes(3), "c": _random_codes(4)})
+    for one in (store, TokenStore.open(tmp_path, HASH)):
+        assert [one.get(key).shape[1] for key in "abc"] == [6, 8, 9]
+
+
+def test_a_store_takes_some_tens_of_bytes_a_clip(tmp_path):
+    """Headers were held as objects, half a kilobyte for each clip."""
+    num_clips = 4000
+    store = TokenStore.open(tmp_path, HASH)
+    codes = np.zeros((1, 1), dtype=np.int16)
+    store.add({f"{index:016x}": codes for index in range(num_clips)})
+    tracemalloc.start()
+    again = TokenStore.open(tmp_path, HASH)
+    assert _lacks(again, ["none"]) == "none"
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 60 * num_clips, held
+
+
+def test_a_shard_that_lost_its_end_since_it_was_opened_is_named(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    store.add({"a": _random_codes(1)})
+    shard = next(store.directory.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=rf"{shard.name}: damaged: a holds no codes"):
+        store.get("a")
+    shard.unlink()
+    with pytest.raises(CheckpointError, match=rf"{shard.name}: a cannot be read: No such file"):
+        store.get("a")
 
 
 def test_a_clip_without_codes_is_an_error_with_the_way_out(tmp_path):
