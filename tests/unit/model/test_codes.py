@@ -164,24 +164,21 @@ def test_a_store_of_many_shards_is_added_to_in_a_time_that_does_not_grow(tmp_pat
     assert {path.suffix for path in store.directory.iterdir()} == {".safetensors"}  # nothing is written anew for each shard
 
 
-def test_a_shard_holds_the_same_clips_however_they_come_and_wherever_work_was_killed(tmp_path, monkeypatch):
+def test_shards_are_full_whatever_comes_and_what_came_before_an_error_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(codes_module, "SHARD_SIZE", 4)
-    made = [{f"{index:02d}": _random_codes(index)} for index in range(11)]
-    assert TokenStore.open(tmp_path / "whole", HASH).keep(made) == 11
+    made = [(f"{index:02d}", _random_codes(index)) for index in range(11)]
+    store = TokenStore.open(tmp_path, HASH)
+    assert store.keep(made) == 11
+    assert [len(read_header(path).tensors) for path in sorted(store.directory.iterdir())] == [4, 4, 3]
 
-    def killed():
-        yield from [{**made[0], **made[1], **made[2]}, {**made[3], **made[4], **made[5]}]
+    def broken():
+        yield from [(f"{index:02d}", _random_codes(index)) for index in range(20, 26)]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        TokenStore.open(tmp_path / "killed", HASH).keep(killed())
-    again = TokenStore.open(tmp_path / "killed", HASH)
-    rest = _lacks(again, [f"{index:02d}" for index in range(11)])
-    assert rest.startswith("04")
-    assert again.keep(made[4:]) == 7
-    files = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.safetensors")} for name in ("whole", "killed")]
-    assert len(files[0]) == 3
-    assert files[0] == files[1]
+        store.keep(broken())
+    again = TokenStore.open(tmp_path, HASH)
+    assert _lacks(again, [f"{index:02d}" for index in (*range(11), *range(20, 27))]) == "26"
 
 
 def test_the_codes_of_a_key_that_was_made_twice_are_the_later_ones(tmp_path):
