@@ -252,10 +252,11 @@ class TokenStore:
         try:
             with path.open("rb") as file:
                 file.seek(first_byte)
-                codes = np.frombuffer(bytearray(file.read(num_bytes)), dtype="<i2")
+                content = bytearray(file.read(num_bytes))
         except OSError as error:
             raise CheckpointError(f"{path}: {name} cannot be read: {error.strerror or error}") from None
-        if codes.nbytes != num_bytes or codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:
+        codes = np.frombuffer(content, dtype="<i2") if len(content) == num_bytes else np.zeros(0, dtype=np.int16)
+        if codes.size == 0 or codes.min() < 0 or codes.max() >= self._card:
             raise CheckpointError(f"{path}: damaged: {name} holds no codes from 0 to {self._card - 1}; remove it, `stt-ft encode` again")
         return codes.reshape(num_codebooks, num_frames)
 

@@ -10,7 +10,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from stt_ft.text.digit_words import REPEAT_OF_WORD, ZERO_IN_COMPANY, bare_word, glyph_digits, is_digit_word
 from stt_ft.text.language import Language
@@ -34,8 +34,10 @@ _MAGNITUDES = {
     "en": ["thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion"],
     "fr": ["mille", "million", "milliard", "billion", "billiard", "trillion"],
 }
+_KNOWN_WORDS = 10_000  # whose marks are kept
 _MOST_LETTERS = 12  # before the first digit of a code
-_FRENCH_HUNDREDS = (*range(2, 10), *range(11, 20))
+_ENGLISH_HUNDREDS = frozenset(count for count in range(1, 100) if count % 10)
+_FRENCH_HUNDREDS = frozenset([*range(2, 10), *range(11, 20)])
 _UNSURE_LETTERS = {"en": frozenset("ai"), "fr": frozenset("aày")}
 """Letters that are words too: they belong to a code only in its middle, or beside a surer letter."""
 
@@ -88,6 +90,14 @@ class NumberWords:
         """Every word that may be part of a cardinal or an ordinal."""
         cardinal = {word for phrase in self.below_hundred for word in phrase} - {"et"}
         return frozenset({*cardinal, *self.hundreds, *self.magnitudes, *self.ordinals})
+
+    @functools.cached_property
+    def name_lengths(self) -> Mapping[str, Sequence[int]]:
+        """First word of a name of 0 to 99 -> how many words such names have, the longest first."""
+        lengths: dict[str, set[int]] = {}
+        for phrase in self.below_hundred:
+            lengths.setdefault(phrase[0], set()).add(len(phrase))
+        return {word: sorted(found, reverse=True) for word, found in lengths.items()}
 
     @functools.cached_property
     def units(self) -> Mapping[tuple[str, ...], str]:
@@ -212,6 +222,7 @@ class NumberGrammar:
 
     pieces: Sequence[Piece]
     words: NumberWords
+    _hundreds: dict[int, Whole | None] = field(init=False, default_factory=dict, repr=False, compare=False)  # asked for again and again
 
     def bare(self, index: int) -> str:
         """The bare word at `index`, "" beyond the ends."""
@@ -229,7 +240,9 @@ class NumberGrammar:
 
     def below_hundred(self, start: int, *, longest: int = 5) -> Whole | None:
         """Read the longest name of 0 to 99, of up to so many words: "quatre vingt dix sept" is 97."""
-        for length in range(min(longest, len(self.pieces) - start), 0, -1):
+        for length in self.words.name_lengths.get(self.bare(start), ()):
+            if length > longest or start + length > len(self.pieces):
+                continue
             value = self.words.below_hundred.get(tuple(piece.bare for piece in self.pieces[start : start + length]))
             if value is not None and self.together(start, start + length):
                 return Whole(value=value, stop=start + length)
@@ -237,10 +250,15 @@ class NumberGrammar:
 
     def in_hundreds(self, start: int) -> Whole | None:
         """Read a cardinal without thousands: "five", "two hundred and six", "twelve hundred"; in French "cent", "dix neuf cent trois"."""
+        if start not in self._hundreds:
+            self._hundreds[start] = self._in_hundreds(start)
+        return self._hundreds[start]
+
+    def _in_hundreds(self, start: int) -> Whole | None:
         if self.words.is_french:
             counts, head = _FRENCH_HUNDREDS, Whole(value=1, stop=start) if self.bare(start) in self.words.hundreds else None
         else:
-            counts = tuple(count for count in range(1, 100) if count % 10)
+            counts = _ENGLISH_HUNDREDS
             is_one = self.bare(start) == "a" and self.bare(start + 1) in ("hundred", "thousand") and self.together(start, start + 2)
             head = Whole(value=1, stop=start + 1) if is_one else None
         head = head or self.below_hundred(start)
@@ -411,12 +429,14 @@ def says_number(word: str) -> bool:
     return is_digit_word(word) or any(bare_word(part) in vocabulary or any(map(str.isdecimal, part)) for part in _JOINTS.split(word))
 
 
+@functools.lru_cache(maxsize=_KNOWN_WORDS)
 def marks_around(word: str) -> tuple[str, str, str]:
     """Return the marks before a word, the word, and the marks behind it."""
     match = _OUTER_MARKS.match(word)
     return (match.group(1), match.group(2), match.group(3)) if match else ("", word, "")
 
 
+@functools.lru_cache(maxsize=_KNOWN_WORDS)
 def mark_behind(word: str) -> str:
     """Return what stands behind a word: `SENTENCE_MARK`, `COMMA` or ""."""
     behind = word if is_mark(word) else marks_around(word)[2]
@@ -427,6 +447,7 @@ def mark_behind(word: str) -> str:
     return COMMA if any(mark in behind for mark in ",;:") else ""
 
 
+@functools.lru_cache(maxsize=_KNOWN_WORDS)
 def is_mark(word: str) -> bool:
     """Whether a word is nothing but marks of a sentence."""
     return bool(word.strip()) and all(glyph in ",;:\u2026" + _SENTENCE_ENDS for glyph in word.strip())

@@ -238,27 +238,28 @@ class TrainingBatches:
             recipe, chosen = self._recipe, self._chosen(epoch)
             lengths = self._lengths[chosen]
             if recipe.augment.changes_lengths:
-                outlines = (self._take(epoch, at, self._clips[index], is_outline=True) for at, index in enumerate(chosen.tolist()))
-                lengths = np.fromiter((take.num_frames for take in outlines), dtype=np.int32, count=len(chosen))
+                takes = self._takes(epoch, chosen, are_outlines=True)
+                lengths = np.fromiter((take.num_frames for take in takes), dtype=np.int32, count=len(chosen))
             rng, limits = random_stream("order", recipe.seed, epoch), recipe.batch
             groups = group_by_length(lengths, batch_size=limits.batch_size, max_frames=limits.max_frames_per_batch, rng=rng)
             self._planned = epoch, chosen, lengths, groups
         return self._planned[1:]
 
-    def _takes(self, epoch: int, chosen: npt.NDArray[np.int64]) -> Lazy[TrainingClip]:
-        """Return the takes of an epoch, each made when it is asked for."""
-        return Lazy(len(chosen), lambda position: self._take(epoch, position, self._clips[int(chosen[position])].with_codes()))
-
-    def _take(self, epoch: int, position: int, clip: TrainingClip, *, is_outline: bool = False) -> TrainingClip:
-        """Return the take of `clip` at a position of an epoch; an outline has its words and frames, but no codes and no style."""
-        rng = random_stream("takes", self._recipe.seed, epoch, position)
-        others = self._alike[POOLS.index(clip.pool)]  # a clip is joined with its like, so that shares hold
-        recipe, write = self._recipe.augment, self._write
-        if is_outline:
+    def _takes(self, epoch: int, chosen: npt.NDArray[np.int64], *, are_outlines: bool = False) -> Lazy[TrainingClip]:
+        """Return the takes of an epoch, each made when it is asked for; outlines have words and frames, but no codes and no style."""
+        recipe, write, clips, alike = self._recipe.augment, self._write, self._clips, self._alike
+        if are_outlines:
             recipe, write = dataclasses.replace(recipe, code_dropout=0.0), lambda clip: clip
         else:
-            others = changed(others, TrainingClip.with_codes)
-        return augment(clip, others, recipe, max_frames=self._model.context, rng=rng, write=write)
+            clips, alike = changed(clips, TrainingClip.with_codes), [changed(others, TrainingClip.with_codes) for others in alike]
+
+        def take(position: int) -> TrainingClip:
+            index = int(chosen[position])
+            others = alike[self._pools[index]]  # a clip is joined with its like, so that shares hold
+            rng = random_stream("takes", self._recipe.seed, epoch, position)
+            return augment(clips[index], others, recipe, max_frames=self._model.context, rng=rng, write=write)
+
+        return Lazy(len(chosen), take)
 
 
 def epoch_clips(pools: npt.NDArray[np.int8], epoch: int, *, seed: int, synthetic_share: float = 0.0) -> npt.NDArray[np.int64]:

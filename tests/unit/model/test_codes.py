@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -160,6 +162,58 @@ def test_a_store_of_many_shards_is_added_to_in_a_time_that_does_not_grow(tmp_pat
         store.add({f"{index}": _random_codes(1)})
     assert len(reads) == 20
     assert {path.suffix for path in store.directory.iterdir()} == {".safetensors"}  # nothing is written anew for each shard
+
+
+def test_shards_are_full_whatever_comes_and_what_came_before_an_error_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(codes_module, "SHARD_SIZE", 4)
+    made = [(f"{index:02d}", _random_codes(index)) for index in range(11)]
+    store = TokenStore.open(tmp_path, HASH)
+    assert store.keep(made) == 11
+    assert [len(read_header(path).tensors) for path in sorted(store.directory.iterdir())] == [4, 4, 3]
+
+    def broken():
+        yield from [(f"{index:02d}", _random_codes(index)) for index in range(20, 26)]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.keep(broken())
+    again = TokenStore.open(tmp_path, HASH)
+    assert _lacks(again, [f"{index:02d}" for index in (*range(11), *range(20, 27))]) == "26"
+
+
+def test_the_codes_of_a_key_that_was_made_twice_are_the_later_ones(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    store.add({"a": _random_codes(1), "b": _random_codes(2)})
+    store.add({"b": _random_codes(3), "c": _random_codes(4)})
+    for one in (store, TokenStore.open(tmp_path, HASH)):
+        assert [one.get(key).shape[1] for key in "abc"] == [6, 8, 9]
+
+
+def test_a_store_takes_some_tens_of_bytes_a_clip(tmp_path):
+    """Headers were held as objects, half a kilobyte for each clip."""
+    num_clips = 4000
+    store = TokenStore.open(tmp_path, HASH)
+    codes = np.zeros((1, 1), dtype=np.int16)
+    store.add({f"{index:016x}": codes for index in range(num_clips)})
+    tracemalloc.start()
+    again = TokenStore.open(tmp_path, HASH)
+    assert _lacks(again, ["none"]) == "none"
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 60 * num_clips, held
+
+
+def test_a_shard_that_lost_its_end_since_it_was_opened_is_named(tmp_path):
+    store = TokenStore.open(tmp_path, HASH)
+    store.add({"a": _random_codes(1)})
+    shard = next(store.directory.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=rf"{shard.name}: damaged: a holds no codes"):
+        store.get("a")
+    shard.unlink()
+    with pytest.raises(CheckpointError, match=rf"{shard.name}: a cannot be read: No such file"):
+        store.get("a")
 
 
 def test_a_clip_without_codes_is_an_error_with_the_way_out(tmp_path):

@@ -102,6 +102,15 @@ def test_an_oversized_header_is_refused_without_reading_it(path):
         read_header(path)
 
 
+def test_tensors_are_found_where_they_lie_in_whatever_order_the_header_names_them(tmp_path):
+    path = tmp_path / "two.safetensors"
+    header = {"b": {"dtype": "I16", "shape": [2], "data_offsets": [3, 7]}, "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + b"abc" + struct.pack("<2h", 5, 6))
+    places = {name: path.read_bytes()[begin : begin + spec.num_bytes] for name, spec, begin in read_header(path).places()}
+    assert places == {"a": b"abc", "b": struct.pack("<2h", 5, 6)}
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"gone\.safetensors: no such file"):
         read_header(tmp_path / "gone.safetensors")

@@ -28,6 +28,7 @@ from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.stages.finetune import encode
 from stt_ft.training.beginning import MAY_CHANGE, flat, recipe_differences
 from stt_ft.training.checkpoints import RunDir, find_consolidated
+from stt_ft.training.data import clips as clips_module
 from stt_ft.training.loop import learning_rate
 
 
@@ -189,6 +190,14 @@ def test_a_run_goes_on_with_dataset_and_base_in_another_place_but_not_with_other
         with pytest.raises(ConfigError, match=f"the {name} clips changed since this run began"):
             make(moved)
         manifest.write_text(lines)
+
+
+def test_a_run_whose_clips_were_known_by_all_their_codes_is_refused_with_the_way_out(recipe, make, monkeypatch):
+    monkeypatch.setattr(clips_module, "FINGERPRINT", "")  # as runs of earlier versions have it
+    kill_run_at(9, recipe, monkeypatch)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"was begun by an earlier version of stt-ft, .*--run_dir, and --lora\.start_from .*run to begin"):
+        make(recipe)
 
 
 # --- Beginning with an adapter ------------------------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ The hashes are those of the code of November 2026 that held every clip's codes i
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from stt_ft.core.timing import num_frames_covering
 from stt_ft.model.codes import TokenStore
 from stt_ft.text.written_style import WrittenStyle
 from stt_ft.training.data.batches import TrainingBatches
+from stt_ft.training.data.clips import fingerprint
 from stt_ft.training.data.loading import training_clips
 from stt_ft.training.labels import LabelWriter, styled
 
@@ -72,6 +75,46 @@ def digest_of(data, model, recipe, *, num_batches=20, is_styled=False) -> str:
         for tensor in (batch.codes, batch.inputs, batch.text_targets, batch.pause_targets):
             digest.update(repr(tuple(tensor.shape)).encode() + tensor.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def test_only_codes_of_the_batch_that_is_due_are_read(recorded, random_base, monkeypatch):
+    read, names = TokenStore.read, []
+    monkeypatch.setattr(TokenStore, "read", lambda store, entry, name: names.append(name) or read(store, entry, name))
+    augmented = AugmentRecipe(pause_prob=0.5, renumber_prob=0.5)
+    limits = BatchRecipe(batch_size=4, max_frames_per_batch=600)
+    recipe = Recipe(dataset=str(recorded.directory), run_dir="y", batch=limits, augment=augmented)
+    clips = training_clips(recorded, random_base, recipe)
+    fingerprint(clips)
+    planned = TrainingBatches(clips, random_base, recipe).planned(10)
+    assert [len(next(planned).takes) > 0 for _ in range(3)] == [True] * 3
+    assert names == []
+    batch = next(planned)
+    assert sorted(batch.made().clip_ids) == sorted(names)
+    assert batch.made(slice(1, 2)).clip_ids == batch.made().clip_ids[1:2]
+
+
+def test_a_clip_takes_some_hundred_bytes_until_it_is_asked_for(tmp_path, recorded, random_base):
+    """Codes and words of every clip were held: 16 kB each."""
+    sizes, held = [], []
+    for data in (recorded, recorded, fill(tmp_path / "many", random_base, 225, seed=3)):  # first what is kept once, whatever the clips
+        tracemalloc.start()
+        clips = training_clips(data, random_base, Recipe(dataset=str(data.directory), run_dir="y"))
+        sizes.append(len(clips))
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert sizes[1:] == [25, 225]
+    assert (held[2] - held[1]) / 200 < 400
+
+
+def test_times_that_are_no_ticks_are_kept_to_the_last_bit(tmp_path, random_base):
+    data = fill(tmp_path / "some", random_base, 2, seed=4)
+    recipe, clip = Recipe(dataset=str(data.directory), run_dir="y", augment=AugmentRecipe(speeds=(1.1,))), data.clips()[0]
+    path = data.sidecar_path(clip)
+    path.write_text(path.read_text().replace("0.4,", "0.41234567890123,"))
+    word = training_clips(data, random_base, recipe)[0].words[0]
+    prefix_s = random_base.num_prefix_frames / 12.5
+    assert (word.text, word.start_s, word.end_s) == ("order", 0.41234567890123 / 1.1 + prefix_s, 0.7 / 1.1 + prefix_s)
 
 
 def test_batches_of_the_demos_recipe(recorded, random_base):
