@@ -33,7 +33,7 @@ from stt_ft.model.device import pick_device, pick_dtype, training_kernels
 from stt_ft.model.lora import checkpoint_layers, make_trainable, part_of_batch
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.training import checkpoints
-from stt_ft.training.beginning import load_start, where_it_stands
+from stt_ft.training.beginning import load_start, where_it_stands, with_precision
 from stt_ft.training.calibration import calibrate
 from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot, find_checkpoint
 from stt_ft.training.data.batches import Batch, TrainingBatches
@@ -72,7 +72,8 @@ STEPS_TO_DOUBLE = 500
 
 def train(recipe: Recipe) -> None:
     """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
-    inputs = prepare(recipe)
+    inputs = prepare(with_precision(recipe))
+    recipe = inputs.recipe
     with joined_world(inputs.device) as world:
         run = RunDir(Path(recipe.run_dir))
         tell = say if world.is_main else lambda line: None
