@@ -330,8 +330,9 @@ class Recipe(Config):
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """Under torchrun: whole weights on every device (ddp), or shards of them (fsdp); auto shards when every weight learns."""
 
-    precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Type of the frozen weights and of activations; trained weights are kept in float32. float16 scales the loss: for older GPUs."""
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the frozen weights and of activations; trained weights are kept in float32. auto: that with which the run began, in a new one
+    bfloat16 where the device multiplies it fast (`stt-ft doctor` tells), else float32. float16 scales the loss: for older GPUs."""
 
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where figures go beside metrics.train.jsonl, metrics.eval.jsonl and loss.png: TensorBoard event files in RUN_DIR/tensorboard, the

@@ -133,13 +133,20 @@ def _compute() -> Iterator[Finding]:
         return
     import torch
 
+    from stt_ft.core.cores import num_cores
+    from stt_ft.model.device import bfloat16_speed, has_bfloat16
+
+    speed = bfloat16_speed()
+    faster = "at least as fast as float32: train takes it" if speed >= 1 else "slower than float32, which train takes"
+    text = f"{num_cores()} cores, {torch.get_num_threads()} threads; bfloat16 is {faster} (precision: auto; {speed:.2g} times as fast)"
+    yield Finding(topic="cpu", level="ok", text=text)
     if not torch.cuda.is_available():
         way_out = "enough for the tiny model and for tests; encode, train and evaluate of a 1b model and Whisper large-v3 will be slow"
         yield Finding(topic="gpu", level="limited", text="none that torch can use", way_out=way_out)
         return
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
-        bfloat16 = "with" if torch.cuda.is_bf16_supported() else "without"
+        bfloat16 = "with" if has_bfloat16(torch.device("cuda", index)) else "without"
         yield Finding(topic=f"cuda:{index}", level="ok", text=f"{device.name}, {device.total_memory / 2**30:.0f} GiB, {bfloat16} bfloat16")
 
 
@@ -219,7 +226,7 @@ def _fit(base: str) -> Iterator[Finding]:
         yield _takes(f"train {precision}", footprint.train(tried, CLIP_S), memory, f"{name}, {what}", _less(tried, footprint, memory))
     yield _takes("evaluate", footprint.listen(CLIP_S, 32), memory, f"{name}, 32 clips at once", "give `evaluate --batch_size` less than 32")
     yield _takes("transcribe", footprint.listen(CLIP_S, 1), memory, f"{name}, 1 clip", "no setting makes it smaller")
-    yield from _disk_for(footprint, recipe)
+    yield from _disk_for(footprint, dataclasses.replace(recipe, precision="float32"))
 
 
 def shipped_recipe(base: str, shape: Shape) -> Recipe:

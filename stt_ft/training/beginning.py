@@ -21,6 +21,7 @@ from stt_ft.core.progress import say
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import Recipe
 from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.device import has_bfloat16, pick_device
 from stt_ft.model.lora import SCALING, adapter_rank
 from stt_ft.model.merge import Adapter, check_adapter, read_float32
 from stt_ft.training.checkpoints import Progress, RunDir, find_consolidated
@@ -58,6 +59,16 @@ MUST_STAY = {
     "validation.best_metric": "the best checkpoint so far was chosen by it",
 }
 """Why other keys may not; whatever is in neither table, because what was learned so far was learned with it."""
+
+
+def with_precision(recipe: Recipe) -> Recipe:
+    """Return `recipe` with a number type in place of `auto`: that of the run in its directory, or else the one that suits the device."""
+    if recipe.precision != "auto":
+        return recipe
+    args = Path(recipe.run_dir) / "args.yaml"
+    if args.exists():
+        return dataclasses.replace(recipe, precision=load_config(Recipe, args).precision)
+    return dataclasses.replace(recipe, precision="bfloat16" if has_bfloat16(pick_device(recipe.device)) else "float32")
 
 
 def recipe_differences(then: Recipe, now: Recipe) -> list[str]:

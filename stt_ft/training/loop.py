@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from stt_ft.model.device import pick_device, pick_dtype, training_kernels
 from stt_ft.model.lora import checkpoint_layers, make_trainable, part_of_batch
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.training import checkpoints
-from stt_ft.training.beginning import at_the_beginning, load_start, what_is_shared, where_it_stands
+from stt_ft.training.beginning import at_the_beginning, load_start, what_is_shared, where_it_stands, with_precision
 from stt_ft.training.calibration import calibrate
 from stt_ft.training.checkpoints import DEV_METRICS, TRAIN_METRICS, Progress, RunDir, Snapshot, find_checkpoint
 from stt_ft.training.data.batches import PlannedBatch, TrainingBatches
@@ -74,6 +75,7 @@ def train(recipe: Recipe) -> None:
     """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
     run = RunDir(Path(recipe.run_dir))
     with joined_world(pick_device(recipe.device)) as world, world.sole_writer(run.directory):
+        recipe = world.from_main(world.together(functools.partial(with_precision, recipe)))  # one for machines of several kinds
         world.together(lambda: shards_weights(recipe, world))
         inputs = world.together(lambda: prepare(recipe))
         begun = at_the_beginning(inputs.model, train=inputs.train_clips, dev=inputs.dev_clips)

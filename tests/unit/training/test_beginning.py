@@ -26,7 +26,8 @@ from stt_ft.model.lora import SCALING
 from stt_ft.model.merge import Adapter, merge_adapter
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.stages.finetune import encode
-from stt_ft.training.beginning import MAY_CHANGE, flat, recipe_differences
+from stt_ft.training import beginning
+from stt_ft.training.beginning import MAY_CHANGE, flat, recipe_differences, with_precision
 from stt_ft.training.checkpoints import RunDir, find_consolidated
 from stt_ft.training.data import clips as clips_module
 from stt_ft.training.loop import learning_rate
@@ -54,6 +55,22 @@ def make(tmp_path):
 def _contents(run: RunDir) -> dict[str, bytes]:
     """Every file of a run and its bytes."""
     return {str(path.relative_to(run.directory)): path.read_bytes() for path in sorted(run.directory.rglob("*")) if path.is_file()}
+
+
+# --- Number types -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("is_fast", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_half_precision_is_taken_where_it_is_fast_unless_asked_for(recipe, monkeypatch, is_fast, precision):
+    monkeypatch.setattr(beginning, "has_bfloat16", lambda device: is_fast)
+    assert with_precision(dataclasses.replace(recipe, precision="auto")).precision == precision
+    assert with_precision(dataclasses.replace(recipe, precision="float16")).precision == "float16"
+
+
+def test_a_run_goes_on_in_the_number_type_it_began_with(recipe, monkeypatch):
+    RunDir.open(recipe)
+    monkeypatch.setattr(beginning, "has_bfloat16", lambda device: True)
+    assert with_precision(dataclasses.replace(recipe, precision="auto")) == recipe
 
 
 # --- Lengthening --------------------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,10 @@ clips = [
     )
     for index in range(2)
 ]
-recipe = Recipe(dataset="-", run_dir="-", base=sys.argv[1], device="cpu", lora=LoraRecipe(rank=128), batch=BatchRecipe(batch_size=2))
+recipe = Recipe(
+    dataset="-", run_dir="-", base=sys.argv[1], device="cpu", precision="bfloat16",
+    lora=LoraRecipe(rank=128), batch=BatchRecipe(batch_size=2),
+)
 learner = load_learner(recipe, model, torch.device("cpu"), World(), Progress(step=0, data="", base_sha256=""))
 learner.lm.train()
 rows = [do_step(learner, step, [batch]) for step, batch in zip((1, 2), TrainingBatches(clips, model, recipe).planned(0))]
