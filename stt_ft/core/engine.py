@@ -96,6 +96,11 @@ class Engine:
         if self.name == "local" and (self.address is not None or self.gpus_per_worker):
             raise ConfigError("--address and --gpus_per_worker go with --engine ray")
 
+    @property
+    def is_here(self) -> bool:
+        """Whether a worker that keeps all cores busy runs in this very process."""
+        return self.name == "local" and self.workers in (None, 1)
+
     def results(
         self, make_worker: Callable[[], Worker[Item, Result]], batches: Sequence[Sequence[Item]], *, cores: bool = False
     ) -> Iterator[tuple[Item, Result | SetAside]]:

@@ -6,15 +6,15 @@ A model runs frame by frame, as on the server, on codes from the token store; mi
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from moshi.models.lm import LMModel
 
 from stt_ft.audio import silero_vad
 from stt_ft.audio.channel import Channel, channels_named
@@ -22,12 +22,13 @@ from stt_ft.audio.files import read_audio
 from stt_ft.audio.smart_turn import SmartTurn, shipped_weights
 from stt_ft.audio.sounds import sounds_of
 from stt_ft.core.config import load_config
+from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
-from stt_ft.core.serving import KYUTAI, Serving
+from stt_ft.core.serving import Serving
 from stt_ft.core.timing import frame_start_s, num_frames_covering, samples_to_s
 from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.agents import agent_systems
@@ -88,6 +89,7 @@ class Evaluation:
         draws: how often each recording is heard, for the spread between draws, by a serving that draws its tokens.
         batch_size: clips in one batch.
         server: a running server that is judged beside our engine, which runs the same model.
+        engine: where the models hear.
     """
 
     models: dict[str, ModelDir]
@@ -102,6 +104,7 @@ class Evaluation:
     batch_size: int
     device: torch.device
     server: AsrServer | None = None
+    engine: Engine = LOCAL
 
     @classmethod
     def open(
@@ -122,6 +125,7 @@ class Evaluation:
         server: str | None = None,
         streams: int = 1,
         real_time: bool = False,
+        engine: Engine = LOCAL,
     ) -> Evaluation:
         """Open models and dataset; raises a `SttFtError` for one that cannot be used, before anything runs."""
         if batch_size <= 0:
@@ -161,6 +165,7 @@ class Evaluation:
             batch_size=batch_size,
             device=pick_device(device),
             server=running,
+            engine=engine,
         )
 
     @property
@@ -194,22 +199,22 @@ class Evaluation:
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
         references, frames = reference_words(self.data, clips, split), []
-        channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device}
+        channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device, "engine": self.engine}
         versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
         draws = self.draws if with_others else 1
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
         for name, model in self.models.items():
             codec = codec_hash(model)
             codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
-            lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
-            told = {"channels": channels, "draws": draws, "all_classes": self.all_classes, "serving": self.serving}
-            heard = model_frames(name, model, lm, clips, references, codes[codec], **told, batch_size=self.batch_size)
+            told = {"channels": channels, "draws": draws, "all_classes": self.all_classes}
+            heard = model_frames(name, model, functools.partial(self._hear, name, model), clips, references, codes[codec], **told)
             if with_others and self.serving.flush_s > 0 and model.num_heads:
+                lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
                 agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
                 sounds = [*sounds, *sounds[: len(clips)] * (draws - 1)]
                 heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
+                del lm
             frames += heard
-            del lm
             gc.collect()  # upstream's modules refer to each other; without, all models of an evaluation stay in memory together
         if self.server is not None:
             sounds = sounds_of(self.data, clips, versions)
@@ -225,6 +230,22 @@ class Evaluation:
         write_frames(path, frames)
         (path.parent / KEPT_NAME).unlink(missing_ok=True)
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
+
+    def _hear(self, name: str, model: ModelDir, codes: Sequence[np.ndarray]) -> list[ClipStream]:
+        """Return the outputs of `model` for sounds by their codes; raises `CheckpointError` when they are not numbers."""
+        is_here = self.engine.is_here
+        make = functools.partial(Listener, name, model.name, self.serving, self.batch_size, str(self.device), shows_progress=is_here)
+        sounds = [Heard(codes=one, key=index) for index, one in enumerate(codes)]
+        results = self.engine.results(make, batched(sounds, LISTENED_TOGETHER))
+        streams: list[ClipStream] = []
+        for sound, stream in results if is_here else track(results, f"{name} listens", total=len(sounds)):
+            if isinstance(stream, SetAside):
+                raise CheckpointError(f"{model.name}: {sound.codes.shape[1]} frames of sound could not be heard: {stream.reason}")
+            if not np.isfinite(stream.pause_probs).all():
+                way_out = "its weights are damaged, copy or make them again"
+                raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; {way_out}")
+            streams.append(stream)
+        return streams
 
     def listen_to_calls(self, split: str, seconds: float, path: Path) -> list[ClipFrames]:
         """Run every model on calls of `seconds`, made of the clips of `split`; write the frames of each clip and return them as read back.
@@ -245,9 +266,7 @@ class Evaluation:
                 codec = MimiCodec.load(model, self.device)
                 joined = (call.sound(sounds, rooms) for call in track(calls, "encoding calls"))
                 codes[codec_key] = [one for sound in joined for one in codec.encode([sound])]
-            lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
-            streams = _streams(name, model, lm, codes[codec_key], self.serving, batch_size=self.batch_size)
-            del lm
+            streams = self._hear(name, model, codes[codec_key])
             gc.collect()
             for call, stream in zip(calls, streams, strict=True):
                 frames += _frames_in_call(name, model, call, stream, clips, references, lengths)
@@ -298,10 +317,42 @@ def reference_words(data: Dataset, clips: Sequence[Clip], split: str) -> list[tu
     return [sidecars[clip.path].main_words for clip in clips]
 
 
+LISTENED_TOGETHER = 256
+"""Sounds that a worker hears at once: several times a batch, so that few lanes wait, and no more than memory holds of any dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """A sound to be heard: its codes [n_q, T], and the number by which its tokens are drawn."""
+
+    codes: np.ndarray
+    key: int
+
+
+class Listener:
+    """A worker (`core/engine.py`) that hears sounds with a model, as a server does."""
+
+    def __init__(self, name: str, base: str, serving: Serving, batch_size: int, device: str, *, shows_progress: bool) -> None:
+        where = pick_device(device)
+        self._name, self._serving, self._batch_size = name, serving, batch_size
+        self._lm = load_lm(open_model(base, require_extra_heads=False), device=where, dtype=inference_dtype(where))
+        self._shows_progress = shows_progress
+
+    def __call__(self, sounds: Sequence[Heard]) -> list[ClipStream]:
+        return stream_codes(
+            self._lm,
+            [self._serving.heard(sound.codes) for sound in sounds],
+            keys=[sound.key for sound in sounds],
+            temperature=self._serving.temperature,
+            batch_size=self._batch_size,
+            progress=(lambda steps: track(steps, f"{self._name} listens")) if self._shows_progress else iter,
+        )
+
+
 def model_frames(
     name: str,
     model: ModelDir,
-    lm: LMModel,
+    hear: Callable[[Sequence[np.ndarray]], Sequence[ClipStream]],
     clips: Sequence[Clip],
     references: Sequence[tuple[Word, ...]],
     codes: Sequence[np.ndarray],
@@ -309,23 +360,20 @@ def model_frames(
     channels: Sequence[Channel | None] = (None,),
     draws: int = 1,
     all_classes: bool = False,
-    serving: Serving = KYUTAI,
-    batch_size: int,
 ) -> list[ClipFrames]:
     """Return the outputs of `model`, called `name`, for every clip and channel, then for the recordings again in each further draw, the
     silence prefix left out.
 
     Args:
-        lm: the model, loaded.
+        hear: returns the outputs of the model for sounds by their codes.
         references: the words of each clip.
         codes: of every clip through every channel [n_q, T], one channel after the other.
         channels: None, the recording itself, comes first.
         draws: how often the recordings are heard.
         all_classes: keep the other classes of the heads too.
-        serving: how the server hears and writes.
     """
     codes = [*codes, *list(codes[: len(clips)]) * (draws - 1)]  # further rows of the same batches
-    streams = _streams(name, model, lm, codes, serving, batch_size=batch_size)
+    streams = hear(codes)
     ways = [*((channel, None) for channel in channels), *((None, draw) for draw in range(1, draws))]
     heard = [(way, clip, reference) for way in ways for clip, reference in zip(clips, references, strict=True)]
     first_row = model.num_prefix_frames
@@ -344,18 +392,6 @@ def model_frames(
         )
         for ((channel, draw), clip, reference), stream in zip(heard, streams, strict=True)
     ]
-
-
-def _streams(
-    name: str, model: ModelDir, lm: LMModel, codes: Sequence[np.ndarray], serving: Serving, *, batch_size: int
-) -> list[ClipStream]:
-    """Return the outputs of `model`, loaded as `lm`, for sounds by their codes; raises `CheckpointError` when they are not numbers."""
-    heard = [serving.heard(one) for one in codes]
-    how = {"temperature": serving.temperature, "batch_size": batch_size}
-    streams = stream_codes(lm, heard, **how, progress=lambda steps: track(steps, f"{name} listens"))
-    if not all(np.isfinite(stream.pause_probs).all() for stream in streams):
-        raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; its weights are damaged, copy or make them again")
-    return streams
 
 
 def _frames_of(

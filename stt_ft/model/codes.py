@@ -353,7 +353,7 @@ def codes_of(
 
     Codes that are stored beside the dataset are read; missing ones are made, and stored where the dataset is writable.
     """
-    store, sounds = TokenStore.of(data, model), sounds_of(data, clips, versions)
+    store, sounds = TokenStore.of(data, model), sounds_of(data, clips, versions, engine=engine)
     batches = in_batches(store.missing(sounds), batch_size)
     found = engine.results(functools.partial(Encoder, data, model.name, str(device)), batches)
 

@@ -42,15 +42,17 @@ def stream_codes(
     lm: LMModel,
     codes: Sequence[npt.NDArray[np.int16]],
     *,
+    keys: Sequence[int] | None = None,
     temperature: float = 0.0,
     batch_size: int = 32,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[ClipStream]:
     """Run `lm`, in evaluation mode, on the codec codes [n_q, T] of clips, `batch_size` in one batch.
 
-    The likeliest tokens are written or, at a `temperature`, tokens that are drawn (`written_tokens`), by the place of a clip in `codes`
-    and the same ones every time. A codebook that is -1 throughout a clip is not heard (`Serving.heard`). `progress` wraps the range of
-    steps, to show how far along they are. Returns one stream a clip, in the order of `codes`.
+    The likeliest tokens are written or, at a `temperature`, tokens that are drawn (`written_tokens`), by the key of a clip (its place in
+    `codes`, unless `keys` says another) and the same ones every time. A codebook that is -1 throughout a clip is not heard
+    (`Serving.heard`). `progress` wraps the range of steps, to show how far along they are. Returns one stream a clip, in the order of
+    `codes`.
     """
     if not codes:
         return []
@@ -58,7 +60,7 @@ def stream_codes(
     sequence, starts = _lay_out(lm, codes, lanes)
 
     with _memory_for(lm, max(clip.shape[1] for clip in codes)):
-        chances = None if temperature == 0 else _chances(lm, codes, lanes)
+        chances = None if temperature == 0 else _chances(lm, codes, lanes, keys or range(len(codes)))
         tokens, probs = _listen(lm, sequence, starts, progress, temperature=temperature, chances=chances)
     streams: dict[int, ClipStream] = {}
     for row, lane in enumerate(lanes):
@@ -172,7 +174,9 @@ def chances_of(key: int, size: int) -> Iterator[npt.NDArray[np.float32]]:
         yield low + (high - low) * rng.random(size, dtype=np.float32)
 
 
-def _chances(lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], lanes: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
+def _chances(
+    lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], lanes: Sequence[Sequence[int]], keys: Sequence[int]
+) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the random numbers of every lane [B, V] for step after step; each clip has its own, in whichever lane it runs."""
     size = lm.text_linear.out_features
     begins = [{span.start: index for index, span in _spans(lane, codes) if span.stop > span.start} for lane in lanes]
@@ -180,5 +184,5 @@ def _chances(lm: LMModel, codes: Sequence[npt.NDArray[np.int16]], lanes: Sequenc
     for step in itertools.count():
         for row, clips in enumerate(begins):
             if step in clips:
-                of_lane[row] = chances_of(clips[step], size)
+                of_lane[row] = chances_of(keys[clips[step]], size)
         yield np.stack([next(chances) for chances in of_lane])

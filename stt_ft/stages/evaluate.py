@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stt_ft.core.atomic import remove_leftovers, write_text
+from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import CheckFailed, CheckpointError, ConfigError
 from stt_ft.core.progress import say
 from stt_ft.evaluation.report import (
@@ -24,6 +25,7 @@ MIN_CALL_S, MAX_CALL_S = 60, 3600
 """Seconds of a call of `--calls`: figures are told by minute, and the sound of a call lies in memory."""
 
 
+@spread
 def evaluate(
     model_dir: str | Path,
     dataset: str | Path,
@@ -52,6 +54,7 @@ def evaluate(
     server: str | None = None,
     streams: int = 1,
     real_time: bool = False,
+    engine: Engine = LOCAL,
 ) -> Report:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
@@ -111,7 +114,7 @@ def evaluate(
         raise ConfigError(f"--calls takes the seconds of a call, {MIN_CALL_S} to {MAX_CALL_S}, got {calls:g}")
     if eot_bench is not None:
         require_parquet()
-    evaluation = Evaluation.open(model_dir, dataset, **how)
+    evaluation = Evaluation.open(model_dir, dataset, **how, engine=engine)
     options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "calls": calls, **how}
     provenance = evaluation.provenance(split, options)
     training = None if run_dir is None else _training_course(run_dir)

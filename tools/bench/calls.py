@@ -35,6 +35,7 @@ from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.intervals import estimate
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import MimiCodec
+from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm
 from stt_ft.simulation.calls import Call, room, there_and_back
 from stt_ft.simulation.casting import DEV_CAST
@@ -164,7 +165,7 @@ def main() -> None:
         model = open_model(name)
         lm = load_lm(model, device=torch.device("cpu"), dtype=torch.float32)
         heard = [(way, call, codes) for way, (of_way, all_codes) in ways.items() for call, codes in zip(of_way, all_codes, strict=True)]
-        streams = hearing._streams(name, model, lm, [codes for _, _, codes in heard], KYUTAI, batch_size=32)
+        streams = stream_codes(lm, [KYUTAI.heard(codes) for _, _, codes in heard])
         for way in ways:
             scores = [
                 ClipScore(frames=one, rule=EndpointRule())

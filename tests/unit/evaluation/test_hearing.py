@@ -1,5 +1,6 @@
 """Listening through the real model room, on a model of random weights."""
 
+import functools
 import gc
 import weakref
 
@@ -41,7 +42,8 @@ def test_frames_are_the_streams_of_the_model(data, random_models):
     model, clips = open_model(random_models[0]), data.clips("heldout")
     codes = codes_of(model, data, clips, batch_size=3, device=torch.device("cpu"))
     lm = load_lm(model, device="cpu", dtype=torch.float32)
-    frames = model_frames("tuned", model, lm, clips, reference_words(data, clips, "heldout"), codes, batch_size=2)
+    hear = functools.partial(stream_codes, lm, batch_size=2)
+    frames = model_frames("tuned", model, hear, clips, reference_words(data, clips, "heldout"), codes)
     for one, clip, clip_codes in zip(frames, clips, codes, strict=True):
         stream = stream_codes(lm, [clip_codes])[0]
         assert (one.clip, one.speaker, one.kind) == (clip.path, clip.extra["speaker"], "number" if "number" in clip.path else "ordinary")
