@@ -386,6 +386,21 @@ class Dataset:
         ((_, text),) = self.sidecar_texts([clip])
         return self._sidecar(clip, text)
 
+    def sidecar_bytes(self, clip: Clip) -> bytes | None:
+        """Return the JSON text of a clip's sidecar as it stands, None where there is none; raises as `audio_path` does."""
+        ((_, text),) = self.sidecar_texts([clip])
+        if isinstance(text, DatasetError):
+            raise text
+        return text.encode() if isinstance(text, str) else text
+
+    def put_sidecar(self, clip: Clip, content: bytes) -> None:
+        """Write the JSON text of a clip's sidecar; raises as `write_sidecar` does."""
+        if self.packed.are_there():
+            self.packed.add({self.packed_name(clip): content.decode()})
+            return
+        with atomic_path(self.sidecar_path(clip, to_write=True)) as temporary:
+            temporary.write_bytes(content)
+
     def _sidecar(self, clip: Clip, text: bytes | str | DatasetError | None) -> Sidecar:
         if isinstance(text, DatasetError):
             raise text
@@ -415,7 +430,7 @@ class Dataset:
             self.packed.add_all((self.packed_name(clip), json_text(sidecar.to_json())) for clip, sidecar in pairs)
             return
         for clip, sidecar in pairs:
-            write_text(self.sidecar_path(clip, to_write=True), json_text(sidecar.to_json()), is_swept=True)
+            self.put_sidecar(clip, json_text(sidecar.to_json()).encode())
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
