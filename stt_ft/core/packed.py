@@ -173,7 +173,7 @@ class _Index:
 
     def counting(self, file: int, names: Sequence[str]) -> np.ndarray:
         """Return whether each of `names`, which `file` holds, counts there: no later file holds it."""
-        return self.places(names) >= self._begins[file]
+        return self.places(names) < self._begins[file + 1]
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return for each file how many sidecars it holds, and how many of them count."""
