@@ -35,7 +35,7 @@ from stt_ft.core.doubts import (
     words_from_json,
     words_to_json,
 )  # fmt: skip
-from stt_ft.core.errors import AlignmentError, DatasetError
+from stt_ft.core.errors import AlignmentError, DatasetError, NoSidecar
 from stt_ft.core.manifest import LEFT_OUT, Clip, Dataset, Sidecar, Word
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import num_samples
@@ -59,9 +59,12 @@ _MARGIN_S = 0.1
 _VOWELS = re.compile("[aeiouy]+")
 
 
-def known_sidecar(data: Dataset, clip: Clip) -> Sidecar:
-    """Return the sidecar of `clip` with the script it has, from the sidecar or from the manifest; an empty one where there is none."""
-    sidecar = data.read_sidecar(clip) if data.has_sidecar(clip) else Sidecar()
+def known_sidecar(data: Dataset, clip: Clip, found: Sidecar | DatasetError) -> Sidecar:
+    """Return what was `found` as the sidecar of `clip`, an empty one where there is none, with the script that the sidecar or the manifest
+    has; raises `DatasetError` where it is malformed."""
+    if isinstance(found, DatasetError) and not isinstance(found, NoSidecar):
+        raise found
+    sidecar = Sidecar() if isinstance(found, DatasetError) else found
     script = sidecar.script if sidecar.script is not None else clip.extra.get("script")
     if script is not None and not isinstance(script, str):
         raise DatasetError(f"{data.directory}: clip {clip.path} has the script {script!r}; it must be a text")

@@ -76,9 +76,9 @@ class Annotator:
         found: dict[str, ClipWords] = {}
         known: dict[str, tuple[Sidecar, dict[str, object]]] = {}
         jobs: list[AlignmentJob] = []
-        for clip in clips:
+        for clip, sidecar in self._data.sidecars(clips):
             try:
-                job = self._job(clip, known)
+                job = self._job(clip, sidecar, known)
             except DatasetError as error:
                 found[clip.path] = ClipWords(state="faulty", fault=str(error))
             else:
@@ -98,12 +98,14 @@ class Annotator:
             found[result.clip_id] = ClipWords(state="changed", sidecar=changed, result=result)
         return [found[clip.path] for clip in clips]
 
-    def _job(self, clip: Clip, known: dict[str, tuple[Sidecar, dict[str, object]]]) -> AlignmentJob | State:
+    def _job(self, clip: Clip, found: Sidecar | DatasetError, known: dict[str, tuple[Sidecar, dict[str, object]]]) -> AlignmentJob | State:
         """Return what the aligner has to do for `clip`, or why it has nothing to do; note the sidecar and its new record in `known`."""
         if not self._data.has_sound(clip):
             raise DatasetError(f"{self._data.sound(clip)}: no such audio file")
-        sidecar = self._data.read_sidecar(clip) if self._verifies else known_sidecar(self._data, clip)
-        self._data.sidecar_path(clip, to_write=True)  # refuses a link that leads out before any sound is listened to
+        if self._verifies and isinstance(found, DatasetError):
+            raise found
+        sidecar = found if self._verifies and isinstance(found, Sidecar) else known_sidecar(self._data, clip, found)
+        self._data.check_writable(clip)  # refuses a link that leads out before any sound is listened to
         if not self._verifies and not self._replace and (sidecar.words_by or CORRECTED in sidecar.provenance):
             return "kept"
         script = " ".join(word.text for word in spoken_words_of(sidecar)) if self._verifies else sidecar.script
@@ -127,11 +129,12 @@ class Converter:
             self._aligner = None  # the stage has said so
 
     def __call__(self, clips: Sequence[Clip]) -> list[ClipWords]:
-        return [self._converted(clip) for clip in clips]
+        return [self._converted(clip, sidecar) for clip, sidecar in self._data.sidecars(clips)]
 
-    def _converted(self, clip: Clip) -> ClipWords:
+    def _converted(self, clip: Clip, sidecar: Sidecar | DatasetError) -> ClipWords:
         try:
-            sidecar = self._data.read_sidecar(clip)
+            if isinstance(sidecar, DatasetError):
+                raise sidecar
             if _is_corrected(sidecar):
                 return ClipWords(state="kept")
             if not (sidecar.written or sidecar.alignments):

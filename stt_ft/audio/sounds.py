@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
-from stt_ft.core.atomic import atomic_path
+from stt_ft.core.atomic import atomic_path, is_writable
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError, DiskError
 from stt_ft.core.manifest import Clip, Dataset
@@ -112,7 +113,7 @@ class SoundKeys:
 
     def keep(self) -> None:
         """Write what was found, where the dataset may be written: what is not kept is found again."""
-        if not self._new or not os.access(self._data.directory, os.W_OK):
+        if not self._new or not is_writable(self._data.directory):
             return
         pairs = np.concatenate([_read_pairs(self._path), np.array(list(self._new.items()), dtype=np.uint64)])  # another may have written
         with contextlib.suppress(ValueError, DiskError):
@@ -132,7 +133,10 @@ def places_of(asked: npt.NDArray[np.uint64], held: npt.NDArray[np.uint64]) -> np
 def _read_pairs(path: Path) -> npt.NDArray[np.uint64]:
     """Return what `SoundKeys` has kept [N, 2], sorted; nothing where there is no such file, or another."""
     try:
-        pairs = np.load(path, mmap_mode="r", allow_pickle=False)
+        if is_local(path):
+            pairs = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            pairs = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return np.zeros((0, 2), dtype=np.uint64)
     is_sound = pairs.dtype == np.uint64 and pairs.ndim == 2 and pairs.shape[1] == 2

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import re
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from stt_ft.core.errors import BusyError, DiskError, SttFtError
-from stt_ft.core.storage import answered, claim, is_local, uploaded
+from stt_ft.core.storage import answered, claim, is_local, store_of, uploaded
 
 LOCK_NAME = ".stt-ft.lock"
 """File in a directory that a process writes into: host, process and command of the writer, for others to be told."""
@@ -81,6 +82,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def local_copy(path: Path) -> Path:
+    """Return a file of this machine with what lies at `path` and never changes: `path` itself, or of an object in a store a copy in the
+    user's cache (`$XDG_CACHE_HOME/stt-ft`, `~/.cache/stt-ft`), fetched when it is not there yet."""
+    if is_local(path):
+        return path
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stt-ft"
+    copy = cache / hashlib.sha256(str(path.parent).encode()).hexdigest()[:16] / path.name
+    with answered(path):
+        store, name = store_of(path)
+        if not copy.is_file() or copy.stat().st_size != store.size(name):
+            with atomic_path(copy) as temporary:
+                store.get_file(name, str(temporary))
+    return copy
+
+
+def is_writable(directory: Path) -> bool:
+    """Whether files can be written into `directory`; of a store, only a write can tell."""
+    return not is_local(directory) or os.access(directory, os.W_OK)
 
 
 @contextlib.contextmanager

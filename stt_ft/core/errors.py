@@ -29,6 +29,10 @@ class DatasetError(SttFtError):
     """A dataset directory, manifest or sidecar that cannot be used."""
 
 
+class NoSidecar(DatasetError):
+    """A clip that has no sidecar yet."""
+
+
 class AudioError(SttFtError):
     """An audio file that is missing, unreadable, empty or not a number."""
 

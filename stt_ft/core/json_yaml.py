@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import yaml
 
 from stt_ft.core.errors import ConfigError
+from stt_ft.core.storage import place
 
 _SURELY_FINITE_DIGITS = 300
 """An integer of no more digits is no more than a double holds (1.8e308)."""
@@ -27,9 +28,14 @@ def parse_json(content: bytes | str) -> Any:
     Stricter than `json.loads`: NaN, infinity, numbers beyond a double, and halves of a surrogate pair are refused. All of them would only
     fail later, when the value is written.
     """
-    value = json.loads(content, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
-    lowered = content.lower()
-    if (b"\\ud" in lowered) if isinstance(lowered, bytes) else ("\\ud" in lowered):
+    if isinstance(content, bytes):
+        content = content.decode(json.detect_encoding(content), "surrogatepass")
+    signs = content.encode("utf-8", "surrogatepass").translate(_SIGNS)
+    may_overflow = b"0e" in signs or _MANY_DIGITS in signs
+    if content.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark")
+    value = (_CAREFUL if may_overflow else _PLAIN).decode(content)
+    if "\\u" in content and b"\\ud" in signs:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
@@ -51,6 +57,14 @@ def _whole(text: str) -> int:
         _finite(text)
     return int(text)
 
+
+_PLAIN = json.JSONDecoder(parse_constant=_refuse)
+_CAREFUL = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+"""The second looks at every number, in Python; most texts hold none that could be beyond a double, and need not pay for it."""
+
+_SIGNS = bytes.maketrans(b"123456789DEU", b"000000000deu")
+_MANY_DIGITS = b"0" * _SURELY_FINITE_DIGITS
+"""By these a text that has an exponent, very many digits or an escaped surrogate is known fast."""
 
 _NUMBER_OR_SWITCH = ("bool", "int", "float", "timestamp")
 """Kinds of plain scalar for which YAML 1.2 has other patterns than PyYAML."""
@@ -132,7 +146,7 @@ def dump_yaml(value: Any) -> str:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the keys and values of a YAML file (an empty file has none); raises `ConfigError` naming the file and the line."""
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+        value = yaml.load(place(path).read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

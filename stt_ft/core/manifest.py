@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import atomic_path, json_text, write_text
-from stt_ft.core.errors import ConfigError, DatasetError
+from stt_ft.core.errors import ConfigError, DatasetError, NoSidecar
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 from stt_ft.core.packed import WINDOW, PackedSidecars
-from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, place, read_many
+from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, is_local, place, read_many
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,7 +82,8 @@ class Word:
         """Read `[text, [start, end], speaker]`; raises `ValueError` with the entry when it is anything else."""
         try:
             text, (start_s, end_s), speaker = entry
-            word = cls(text=text, start_s=_seconds(start_s), end_s=_seconds(end_s), speaker=speaker)
+            word = object.__new__(cls)  # __init__ of a frozen class is most of the time in which a million sidecars are read
+            word.__dict__.update(text=text, start_s=_seconds(start_s), end_s=_seconds(end_s), speaker=speaker, tokens=())
         except (TypeError, ValueError, OverflowError):
             raise ValueError(f'{json.dumps(entry, ensure_ascii=False)[:80]} is not ["word", [start, end], "SPEAKER"]') from None
         if not isinstance(text, str) or not isinstance(speaker, str):
@@ -94,7 +96,7 @@ class Word:
         return [self.text, [round(self.start_s, 4), round(self.end_s, 4)], self.speaker]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
     """One line of a manifest. `extra` holds every key but path and duration: speaker, prompt_id, script, kind …"""
 
@@ -205,6 +207,8 @@ def _words(value: Any, key: str) -> tuple[Word, ...]:
 
 def _seconds(value: Any) -> float:
     """Return a time or duration of JSON, which may be a number in quotes but no switch."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool):
         raise TypeError(f"{value} is no number")
     return float(value)
@@ -252,7 +256,7 @@ class Dataset:
         return list(self.each_clip(*splits))
 
     def each_clip(self, *splits: str) -> Iterator[Clip]:
-        """Yield what `clips` returns, one after the other."""
+        """Yield what `clips` returns, and keep nothing of it: for a million clips that are looked at one by one."""
         for split in splits or self.splits():
             yield from _read_manifest(self.manifest_path(split))
 
@@ -347,11 +351,10 @@ class Dataset:
 
     @staticmethod
     def packed_name(clip: Clip) -> str:
-        """Return the name of a clip's sidecar among the packed ones; of a clip whose path is no file's, that path."""
-        try:
-            return str(PurePosixPath(clip.path).with_suffix(".json"))
-        except ValueError:
-            return clip.path
+        """Return the name of a clip's sidecar among the packed ones: the path at which it would lie."""
+        folder, slash, name = clip.path.rpartition("/")
+        stem, _, suffix = name.rpartition(".")
+        return f"{folder}{slash}{stem if stem and suffix else name}.json"
 
     def sidecars(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Sidecar | DatasetError]]:
         """Yield each of many clips, in order, with its sidecar or the error that `read_sidecar` would raise."""
@@ -383,11 +386,26 @@ class Dataset:
         ((_, text),) = self.sidecar_texts([clip])
         return self._sidecar(clip, text)
 
+    def sidecar_bytes(self, clip: Clip) -> bytes | None:
+        """Return the JSON text of a clip's sidecar as it stands, None where there is none; raises as `audio_path` does."""
+        ((_, text),) = self.sidecar_texts([clip])
+        if isinstance(text, DatasetError):
+            raise text
+        return text.encode() if isinstance(text, str) else text
+
+    def put_sidecar(self, clip: Clip, content: bytes) -> None:
+        """Write the JSON text of a clip's sidecar; raises as `write_sidecar` does."""
+        if self.packed.are_there():
+            self.packed.add({self.packed_name(clip): content.decode()})
+            return
+        with atomic_path(self.sidecar_path(clip, to_write=True)) as temporary:
+            temporary.write_bytes(content)
+
     def _sidecar(self, clip: Clip, text: bytes | str | DatasetError | None) -> Sidecar:
         if isinstance(text, DatasetError):
             raise text
         if text is None:
-            raise DatasetError(f"{self.sidecar_path(clip)}: clip {clip.path} has no sidecar; run `stt-ft annotate {self.directory}`")
+            raise NoSidecar(f"{self.sidecar_path(clip)}: clip {clip.path} has no sidecar; run `stt-ft annotate {self.directory}`")
         try:
             return Sidecar.from_json(parse_json(text))
         except (ValueError, RecursionError) as error:
@@ -396,6 +414,11 @@ class Dataset:
     def has_sidecar(self, clip: Clip) -> bool:
         return self.packed.has(self.packed_name(clip)) or self.sidecar_path(clip).exists()
 
+    def check_writable(self, clip: Clip) -> None:
+        """Raise `DatasetError` where the sidecar of `clip` could not be written, since it would be outside the dataset."""
+        if not self.packed.are_there():
+            self.sidecar_path(clip, to_write=True)
+
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
         """Replace the sidecar of `clip`; raises `DatasetError` where that would be outside the dataset."""
         self.write_sidecars([(clip, sidecar)])
@@ -403,11 +426,11 @@ class Dataset:
     def write_sidecars(self, pairs: Iterable[tuple[Clip, Sidecar]], *, packed: bool = False) -> None:
         """Replace the sidecars of many clips as they come: each file by itself, or many together where the dataset has packed sidecars, or
         is to have them (`packed`). Raises as `write_sidecar` does."""
-        if packed or self.packed.files():
+        if packed or self.packed.are_there():
             self.packed.add_all((self.packed_name(clip), json_text(sidecar.to_json())) for clip, sidecar in pairs)
             return
         for clip, sidecar in pairs:
-            write_text(self.sidecar_path(clip, to_write=True), json_text(sidecar.to_json()), is_swept=True)
+            self.put_sidecar(clip, json_text(sidecar.to_json()).encode())
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
@@ -434,18 +457,36 @@ def _manifest_text(clips: Iterable[Clip]) -> str:
 
 
 def _read_manifest(path: Path) -> Iterator[Clip]:
-    if not path.exists():
-        raise DatasetError(f"{path}: no such manifest")
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = parse_json(line)
-            clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
-        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
-            raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
-        if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
-            raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
-        if "speaker" in entry:
-            entry["speaker"] = speaker_name(entry["speaker"])
-        yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
+    """Yield the clips of a manifest, line by line. Texts that come again (keys, speakers, archives) are one in memory."""
+    known: dict[str, str] = {}
+
+    def shared(value: Any) -> Any:
+        if type(value) is str:
+            return known.setdefault(value, value)
+        return {known.setdefault(key, key): shared(one) for key, one in value.items()} if type(value) is dict else value
+
+    try:
+        with answered(path):
+            file = path.open("rb") if is_local(path) else io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such manifest") from None
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                entry = shared(parse_json(line))
+                clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
+            except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
+                raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
+            if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
+                raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
+            if "speaker" in entry:
+                entry["speaker"] = speaker_name(entry["speaker"])
+            if len(known) > _SHARED_TEXTS:
+                known.clear()
+            yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
+
+
+_SHARED_TEXTS = 10_000
+"""Texts of a manifest that are looked for again in what follows."""

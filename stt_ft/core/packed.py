@@ -9,6 +9,7 @@ never changes, so what has been read of it stays true.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -20,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.storage import answered, is_local, pyarrow_parquet
+from stt_ft.core.storage import answered, is_local, pyarrow_parquet, remove_many
 
 if TYPE_CHECKING:
     import numpy as np
 
-WINDOW = 32_768
-"""Sidecars that are looked up together, and held as texts meanwhile: about 50 MB."""
+WINDOW = 16_384
+"""Sidecars that are looked up together, and held as texts meanwhile: about 40 MB."""
 
 _GROUP_ROWS = 4096
 _FULL_ROWS = 65_536
@@ -41,9 +42,14 @@ class PackedSidecars:
 
     directory: Path
 
+    def are_there(self) -> bool:
+        """Whether the dataset keeps its sidecars so: new ones are packed, too."""
+        with answered(self.directory):
+            return self.directory.is_dir()
+
     def files(self) -> tuple[Path, ...]:
         """Return the files as they are now, the oldest first."""
-        if is_local(self.directory) and not self.directory.is_dir():
+        if not self.are_there():
             return ()
         with answered(self.directory):
             found = (path for path in self.directory.glob("*-*.parquet") if path.name.partition("-")[0].isdigit())
@@ -79,6 +85,13 @@ class PackedSidecars:
             files = self.files()
             if len(files) > _MANY:
                 self._put_together(files)
+
+    def remove(self, files: Sequence[Path]) -> None:
+        """Remove these files, and the directory if no other is left: sidecars are then loose."""
+        remove_many(files)
+        if is_local(self.directory):
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()
 
     def add_all(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Add the sidecars of many clips as they come, `_TOGETHER` at a time or those of `_SOON_S`; what came before an error is kept."""
@@ -125,9 +138,7 @@ class PackedSidecars:
                     names, texts = [], []
         if names:
             self._write(names, texts)
-        for file in old:
-            with answered(files[file]):
-                files[file].unlink(missing_ok=True)
+        remove_many([files[file] for file in old])
 
 
 class _Index:
@@ -162,7 +173,7 @@ class _Index:
 
     def counting(self, file: int, names: Sequence[str]) -> np.ndarray:
         """Return whether each of `names`, which `file` holds, counts there: no later file holds it."""
-        return self.places(names) >= self._begins[file]
+        return self.places(names) < self._begins[file + 1]
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return for each file how many sidecars it holds, and how many of them count."""
@@ -186,10 +197,10 @@ class _Index:
         for some in np.split(order, cuts) if len(order) else ():
             file = int(np.searchsorted(self._begins, places[some[0]], side="right") - 1)
             rows = places[some] - self._begins[file]
-            held, texts = _group(self.files[file], int(rows[0]) // _GROUP_ROWS)
+            held, texts = _group(self.files[file], int(rows[0]) // _GROUP_ROWS).columns
             for index, row in zip(some.tolist(), (rows % _GROUP_ROWS).tolist(), strict=True):
-                if held[row] == names[index]:
-                    found[index] = texts[row]
+                if held[row].as_py() == names[index]:
+                    found[index] = texts[row].as_py()
         return found
 
 
@@ -203,21 +214,21 @@ def _hashes(path: Path) -> np.ndarray:
     import numpy as np
 
     table = _open(path)
-    names = (name for group in range(table.num_row_groups) for name in _column(path, table, group, "path"))
+    names = (name for group in range(table.num_row_groups) for name in _read(path, table, group, ["path"]).column(0).to_pylist())
     return np.fromiter(map(hash, names), np.int64, table.metadata.num_rows)
 
 
 @functools.lru_cache(maxsize=2)
-def _group(path: Path, group: int) -> tuple[list[str], list[str]]:
-    """Return the names and the texts of one row group."""
-    table = _open(path)
-    return _column(path, table, group, "path"), _column(path, table, group, "sidecar")
+def _group(path: Path, group: int) -> Any:
+    """Return one row group, as a table of names and texts."""
+    return _read(path, _open(path), group, ["path", "sidecar"])
 
 
 def _groups(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     table = _open(path)
     for group in range(table.num_row_groups):
-        yield _column(path, table, group, "path"), _column(path, table, group, "sidecar")
+        names, texts = _read(path, table, group, ["path", "sidecar"]).columns
+        yield names.to_pylist(), texts.to_pylist()
 
 
 def _open(path: Path) -> Any:
@@ -227,25 +238,26 @@ def _open(path: Path) -> Any:
     try:
         with answered(path):
             table = parquet.ParquetFile(path.open("rb"))
+        kinds = [str(field.type) for field in table.schema_arrow]
         sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
-        if table.schema_arrow.names != ["path", "sidecar"] or any(size != _GROUP_ROWS for size in sizes[:-1]):
+        if table.schema_arrow.names != ["path", "sidecar"] or set(kinds) != {"string"} or any(size != _GROUP_ROWS for size in sizes[:-1]):
             raise ValueError("it was not written by stt-ft")
         return table
     except (pyarrow.ArrowException, ValueError) as error:
         raise _damaged(path, error) from None
 
 
-def _column(path: Path, table: Any, group: int, column: str) -> list[str]:
+def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
     import pyarrow
 
     try:
         with answered(path):
-            values = table.read_row_group(group, columns=[column]).column(column).to_pylist()
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+            rows = table.read_row_group(group, columns=columns, use_threads=False)
+    except pyarrow.ArrowException as error:
         raise _damaged(path, error) from None
-    if None in values:
-        raise _damaged(path, f"column {column} has gaps")
-    return values
+    if any(column.null_count for column in rows.columns):
+        raise _damaged(path, "a row lacks its path or its sidecar")
+    return rows
 
 
 def _damaged(path: Path, reason: object) -> DatasetError:

@@ -7,7 +7,6 @@ Of a clip only what is compared with others' is kept: the hash of its sound, its
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
+from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.corpus.problems import Problem, numbers_in, sound_problems, stream_problems, word_problems
 from stt_ft.model.checkpoint_dir import TAIL_S, open_model
@@ -37,8 +37,8 @@ class Sound:
     @classmethod
     def of(cls, data: Dataset, clip: Clip) -> Sound:
         try:
-            samples = read_audio(data.audio_path(clip))
-            sha256 = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
+            samples = read_audio(data.sound(clip))
+            sha256 = file_sha256(data.sound(clip))
         except (AudioError, DatasetError, OSError) as error:
             return cls(samples=None, sha256="", problems=(Problem(clip_id=clip.path, kind="audio", message=str(error)),))
         return cls(samples=samples, sha256=sha256, problems=tuple(sound_problems(clip, samples, SAMPLE_RATE_HZ)))

@@ -13,7 +13,6 @@ import copy
 import functools
 import hashlib
 import json
-import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,7 @@ from safetensors import SafetensorError
 
 from stt_ft.audio.sounds import KEY_LENGTH, Sound, hash64, places_of, sounds_of
 from stt_ft.core import timing
-from stt_ft.core.atomic import atomic_path
+from stt_ft.core.atomic import atomic_path, is_writable, local_copy
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
@@ -204,7 +203,7 @@ class TokenStore:
         self._paths: list[Path] = []
         self._entries, self._added = np.zeros(0, dtype=_ENTRY), list[np.ndarray]()
         for path in sorted(directory.glob("*.safetensors")):
-            self._take_in(path)
+            self._take_in(local_copy(path))
 
     @classmethod
     def of(cls, data: Dataset, model: ModelDir) -> TokenStore:
@@ -293,7 +292,7 @@ class TokenStore:
             raise DatasetError(f"{error}; nothing is written there: put a directory in its place, or link the whole dataset") from None
         with atomic_path(path) as temporary:
             safetensors.numpy.save_file({key: np.ascontiguousarray(codes[key], dtype=np.int16) for key in sorted(codes)}, temporary)
-        self._take_in(path)
+        self._take_in(local_copy(path))
 
     def _take_in(self, path: Path) -> None:
         """Note what a shard holds; what is no codes gets a shape that `read` refuses."""
@@ -364,7 +363,7 @@ def codes_of(
             yield sound.key, one.codes
 
     kept = {}
-    if batches and os.access(data.directory, os.W_OK):
+    if batches and is_writable(data.directory):
         store.keep(made())
     elif batches:
         kept = dict(made())

@@ -21,6 +21,7 @@ from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
+from stt_ft.core.storage import place
 from stt_ft.stages import stage, stage_step
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _steps(recipe: Recipe, config: str, overrides: dict[str, Any], *, model: Pat
     channels = [version.channel for version in recipe.augment.versions if version.channel is not None]
     versions = {"speeds": list(recipe.augment.speeds), "channels": channels}
     return [
-        stage_step("annotate", name, inputs=Dataset(Path(name)).files, aligner=recipe.annotate.aligner, model=recipe.annotate.model),
+        stage_step("annotate", name, inputs=Dataset(place(name)).files, aligner=recipe.annotate.aligner, model=recipe.annotate.model),
         stage_step("convert", name, style=recipe.convert.style),
         stage_step("check", name, base=recipe.base, tail_s=recipe.batch.tail_s),
         stage_step("encode", name, base=recipe.base, **versions),

@@ -37,33 +37,38 @@ def pack(dataset: str | Path, *, loose: bool = False) -> Dataset:
 def _pack(data: Dataset) -> None:
     clips = data.clips()
     num_packed = num_left = 0
-    for first in track(range(0, len(clips), WINDOW), "packing sidecars"):
-        some = {data.packed_name(clip): clip for clip in clips[first : first + WINDOW]}
-        known = dict(zip(some, data.packed.get(list(some)), strict=True))
-        paths = [data.sidecar_path(clip) for clip in some.values()]
-        beside = dict(zip(some, read_many(paths), strict=True))
-        new: dict[str, str] = {}
-        for name, content in beside.items():
-            if content is not None and known[name] is None:
-                try:
-                    new[name] = content.decode()
-                except UnicodeDecodeError:
-                    num_left += 1
-                    say(f"{data.directory / name}: not UTF-8; it stays beside its sound")
-        data.packed.add(new)
-        num_packed += len(new)
-        done = []
-        for path, (name, content) in zip(paths, beside.items(), strict=True):
-            text = new.get(name, known[name])
-            if content is not None and text is not None:
-                if text.encode() == content:
-                    done.append(path)
-                else:
-                    num_left += 1
-                    say(f"{path}: says something else than the packed sidecar, which counts; remove it, or the words that you do not want")
-        remove_many([path for path in done if _is_own(path, data)])
+    some: dict[str, Clip] = {}
+    for number, clip in enumerate(track(clips, "packing sidecars"), start=1):
+        some[data.packed_name(clip)] = clip
+        if len(some) == WINDOW or number == len(clips):
+            packed, left = _pack_some(data, some)
+            num_packed, num_left, some = num_packed + packed, num_left + left, {}
     left = f", {num_left} stay beside their sound" if num_left else ""
     say(f"{data.directory}: {num_packed} sidecars packed{left}; `stt-ft pack {data.directory} --loose` puts them back")
+
+
+def _pack_some(data: Dataset, some: dict[str, Clip]) -> tuple[int, int]:
+    """Pack the sidecars of `some` clips, by the names they have then, and return how many there were, and how many stay where they are."""
+    known = dict(zip(some, data.packed.get(list(some)), strict=True))
+    paths = {name: data.sidecar_path(clip) for name, clip in some.items()}
+    beside = {name: content for name, content in zip(paths, read_many(list(paths.values())), strict=True) if content is not None}
+    new: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for name, content in beside.items():
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            faults[name] = "not UTF-8; it stays beside its sound"
+            continue
+        if known[name] is None:
+            new[name] = text
+        elif known[name] != text:
+            faults[name] = "says something else than the packed sidecar, which counts; remove it"
+    for name, fault in faults.items():
+        say(f"{paths[name]}: {fault}")
+    data.packed.add(new)
+    remove_many([paths[name] for name in beside if name not in faults and _is_own(paths[name], data)])
+    return len(new), len(faults)
 
 
 def _is_own(path: Path, data: Dataset) -> bool:
@@ -83,5 +88,5 @@ def _unpack(data: Dataset) -> None:
         if not path.is_file() or path.read_bytes() != text.encode():
             write_text(path, text, is_swept=True)
         num_written += 1
-    remove_many(files)
+    data.packed.remove(files)
     say(f"{data.directory}: {num_written} sidecars lie beside their sound")

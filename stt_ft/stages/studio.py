@@ -53,6 +53,10 @@ def studio(
     if against is not None and model is None:
         raise ConfigError("--against needs --model: the model that it is held against")
     data = Dataset.to_fill(dataset) if script is not None else Dataset.open(dataset)
+    if not isinstance(data.directory, Path):
+        raise ConfigError(
+            f"{dataset}: the studio keeps what was there before each change beside the dataset, on this machine: copy it here"
+        )
     prompts = None if script is None else load_prompt_script(Path(script))
     if prompts is not None:
         check_language(data, prompts)

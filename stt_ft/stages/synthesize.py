@@ -21,6 +21,7 @@ from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
+from stt_ft.core.storage import place
 
 if TYPE_CHECKING:
     from stt_ft.simulation.engines import SpeechEngine
@@ -90,7 +91,7 @@ def synthesize(
         through = channels_named(channels or ())
     except ValueError as error:
         raise ConfigError("; ".join(f"--channels: {mistake}" for mistake in error.args)) from None
-    is_dataset = Path(source).is_dir()
+    is_dataset = place(source).is_dir()
     prompts = prompts_of_dataset(Dataset.open(source)) if is_dataset else load_prompt_script(Path(source))
     language_named(prompts.language)
     there = str(data.info().get("language") or prompts.language)

@@ -73,13 +73,13 @@ class Changes:
 
     def change_words(self, clip: Clip, edit: Callable[[Sidecar], Sidecar]) -> None:
         """Replace the sidecar of `clip` by what `edit` makes of it; raises `DatasetError` where there is none, or it is malformed."""
-        path = self.data.sidecar_path(clip, to_write=True)
+        self.data.check_writable(clip)
         changed = edit(self.data.read_sidecar(clip))
         with self._new("words", clip) as directory:
-            shutil.copyfile(path, directory / "before.json")
+            (directory / "before.json").write_bytes(self.data.sidecar_bytes(clip) or b"")
             write_json(directory / "after.json", changed.to_json(), is_swept=True)
             after = (directory / "after.json").read_bytes()
-        _write(path, after)
+        self.data.put_sidecar(clip, after)
 
     def put_away(self, clip: Clip, kind: Literal["aside", "bin"]) -> None:
         """Take `clip` out of all splits, and move its sound and sidecar to where they can be brought back from."""
@@ -146,15 +146,17 @@ class Changes:
 
     def _swap(self, change: Change, there: str, wanted: str) -> None:
         """Put the sidecar `wanted` in the place of `there`; one that is neither stays as it is."""
-        path = self.data.sidecar_path(Clip(path=change.clip, duration_s=0.0), to_write=True)
+        clip = Clip(path=change.clip, duration_s=0.0)
+        self.data.check_writable(clip)
         new = (change.directory / wanted).read_bytes()
-        present = path.read_bytes() if path.is_file() else b""
+        present = self.data.sidecar_bytes(clip) or b""
         if present not in (new, (change.directory / there).read_bytes()):
             stale = change.directory.with_name(f"{change.number:06d}.stale")
             change.directory.rename(stale)
-            raise DatasetError(f"{path}: changed by something else since; it is left as it is, and {stale / wanted} has the other words")
+            where = self.data.sidecar_path(clip)
+            raise DatasetError(f"{where}: changed by something else since; it is left as it is, and {stale / wanted} has the other words")
         if present != new:
-            _write(path, new)
+            self.data.put_sidecar(clip, new)
 
     def _away(self, change: Change) -> None:
         clip = Clip(path=change.clip, duration_s=0.0)
@@ -169,8 +171,8 @@ class Changes:
         for path in {self.data.audio_path(clip, to_write=True), sidecar}:
             target = change.directory / path.relative_to(self.data.directory)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path == sidecar and is_shared:
-                shutil.copyfile(path, target)
+            if path == sidecar and (is_shared or self.data.packed.are_there()):
+                target.write_bytes(self.data.sidecar_bytes(clip) or b"")
             elif path.exists() or path.is_symlink():
                 shutil.move(path, target)
 
@@ -183,7 +185,8 @@ class Changes:
                 continue
             if is_taken and find is Dataset.audio_path:
                 raise DatasetError(f"{place}: another clip has this name by now; the old one stays in {change.directory}")
-            if is_taken:  # a sidecar that two clips share has stayed there
+            has_stayed = find is Dataset.sidecar_path and self.data.packed.are_there()
+            if is_taken or has_stayed:  # a sidecar that two clips share, or a packed one
                 away.unlink()
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)

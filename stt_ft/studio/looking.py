@@ -20,6 +20,7 @@ from stt_ft.align.sidecars import corrected
 from stt_ft.audio.files import read_audio, wav_of
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
+from stt_ft.core.storage import Piece
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.inspecting import Inspected, SetFaults, Sound, split_by
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem, numbers_in, word_problems
@@ -102,7 +103,8 @@ class Ears:
 
     def stamp(self, clip: Clip) -> tuple[int, int]:
         with contextlib.suppress(DatasetError, OSError):
-            stat = self.data.audio_path(clip).stat()
+            sound = self.data.sound(clip)
+            stat = (sound.archive if isinstance(sound, Piece) else sound).stat()
             return stat.st_size, stat.st_mtime_ns
         return -1, -1
 
@@ -127,7 +129,7 @@ def _facts(ears: Ears, clip: Clip, split: str) -> dict[str, Any]:
 
 def _version(data: Dataset, clip: Clip) -> str:
     with contextlib.suppress(DatasetError, OSError):
-        return hashlib.sha256(data.sidecar_path(clip).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(data.sidecar_bytes(clip) or b"").hexdigest()[:16]
     return ""
 
 
