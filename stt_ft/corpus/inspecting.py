@@ -7,7 +7,6 @@ Of a clip only what is compared with others' is kept: the hash of its sound, its
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,8 +15,9 @@ import numpy as np
 from stt_ft.audio.files import read_audio
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.progress import track
+from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.corpus.problems import Problem, numbers_in, sound_problems, stream_problems, word_problems
 from stt_ft.model.checkpoint_dir import TAIL_S, open_model
@@ -37,8 +37,8 @@ class Sound:
     @classmethod
     def of(cls, data: Dataset, clip: Clip) -> Sound:
         try:
-            samples = read_audio(data.audio_path(clip))
-            sha256 = hashlib.sha256(data.audio_path(clip).read_bytes()).hexdigest()
+            samples = read_audio(data.sound(clip))
+            sha256 = file_sha256(data.sound(clip))
         except (AudioError, DatasetError, OSError) as error:
             return cls(samples=None, sha256="", problems=(Problem(clip_id=clip.path, kind="audio", message=str(error)),))
         return cls(samples=samples, sha256=sha256, problems=tuple(sound_problems(clip, samples, SAMPLE_RATE_HZ)))
@@ -69,14 +69,12 @@ class Inspector:
         self._tail_s = tail_s
 
     def __call__(self, clips: Sequence[Clip]) -> list[Inspected]:
-        return [self._inspected(clip) for clip in clips]
+        return [self._inspected(clip, sidecar) for clip, sidecar in self._data.sidecars(clips)]
 
-    def _inspected(self, clip: Clip) -> Inspected:
+    def _inspected(self, clip: Clip, sidecar: Sidecar | DatasetError) -> Inspected:
         sound = Sound.of(self._data, clip)
-        try:
-            sidecar = self._data.read_sidecar(clip)
-        except DatasetError as error:
-            fault = Problem(clip_id=clip.path, kind="sidecar", message=str(error))
+        if isinstance(sidecar, DatasetError):
+            fault = Problem(clip_id=clip.path, kind="sidecar", message=str(sidecar))
             return Inspected(problems=(*sound.problems, fault), sha256=sound.sha256)
         found = [*sound.problems, *word_problems(clip, sidecar)]
         if self._model is not None:

@@ -16,6 +16,7 @@ from stt_ft.evaluation.report import MeasuredSplit
 from stt_ft.evaluation.scores import Scores
 from stt_ft.evaluation.verdict import show_value, verdict_of
 from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.pages.offline_page import in_turn
 from stt_ft.pages.report_page import write_report_page
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 
@@ -156,3 +157,32 @@ def test_a_difference_of_too_few_clips_is_not_drawn_as_a_change(tmp_path, frames
     write_report_page(tmp_path / "r.html", report_on(few), Scores.of(few), dataset=dataset.directory)
     changes = re.findall(r'<td class="change ([^"]+)">([^<]+)</td>', (tmp_path / "r.html").read_text(encoding="utf-8"))
     assert changes.count(("too-few", "too few")) == 4
+
+
+def test_of_many_clips_those_that_matter_have_a_card_and_all_are_counted(tmp_path, frames, dataset, report, monkeypatch, html):
+    every = payload(html)
+    assert 'id="chosen"' not in html
+    monkeypatch.setattr("stt_ft.pages.offline_page.MAX_CARDS", 6)
+    worse = next(one for one in frames if one.model == "tuned" and one.kind == "ordinary")
+    worse.pause[13:16] = 0.9
+    write_report_page(tmp_path / "few.html", report, Scores.of(frames), dataset=dataset.directory)
+    page = (tmp_path / "few.html").read_text(encoding="utf-8")
+    cards = payload(page)["clips"]
+    assert len(cards) == len(re.findall(r'id="audio-\d+"', page)) == 6
+    assert cards[0]["clip"] == worse.clip
+    assert {"newly cut off", *(card["change"] for card in every["clips"])} - {"as before"} <= {card["change"] for card in cards}
+    assert payload(page)["totals"] == {**every["totals"], "Worse": every["totals"]["Worse"] + 1, "Cut off": every["totals"]["Cut off"] + 1}
+    assert payload(page)["totals"]["All"] == 21
+    assert "All 21 clips are in the figures and in the numbers on these buttons; 6 have a card: in turn a clip that is " in page
+
+
+def test_cards_end_where_the_page_is_full(tmp_path, frames, dataset, report, monkeypatch):
+    monkeypatch.setattr("stt_ft.pages.report_clips.MAX_DATA_BYTES", 20_000)
+    write_report_page(tmp_path / "full.html", report, Scores.of(frames), dataset=dataset.directory)
+    cards = payload((tmp_path / "full.html").read_text(encoding="utf-8"))["clips"]
+    assert 1 <= len(cards) < 21
+    assert len(json.dumps(cards)) < 21_000
+
+
+def test_items_are_taken_from_each_ranking_in_turn_and_none_twice():
+    assert list(in_turn([[1, 2, 3], [], [2, 4], [3, 1, 5]])) == [1, 2, 3, 4, 5]
