@@ -39,7 +39,8 @@ def check(
         dataset: dataset directory.
         base: model at whose text lag and tokenizer the words must find room on the text stream; without one that check is left out.
         tail_s: seconds of silence after each clip that training sees, as batch.tail_s of the recipe says; for --base.
-        html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
+        html: write a page to this file, which plays clips offline and shows their words and problems, the gravest first; 500 clips at most,
+            chosen by kind of problem.
         json: write the problems to stdout as JSON, one a line.
     """
     from stt_ft.corpus.inspecting import inspect
