@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from sample_frames import make_dataset, report_on
+from sample_frames import make_dataset, make_frames, report_on
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError
@@ -21,15 +21,16 @@ from stt_ft.pages.report_page import write_report_page
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 
 
-@pytest.fixture
-def report(frames):
-    return report_on(frames, dataset=MeasuredSplit(name="numbers <b>", split="heldout"), provenance={"stage": "evaluate"})
+@pytest.fixture(scope="module")
+def report():
+    return report_on(make_frames(), dataset=MeasuredSplit(name="numbers <b>", split="heldout"), provenance={"stage": "evaluate"})
 
 
-@pytest.fixture
-def html(tmp_path, frames, dataset, report):
-    write_report_page(tmp_path / "out" / "report.html", report, Scores.of(frames), dataset=dataset.directory)
-    return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def html(tmp_path_factory, dataset, report):
+    path = tmp_path_factory.mktemp("page") / "out" / "report.html"
+    write_report_page(path, report, Scores.of(make_frames()), dataset=dataset.directory)
+    return path.read_text(encoding="utf-8")
 
 
 def payload(html):
@@ -104,15 +105,15 @@ def test_sound_is_carried_without_delay(html, dataset):
     assert abs(best) <= 24  # a millisecond
 
 
-def test_sound_beyond_the_limit_is_linked(tmp_path, frames, dataset, report, monkeypatch):
-    monkeypatch.setattr("stt_ft.pages.offline_page.EMBED_LIMIT_BYTES", 0)
+def test_sound_beyond_the_limit_is_linked(tmp_path, frames, dataset, report):
     write_report_page(tmp_path / "out" / "report.html", report, Scores.of(frames), dataset=dataset.directory)
     sources = re.findall(r'id="audio-\d+">([^<]+)<', (tmp_path / "out" / "report.html").read_text())
     assert len(sources) == len(frames) // 2
     assert all((tmp_path / "out" / source).is_file() for source in sources)
 
 
-def test_a_clip_without_sound_is_named(tmp_path, frames, dataset, report):
+def test_a_clip_without_sound_is_named(tmp_path, frames, report):
+    dataset = make_dataset(tmp_path / "dataset", frames)
     (dataset.directory / frames[0].clip).unlink()
     with pytest.raises(AudioError, match=frames[0].clip):
         write_report_page(tmp_path / "report.html", report, Scores.of(frames), dataset=dataset.directory)
