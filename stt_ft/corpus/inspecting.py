@@ -61,10 +61,10 @@ class Inspected:
 class Inspector:
     """A worker (`core/engine.py`) that finds the faults of clips by themselves."""
 
-    def __init__(self, directory: str, *, base: str | None, tail_s: float) -> None:
-        """Open the dataset and, where one is given, the base on whose text stream the words must find room with `tail_s` seconds of silence
-        after a clip and the text lag."""
-        self._data = Dataset.open(directory)
+    def __init__(self, data: Dataset, *, base: str | None, tail_s: float) -> None:
+        """Open the base, where one is given: the words must find room on its text stream with `tail_s` seconds of silence after a clip and
+        the text lag."""
+        self._data = data
         self._model = None if base is None else open_model(base, require_extra_heads=False)
         self._tail_s = tail_s
 
@@ -98,7 +98,7 @@ def inspect(
     """
     owners = [(split, clip) for split in data.splits() for clip in data.clips(split)]
     between = SetFaults(split_by=split_by(data))
-    make_worker = functools.partial(Inspector, str(data.directory), base=base, tail_s=tail_s)
+    make_worker = functools.partial(Inspector, data, base=base, tail_s=tail_s)
     results = engine.results(make_worker, batched([clip for _, clip in owners], CLIPS_IN_BATCH), cores=True)
     for (split, clip), (_, found) in track(zip(owners, results, strict=True), "checking clips", len(owners)):
         if isinstance(found, SetAside):
