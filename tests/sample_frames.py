@@ -152,9 +152,9 @@ def mixed_frames():
     return make_frames(num_hesitant=9, num_people=8)
 
 
-@pytest.fixture
-def report(frames):
-    return report_on(frames)
+@pytest.fixture(scope="session")
+def report():
+    return report_on(make_frames())
 
 
 @pytest.fixture

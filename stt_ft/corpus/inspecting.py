@@ -15,7 +15,7 @@ import numpy as np
 from stt_ft.audio.files import read_audio
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.manifest import Clip, Dataset, Sidecar
 from stt_ft.core.progress import track
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.timing import SAMPLE_RATE_HZ
@@ -61,22 +61,20 @@ class Inspected:
 class Inspector:
     """A worker (`core/engine.py`) that finds the faults of clips by themselves."""
 
-    def __init__(self, directory: str, *, base: str | None, tail_s: float) -> None:
-        """Open the dataset and, where one is given, the base on whose text stream the words must find room with `tail_s` seconds of silence
-        after a clip and the text lag."""
-        self._data = Dataset.open(directory)
+    def __init__(self, data: Dataset, *, base: str | None, tail_s: float) -> None:
+        """Open the base, where one is given: the words must find room on its text stream with `tail_s` seconds of silence after a clip and
+        the text lag."""
+        self._data = data
         self._model = None if base is None else open_model(base, require_extra_heads=False)
         self._tail_s = tail_s
 
     def __call__(self, clips: Sequence[Clip]) -> list[Inspected]:
-        return [self._inspected(clip) for clip in clips]
+        return [self._inspected(clip, sidecar) for clip, sidecar in self._data.sidecars(clips)]
 
-    def _inspected(self, clip: Clip) -> Inspected:
+    def _inspected(self, clip: Clip, sidecar: Sidecar | DatasetError) -> Inspected:
         sound = Sound.of(self._data, clip)
-        try:
-            sidecar = self._data.read_sidecar(clip)
-        except DatasetError as error:
-            fault = Problem(clip_id=clip.path, kind="sidecar", message=str(error))
+        if isinstance(sidecar, DatasetError):
+            fault = Problem(clip_id=clip.path, kind="sidecar", message=str(sidecar))
             return Inspected(problems=(*sound.problems, fault), sha256=sound.sha256)
         found = [*sound.problems, *word_problems(clip, sidecar)]
         if self._model is not None:
@@ -100,7 +98,7 @@ def inspect(
     """
     owners = [(split, clip) for split in data.splits() for clip in data.clips(split)]
     between = SetFaults(split_by=split_by(data))
-    make_worker = functools.partial(Inspector, str(data.directory), base=base, tail_s=tail_s)
+    make_worker = functools.partial(Inspector, data, base=base, tail_s=tail_s)
     results = engine.results(make_worker, batched([clip for _, clip in owners], CLIPS_IN_BATCH), cores=True)
     for (split, clip), (_, found) in track(zip(owners, results, strict=True), "checking clips", len(owners)):
         if isinstance(found, SetAside):

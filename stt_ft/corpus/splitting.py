@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from stt_ft.core.manifest import SPLITS, Clip
@@ -16,8 +16,11 @@ from stt_ft.core.manifest import SPLITS, Clip
 Item = TypeVar("Item")
 
 
-def groups_of(clips: Sequence[Clip], keys: Callable[[Clip], Sequence[Hashable]]) -> list[list[Clip]]:
-    """Return `clips` in groups that share a key, directly or through others; a clip without keys is a group of its own. Order is kept."""
+def groups_of(clips: Sequence[Clip], keys: Iterable[Sequence[Hashable]]) -> list[list[Clip]]:
+    """Return `clips` in groups that share a key, directly or through others; a clip without keys is a group of its own. Order is kept.
+
+    `keys` are those of each clip, in the order of the clips.
+    """
     parent = list(range(len(clips)))
 
     def root(index: int) -> int:
@@ -27,8 +30,8 @@ def groups_of(clips: Sequence[Clip], keys: Callable[[Clip], Sequence[Hashable]])
         return index
 
     owner: dict[Hashable, int] = {}
-    for index, clip in enumerate(clips):
-        for key in keys(clip):
+    for index, own in enumerate(keys):
+        for key in own:
             other = root(owner.setdefault(key, index))
             parent[max(other, root(index))] = min(other, root(index))
     groups: dict[int, list[Clip]] = defaultdict(list)

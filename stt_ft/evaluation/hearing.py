@@ -229,6 +229,7 @@ class Evaluation:
             say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
         write_frames(path, frames)
         (path.parent / KEPT_NAME).unlink(missing_ok=True)
+        del frames, recordings, heard  # or there would be two of everything
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
     def _hear(self, name: str, model: ModelDir, codes: Sequence[np.ndarray]) -> list[ClipStream]:

@@ -61,7 +61,8 @@ def write_dataset_page(
         by_clip[problem.clip_id].append(problem)
     split_of = {clip.path: split for split in reversed(data.splits()) for clip in data.clips(split)}
     clips = list({clip.path: clip for clip in data.clips()}.values())
-    seen = [_seen(data, clip, split_of[clip.path], by_clip.get(clip.path, ())) for clip in track(clips, "reading clips")]
+    sidecars = track(data.sidecars(clips), "reading clips", len(clips))
+    seen = [_seen(clip, sidecar, split_of[clip.path], by_clip.get(clip.path, ())) for clip, sidecar in sidecars]
     cards, sounds, num_bytes = {}, PageSounds(path.parent), 0
     for one in track(list(in_turn(_reasons(seen))), "drawing clips"):
         card = payload, outlined, _ = _page_clip(data, one, sounds)
@@ -97,11 +98,8 @@ def write_dataset_page(
     write_text(path, html)
 
 
-def _seen(data: Dataset, clip: Clip, split: str, problems: Sequence[Problem]) -> _Seen:
-    try:
-        sidecar = data.read_sidecar(clip)
-    except DatasetError:
-        sidecar = Sidecar()
+def _seen(clip: Clip, sidecar: Sidecar | DatasetError, split: str, problems: Sequence[Problem]) -> _Seen:
+    sidecar = Sidecar() if isinstance(sidecar, DatasetError) else sidecar
     unsure = _least_sure(sidecar)
     return _Seen(
         clip=clip,

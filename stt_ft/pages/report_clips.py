@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from stt_ft.audio.files import read_audio
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.progress import track
 from stt_ft.core.timing import frame_heard_s
 from stt_ft.evaluation.figures import SLICES
 from stt_ft.evaluation.frames import timed_text
@@ -95,15 +97,17 @@ def clip_cards(scores: Mapping[str, Sequence[ClipScore]], *, baseline: str | Non
     """
     clips = [_heard(dict(zip(scores, members, strict=True)), baseline) for members in zip(*scores.values(), strict=True)]
     totals = {name: sum(map(keep, clips)) for name, keep in _FILTERS.items()}
+    data, chosen = Dataset(dataset), {clip.judged.frames.clip: clip for clip in in_turn(_reasons(clips))}
+    lines = {line.path: line for line in data.each_clip() if line.path in chosen}
     cards, sounds, num_bytes = [], PageSounds(page_dir), 0
-    for clip in in_turn(_reasons(clips)):
-        path = dataset / clip.judged.frames.clip
-        samples = read_audio(path)
+    for name, clip in track(chosen.items(), "drawing clips", len(chosen)):
+        sound = data.sound(lines.get(name) or Clip(path=name, duration_s=clip.judged.frames.duration_s))
+        samples = read_audio(sound)
         payload = _payload(clip, samples)
         num_bytes += len(json.dumps(payload))
         if cards and num_bytes > MAX_DATA_BYTES:
             break
-        cards.append((clip.rank, payload, sounds.source(path, samples)))
+        cards.append((clip.rank, payload, sounds.source(sound, samples)))
     cards.sort(key=lambda card: card[0])
     return ClipCards(payloads=[card[1] for card in cards], sounds=[card[2] for card in cards], totals=totals)
 

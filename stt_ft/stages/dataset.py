@@ -7,6 +7,7 @@ stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ from stt_ft.core.progress import emit_json, say
 from stt_ft.core.recipe import BatchRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
 
 @spread
@@ -38,7 +39,8 @@ def check(
         dataset: dataset directory.
         base: model at whose text lag and tokenizer the words must find room on the text stream; without one that check is left out.
         tail_s: seconds of silence after each clip that training sees, as batch.tail_s of the recipe says; for --base.
-        html: write a page to this file, which plays every clip offline and shows its words and problems, the gravest first.
+        html: write a page to this file, which plays clips offline and shows their words and problems, the gravest first; 500 clips at most,
+            chosen by kind of problem.
         json: write the problems to stdout as JSON, one a line.
     """
     from stt_ft.corpus.inspecting import inspect
@@ -110,7 +112,7 @@ def split(
     data = Dataset.open(dataset)
     with sole_writer(data.directory):
         clips = sorted({clip.path: clip for clip in data.clips()}.values(), key=lambda clip: clip.path)
-        all_groups = groups_of(clips, _keys(data, by))
+        all_groups = groups_of(clips, _keys(data, clips, by))
         groups = [group for group in all_groups if not any(clip.is_synthetic for clip in group)]
         to_train = [clip for group in all_groups if any(clip.is_synthetic for clip in group) for clip in group]
         shares = {"train": 1 - dev - heldout, "dev": dev, "heldout": heldout}
@@ -132,11 +134,12 @@ def split(
     say(f"{data.directory}: {counts}; {len(groups)} groups by {by}")
 
 
-def _keys(data: Dataset, by: str) -> Callable[[Clip], Sequence[Hashable]]:
-    """Return a function from a clip to the keys that join it to a group; it raises `DatasetError` for a clip that lacks one."""
+def _keys(data: Dataset, clips: Sequence[Clip], by: str) -> Iterator[list[Hashable]]:
+    """Yield the keys that join each clip to a group; raises `DatasetError` for a clip that lacks one. Numbers alone need sidecars."""
     from stt_ft.corpus.problems import numbers_in
 
-    def keys(clip: Clip) -> list[Hashable]:
+    sidecars = data.sidecars(clips) if by in ("number", "both") else zip(clips, itertools.repeat(None), strict=False)
+    for clip, sidecar in sidecars:
         found: list[Hashable] = []
         if by in ("speaker", "both"):
             speaker = clip.extra.get("speaker")
@@ -146,8 +149,9 @@ def _keys(data: Dataset, by: str) -> Callable[[Clip], Sequence[Hashable]]:
                 )
             found.append(("speaker", speaker))
         if by in ("number", "both"):
-            sidecar = data.read_sidecar(clip) if data.has_sidecar(clip) else None
+            if isinstance(sidecar, DatasetError):
+                if data.has_sidecar(clip):
+                    raise sidecar
+                sidecar = None  # its script says the number
             found += [("number", number) for number in sorted(numbers_in(sidecar, clip.extra.get("script")))]
-        return found
-
-    return keys
+        yield found

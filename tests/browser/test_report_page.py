@@ -2,9 +2,12 @@ import json
 import time
 
 import pytest
+from sample_frames import make_frames
 
 from stt_ft.evaluation.figures import FIGURES
+from stt_ft.evaluation.scores import Scores
 from stt_ft.evaluation.verdict import show_value, verdict_of
+from stt_ft.pages.report_page import write_report_page
 
 pytestmark = pytest.mark.browser
 
@@ -66,6 +69,24 @@ def test_filters_and_search_choose_clips(page):
     page.driver.find_element("css selector", "#search").send_keys("call me back")
     assert 0 < len(shown()) < 5
     assert page.run("return document.getElementById('count').textContent") == f"{len(shown())} of 23"
+
+
+def test_of_more_clips_than_cards_the_buttons_count_all(driver, opened_page, written_page, tmp_path, monkeypatch):
+    report, path = written_page
+    frames = make_frames(10, 5, num_hesitant=8)
+    monkeypatch.setattr("stt_ft.pages.offline_page.MAX_CARDS", 9)
+    write_report_page(tmp_path / "few.html", report, Scores.of(frames), dataset=path.parent / "dataset")
+    driver.get((tmp_path / "few.html").as_uri())
+    few = opened_page(driver=driver, path=tmp_path / "few.html", report=report)
+    assert few.find("#count").text == "showing 9 of 23"
+    assert few.find("[data-filter=Ordinary]").text == "Ordinary5"
+    few.find("[data-filter=Ordinary]").click()
+    num_ordinary = len(few.driver.find_elements("css selector", "#list .clip"))
+    assert 0 < num_ordinary < 5
+    assert few.find("#count").text == f"showing {num_ordinary} of 5"
+    few.find("#search").send_keys("no such word")
+    assert few.find("#count").text == "0 of the 9 cards"
+    assert "23 clips are in the figures" in few.find("#chosen").text
 
 
 def test_sound_plays_and_the_playhead_follows(page):

@@ -175,6 +175,7 @@ def invited(studio: RunningStudio, name: str) -> str:
     return studio.origin + studio.ask("POST", "api/speakers", {"name": name}).json()["link"]
 
 
+@pytest.mark.slow
 def test_ten_prompts_by_keyboard_alone(studio: RunningStudio, speaker: Speaker, spoken: Spoken) -> None:
     speaker.begin(invited(studio, "Anna"))
     speaker.page.driver.get_log("browser")

@@ -15,7 +15,7 @@ from running_studio import running_studio
 from stt_ft.audio.files import write_wav
 from stt_ft.core.manifest import Clip, Dataset
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def adapter():
     return module.KyutaiStreamingAdapter(model="tiny")
 
 
+@pytest.mark.slow
 def test_adapter_rows_are_those_of_the_report(tmp_path, adapter):
     from stt_ft.evaluation.hearing import Evaluation
 

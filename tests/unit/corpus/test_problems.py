@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from stt_ft.core.manifest import Clip, Sidecar, Word
-from stt_ft.corpus.inspecting import Inspected, SetFaults
+from stt_ft.core.engine import Engine, SetAside
+from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.corpus.inspecting import Inspected, SetFaults, inspect
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem, numbers_in, sound_problems, word_problems
 
 RATE_HZ = 24_000
@@ -181,3 +188,22 @@ def test_a_line_that_stands_twice_is_told_with_or_without_its_sound() -> None:
 def test_every_kind_that_is_found_is_explained() -> None:
     for sidecar in (Sidecar(), said("order 5 5 5 5", start_s=9, word_s=0.01, script="x")):
         assert kinds(word_problems(clip(), sidecar)) <= set(KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Killed(Engine):
+    """An engine in which the second clip kills whoever inspects it."""
+
+    def results(self, make_worker: Any, batches: Any, *, cores: bool = False) -> Iterator[Any]:
+        worker = pickle.loads(pickle.dumps(make_worker))()
+        for place, one in enumerate(one for batch in batches for one in batch):
+            yield one, SetAside(reason="killed") if place == 1 else worker([one])[0]
+
+
+def test_a_clip_that_kills_its_process_is_told_by_name_and_hides_no_other(tmp_path: Path) -> None:
+    data = Dataset(tmp_path)
+    data.write_clips("train", [clip("a"), clip("b"), clip("c")])
+    found = [(problem.clip_id, problem.kind) for problem in inspect(data, engine=Killed())]
+    unread = [(f"audio/{name}.wav", kind) for name in "ac" for kind in ("audio", "sidecar")]
+    assert found == [*unread[:2], ("audio/b.wav", "set_aside"), *unread[2:]]
+    assert "set_aside" in GRAVE

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from sample_frames import make_dataset, report_on
+from sample_frames import make_dataset, make_frames, report_on
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError
@@ -16,19 +16,21 @@ from stt_ft.evaluation.report import MeasuredSplit
 from stt_ft.evaluation.scores import Scores
 from stt_ft.evaluation.verdict import show_value, verdict_of
 from stt_ft.metrics.endpointing import EndpointRule
+from stt_ft.pages.offline_page import in_turn
 from stt_ft.pages.report_page import write_report_page
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 
 
-@pytest.fixture
-def report(frames):
-    return report_on(frames, dataset=MeasuredSplit(name="numbers <b>", split="heldout"), provenance={"stage": "evaluate"})
+@pytest.fixture(scope="module")
+def report():
+    return report_on(make_frames(), dataset=MeasuredSplit(name="numbers <b>", split="heldout"), provenance={"stage": "evaluate"})
 
 
-@pytest.fixture
-def html(tmp_path, frames, dataset, report):
-    write_report_page(tmp_path / "out" / "report.html", report, Scores.of(frames), dataset=dataset.directory)
-    return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def html(tmp_path_factory, dataset, report):
+    path = tmp_path_factory.mktemp("page") / "out" / "report.html"
+    write_report_page(path, report, Scores.of(make_frames()), dataset=dataset.directory)
+    return path.read_text(encoding="utf-8")
 
 
 def payload(html):
@@ -103,15 +105,15 @@ def test_sound_is_carried_without_delay(html, dataset):
     assert abs(best) <= 24  # a millisecond
 
 
-def test_sound_beyond_the_limit_is_linked(tmp_path, frames, dataset, report, monkeypatch):
-    monkeypatch.setattr("stt_ft.pages.offline_page.EMBED_LIMIT_BYTES", 0)
+def test_sound_beyond_the_limit_is_linked(tmp_path, frames, dataset, report):
     write_report_page(tmp_path / "out" / "report.html", report, Scores.of(frames), dataset=dataset.directory)
     sources = re.findall(r'id="audio-\d+">([^<]+)<', (tmp_path / "out" / "report.html").read_text())
     assert len(sources) == len(frames) // 2
     assert all((tmp_path / "out" / source).is_file() for source in sources)
 
 
-def test_a_clip_without_sound_is_named(tmp_path, frames, dataset, report):
+def test_a_clip_without_sound_is_named(tmp_path, frames, report):
+    dataset = make_dataset(tmp_path / "dataset", frames)
     (dataset.directory / frames[0].clip).unlink()
     with pytest.raises(AudioError, match=frames[0].clip):
         write_report_page(tmp_path / "report.html", report, Scores.of(frames), dataset=dataset.directory)
@@ -156,3 +158,32 @@ def test_a_difference_of_too_few_clips_is_not_drawn_as_a_change(tmp_path, frames
     write_report_page(tmp_path / "r.html", report_on(few), Scores.of(few), dataset=dataset.directory)
     changes = re.findall(r'<td class="change ([^"]+)">([^<]+)</td>', (tmp_path / "r.html").read_text(encoding="utf-8"))
     assert changes.count(("too-few", "too few")) == 4
+
+
+def test_of_many_clips_those_that_matter_have_a_card_and_all_are_counted(tmp_path, frames, dataset, report, monkeypatch, html):
+    every = payload(html)
+    assert 'id="chosen"' not in html
+    monkeypatch.setattr("stt_ft.pages.offline_page.MAX_CARDS", 6)
+    worse = next(one for one in frames if one.model == "tuned" and one.kind == "ordinary")
+    worse.pause[13:16] = 0.9
+    write_report_page(tmp_path / "few.html", report, Scores.of(frames), dataset=dataset.directory)
+    page = (tmp_path / "few.html").read_text(encoding="utf-8")
+    cards = payload(page)["clips"]
+    assert len(cards) == len(re.findall(r'id="audio-\d+"', page)) == 6
+    assert cards[0]["clip"] == worse.clip
+    assert {"newly cut off", *(card["change"] for card in every["clips"])} - {"as before"} <= {card["change"] for card in cards}
+    assert payload(page)["totals"] == {**every["totals"], "Worse": every["totals"]["Worse"] + 1, "Cut off": every["totals"]["Cut off"] + 1}
+    assert payload(page)["totals"]["All"] == 21
+    assert "All 21 clips are in the figures and in the numbers on these buttons; 6 have a card: in turn a clip that is " in page
+
+
+def test_cards_end_where_the_page_is_full(tmp_path, frames, dataset, report, monkeypatch):
+    monkeypatch.setattr("stt_ft.pages.report_clips.MAX_DATA_BYTES", 20_000)
+    write_report_page(tmp_path / "full.html", report, Scores.of(frames), dataset=dataset.directory)
+    cards = payload((tmp_path / "full.html").read_text(encoding="utf-8"))["clips"]
+    assert 1 <= len(cards) < 21
+    assert len(json.dumps(cards)) < 21_000
+
+
+def test_items_are_taken_from_each_ranking_in_turn_and_none_twice():
+    assert list(in_turn([[1, 2, 3], [], [2, 4], [3, 1, 5]])) == [1, 2, 3, 4, 5]
