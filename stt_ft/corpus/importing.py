@@ -299,8 +299,10 @@ def _stem_of(source: SourceClip) -> str:
     """
     if source.path:
         return source.path.removesuffix(PurePosixPath(source.path).suffix)
-    is_file_name = bool(Path(source.clip_id).suffix) and not isinstance(source.audio, HeldPiece)
-    stem = str(Path(source.clip_id).with_suffix("")) if is_file_name else source.clip_id
+    suffix = Path(source.clip_id).suffix
+    if isinstance(source.audio, HeldPiece) and suffix != source.audio.suffix:
+        suffix = ""  # an id in an archive is no file's name, and may hold dots
+    stem = str(Path(source.clip_id).with_suffix("")) if suffix else source.clip_id
     plain = re.sub(r"[/]+", "_", "".join(_plain(letter) for letter in unicodedata.normalize("NFC", stem)))
     return f"audio/{plain.strip('_').encode()[:_NAME_BYTES].decode(errors='ignore') or 'clip'}"
 

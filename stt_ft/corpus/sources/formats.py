@@ -13,18 +13,31 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import SPLITS, speaker_name
-from stt_ft.core.storage import answered, place
+from stt_ft.core.manifest import INSIDE, SPLITS, Dataset, speaker_name
+from stt_ft.core.storage import Piece, answered, place
 from stt_ft.corpus.sources.huggingface import METADATA, read_huggingface
 from stt_ft.corpus.sources.lhotse import CUTS, read_lhotse, read_shar
 from stt_ft.corpus.sources.shards import TARS, read_webdataset, shards, split_named
-from stt_ft.corpus.sources.source_clip import INDEX, SourceClip, as_text, clip_beside, json_lines, or_fault, seconds, text_or_none
+from stt_ft.corpus.sources.source_clip import (
+    INDEX,
+    HeldPiece,
+    SourceClip,
+    as_text,
+    files_beside,
+    json_lines,
+    or_fault,
+    seconds,
+    text_or_none,
+)
+
+_WINDOW = 256
+"""Lines of a manifest whose packed sidecars are looked up together."""
 
 _SPLIT_TABLES = ("train.tsv", "dev.tsv", "test.tsv")
 
@@ -37,7 +50,7 @@ def read_folder(source: Path) -> Iterator[SourceClip]:
     for audio in sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()):
         clip_id = str(audio.relative_to(source))
         if not any(part.startswith(".") for part in Path(clip_id).parts):
-            yield clip_beside(audio, clip_id, extra={})
+            yield SourceClip(clip_id=clip_id, audio=audio).told_by(files_beside(audio), str(audio.with_suffix("")))
 
 
 def read_ljspeech(source: Path) -> Iterator[SourceClip]:
@@ -146,16 +159,29 @@ def read_jsonl(source: Path) -> Iterator[SourceClip]:
     else:
         manifests = [source]
     for manifest in manifests:
-        for number, entry in json_lines(manifest):
-            path = entry.pop("path", None)
-            if not isinstance(path, str) or not path:
-                fault = f'{manifest}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}'
-                yield SourceClip(clip_id=f"line {number}", audio=manifest, fault=fault)
-                continue
-            entry.pop("duration", None)
-            if "speaker" in entry:
-                entry["speaker"] = speaker_name(entry["speaker"])
-            yield clip_beside(manifest.parent / path, path.removeprefix("audio/"), extra=entry, split=split_named(manifest.stem))
+        data = Dataset(manifest.parent)
+        lines = json_lines(manifest)
+        while some := list(itertools.islice(lines, _WINDOW)):
+            names = [str(entry.get("path")) for _, entry in some]
+            packed = data.packed.get([f"{name.removesuffix(PurePosixPath(name).suffix)}.json" for name in names])
+            for (number, entry), text in zip(some, packed, strict=True):
+                where = f"{manifest}, line {number}"
+                yield or_fault(str(entry.get("path") or f"line {number}"), manifest, _jsonl_entry, entry, text, manifest, where)
+
+
+def _jsonl_entry(entry: dict[str, Any], packed: str | None, manifest: Path, where: str) -> SourceClip:
+    """Return one clip; `packed` is its sidecar where the dataset keeps sidecars packed."""
+    path, place_inside = entry.pop("path", None), entry.pop(INSIDE, None)
+    if not isinstance(path, str) or not path:
+        raise DatasetError(f'{where}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}')
+    entry.pop("duration", None)
+    if "speaker" in entry:
+        entry["speaker"] = speaker_name(entry["speaker"])
+    file = manifest.parent / path
+    audio = file if place_inside is None else HeldPiece.of(Piece.from_json(place_inside, name=path, directory=manifest.parent))
+    beside = files_beside(file) | ({} if packed is None else {".json": packed.encode()})
+    clip = SourceClip(clip_id=path.removeprefix("audio/"), audio=audio, extra=entry, split=split_named(manifest.stem))
+    return clip.told_by(beside, str(file.with_suffix("")))
 
 
 def read_nemo(source: Path) -> Iterator[SourceClip]:

@@ -1,6 +1,7 @@
 """Datasets as Hugging Face's `datasets` writes and reads them: Parquet files with the sound in a column, or an audio folder with metadata.
 
     data/train-00000-of-00012.parquet          a row a clip: audio {bytes, path}, text (or transcription, sentence …), more columns
+    README.md                                  which files are of which split, where their names do not tell
     train/metadata.csv, train/0001.wav         `file_name` and the same columns in metadata.csv, metadata.jsonl or metadata.parquet
 
 Sound that can be used as it is stays in its Parquet file: a clip then says in which column and row it lies.
@@ -9,6 +10,8 @@ Sound that can be used as it is stays in its Parquet file: a clip then says in w
 from __future__ import annotations
 
 import csv
+import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,10 +19,10 @@ from typing import Any
 
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.json_yaml import parse_json
+from stt_ft.core.json_yaml import parse_json, parse_yaml
 from stt_ft.core.manifest import Sidecar, speaker_name
 from stt_ft.core.storage import answered, pyarrow_parquet
-from stt_ft.corpus.sources.shards import shards, split_in
+from stt_ft.corpus.sources.shards import shards, split_in, split_named
 from stt_ft.corpus.sources.source_clip import RECORD, HeldPiece, SourceClip, as_text, json_lines, kept, or_fault
 from stt_ft.corpus.sources.word_times import is_transcript, transcript_words
 
@@ -28,6 +31,8 @@ METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 TEXTS = ("text", "transcription", "transcript", "sentence", "normalized_text")
 SPEAKERS = ("speaker", "speaker_id", "client_id")
+
+_CARD = re.compile(r"---\r?\n(.*?)\r?\n---", re.DOTALL)
 
 _ROWS = 16
 """Rows of a Parquet file whose sound is in memory at once."""
@@ -41,12 +46,29 @@ _BEGINNINGS = {
 def read_huggingface(source: Path) -> Iterator[SourceClip]:
     """Yield the rows of Parquet files, or of the metadata of an audio folder; raises `MissingExtra` without pyarrow."""
     tables = shards(source, METADATA)
+    told = _card_splits(source)
     for table, name in tables or shards(source, (".parquet",)):
-        folder = name.rpartition("/")[0]
         if table.name in METADATA:
-            yield from _folder(table, folder)
+            yield from _folder(table, name.rpartition("/")[0])
         else:
-            yield from _parquet(table, name)
+            split = next((split for pattern, split in told if fnmatch.fnmatch(name, pattern)), split_in(name))
+            yield from _parquet(table, name, split)
+
+
+def _card_splits(source: Path) -> list[tuple[str, str | None]]:
+    """Return the patterns of files, each with its split, that the README of a dataset on the hub tells; none where it tells none."""
+    match = (
+        _CARD.match((source / "README.md").read_text(encoding="utf-8-sig", errors="replace")) if (source / "README.md").is_file() else None
+    )
+    found: list[tuple[str, str | None]] = []
+    configs = parse_yaml(match[1], str(source / "README.md")).get("configs") if match else None
+    for config in configs if isinstance(configs, list) else ():
+        files = config.get("data_files") if isinstance(config, dict) else None
+        for entry in files if isinstance(files, list) else ():
+            if isinstance(entry, dict):
+                paths = entry.get("path")
+                found += [(str(path), split_named(str(entry.get("split")))) for path in (paths if isinstance(paths, list) else [paths])]
+    return found
 
 
 def _folder(table: Path, folder: str) -> Iterator[SourceClip]:
@@ -75,8 +97,8 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise DatasetError(f"{table}, line {rows.line_num}: {error}") from None
 
 
-def _parquet(table: Path, name: str) -> Iterator[SourceClip]:
-    stem, split = name.removesuffix(".parquet"), split_in(name)
+def _parquet(table: Path, name: str, split: str | None) -> Iterator[SourceClip]:
+    stem = name.removesuffix(".parquet")
     try:
         for number, (column, row) in enumerate(_batches(table)):
             clip_id = f"{stem}/{number:06d}"
@@ -97,7 +119,7 @@ def _batches(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             column = "audio" if "audio" in columns else "".join(columns[:1])
             for batch in opened.iter_batches(batch_size=_ROWS):
                 yield from ((column, row) for row in batch.to_pylist())
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{table}: damaged or cut short ({' '.join(str(error).split())[:200]}); it is left out from there on") from None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.progress import say
-from stt_ft.core.storage import Piece, answered, is_url, place
+from stt_ft.core.storage import answered, is_url, place
 from stt_ft.corpus.sources.source_clip import BESIDE, HeldPiece, SourceClip, or_fault
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -205,8 +205,7 @@ def _shard_clips(archive: Path) -> Iterator[SourceClip]:
 
 
 def _told_apart(stem: str, piece: HeldPiece, beside: dict[str, bytes]) -> SourceClip:
-    held = replace(piece, content=Piece.read_bytes(piece))
-    return SourceClip(clip_id=stem, audio=held).told_by(beside, f"{piece.archive}/{stem}")
+    return SourceClip(clip_id=stem, audio=HeldPiece.of(piece)).told_by(beside, f"{piece.archive}/{stem}")
 
 
 def _groups(files: Iterable[Member]) -> Iterator[list[Member]]:

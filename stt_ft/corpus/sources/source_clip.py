@@ -13,7 +13,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -48,6 +48,12 @@ class HeldPiece(Piece):
 
     content: bytes = field(default=b"", repr=False, compare=False)
     stays: bool = True
+
+    @classmethod
+    def of(cls, piece: Piece) -> HeldPiece:
+        """Fetch a piece; raises `AudioError` where the archive is another than it was."""
+        held = {one.name: getattr(piece, one.name) for one in fields(Piece)}
+        return cls(**held, content=Piece.read_bytes(piece))
 
     def read_bytes(self) -> bytes:
         return self.content
@@ -102,7 +108,7 @@ class SourceClip:
 
         `stem` is what they are called without suffix, for messages.
         """
-        clip, at = self, ""
+        clip, at = replace(self, script=as_text(self.extra.get("script"))), ""
         try:
             timed = words_beside(beside, PurePosixPath(stem).name)
             for at in (".txt", ".lab"):
@@ -157,15 +163,13 @@ def or_fault(clip_id: str, audio: Path | HeldPiece, read: Callable[..., SourceCl
     """Return the clip that `read` makes of what is `told` of it, or, where that is malformed, one that says so."""
     try:
         return read(*told)
-    except (AudioError, DatasetError, ValueError) as error:
+    except (AudioError, DatasetError, ValueError, RecursionError) as error:
         return SourceClip(clip_id=clip_id, audio=audio, fault=str(error))
 
 
-def clip_beside(audio: Path, clip_id: str, *, extra: dict[str, Any], split: str | None = None) -> SourceClip:
-    """Put a clip together from a sound file and the files beside it; a malformed file among them is the clip's fault."""
-    clip = SourceClip(clip_id=clip_id, audio=audio, script=as_text(extra.get("script")), extra=extra, split=split)
-    beside = {suffix: path.read_bytes() for suffix in BESIDE if (path := audio.with_suffix(suffix)).is_file()}
-    return clip.told_by(beside, str(audio.with_suffix("")))
+def files_beside(audio: Path) -> dict[str, bytes]:
+    """Return the files beside a sound that tell of it, suffix of `BESIDE` -> content."""
+    return {suffix: path.read_bytes() for suffix in BESIDE if (path := audio.with_suffix(suffix)).is_file()}
 
 
 def _with_json(clip: SourceClip, value: Any) -> SourceClip:
@@ -177,7 +181,10 @@ def _with_json(clip: SourceClip, value: Any) -> SourceClip:
     extra = clip.extra | {key: one for key, one in told.items() if isinstance(one, str)}
     if sidecar.extra.get(SYNTHETIC) is True:
         extra[SYNTHETIC] = True
-    script = sidecar.script or extra.pop("text", None) or clip.script
+    if not sidecar.script or sidecar.script == extra.get("text"):
+        script = extra.pop("text", None) or clip.script
+    else:
+        script = sidecar.script
     return replace(clip, sidecar=sidecar, script=as_text(script), words_by=sidecar.words_by, extra=extra)
 
 

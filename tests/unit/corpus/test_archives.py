@@ -123,6 +123,33 @@ def test_an_archive_that_is_taken_again_or_has_moved_adds_nothing(name: str, tmp
     assert all(len(data.sound(clip).read_bytes()) > 500 for clip in clips.values())
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_dataset_whose_sound_is_in_archives_comes_through_whole(packed: bool, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    taken(GOLDEN / "webdataset", tmp_path / "one", packed=packed)
+    taken(tmp_path / "one", tmp_path / "two", packed=packed)
+    one, two = Dataset(tmp_path / "one"), Dataset(tmp_path / "two")
+    assert [clip.to_json() for clip in two.clips()] == [clip.to_json() for clip in one.clips()]
+    for clip in one.clips():
+        assert two.sound(clip).read_bytes() == one.sound(clip).read_bytes()
+        assert two.read_sidecar(clip).alignments == one.read_sidecar(clip).alignments
+        assert (two.directory / "audio").is_dir() != packed
+    shutil.rmtree(tmp_path / "one" / "archives")
+    with pytest.raises(DatasetError, match=r"archive cannot be read.*none of 3 clips"):
+        read_source(tmp_path / "one", "auto")
+
+
+def test_the_readme_of_a_dataset_on_the_hub_tells_the_splits(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "in").mkdir()
+    for name, new in (("train-00000-of-00001", "a"), ("test-00000-of-00001", "b")):
+        shutil.copy(GOLDEN / "huggingface" / "data" / f"{name}.parquet", tmp_path / "in" / f"{new}.parquet")
+    assert [clip.split for clip in described(tmp_path / "in").values()] == [None] * 3
+    files = "[{split: validation, path: 'a*.parquet'}, {split: test, path: [b.parquet]}]"
+    (tmp_path / "in" / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {files}\n---\n# It\n")
+    assert [clip.split for clip in described(tmp_path / "in").values()] == ["dev", "dev", "heldout"]
+
+
 @pytest.mark.parametrize("name", ["shar", "webdataset", "huggingface"])
 def test_copied_sound_needs_no_archive(name: str, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
