@@ -23,7 +23,7 @@ from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.manifest import INSIDE, Clip, Dataset, Sidecar
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.storage import Source, is_local
+from stt_ft.core.storage import Source, check_lies_inside, is_local
 from stt_ft.core.timing import num_samples, samples_to_s
 from stt_ft.corpus.sources.source_clip import HeldPiece, SourceClip
 
@@ -243,10 +243,15 @@ class _Importer:
             return str(archive)
         if not is_local(self.data.directory):
             return None
+        folder = self.data.directory / "archives"
+        try:
+            check_lies_inside(folder, self.data.directory)
+        except ValueError as error:
+            raise DatasetError(f"{folder}: {error}; nothing is written there") from None
         archive, count = archive.resolve(), 1
-        name, _, suffixes = archive.name.partition(".")
+        name = archive.name.partition(".")[0]
         while True:
-            target = self.data.directory / "archives" / f"{name}{f'_{count}' if count > 1 else ''}.{suffixes}"
+            target = folder / f"{name}{f'_{count}' if count > 1 else ''}{archive.name[len(name) :]}"
             if not target.is_symlink() and not target.exists():
                 _put(archive, target, copy=False)
             if target.resolve() == archive:

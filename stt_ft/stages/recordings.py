@@ -163,12 +163,11 @@ def ingest(
 
     Running again adds what is new and keeps what later stages have written. Words with times that stand beside the sound (Whisper's and
     whisperX's JSON, NAME.TextGrid, NAME.ctm, Lhotse's alignments) are taken where every word has its time, and `annotate` leaves them as
-    they are. Sharded archives (Lhotse Shar, WebDataset, Hugging Face's Parquet) are read once, and their sound stays in them.
-    docs/data_format.md has a table.
+    they are. Sharded archives (Lhotse Shar, WebDataset, Hugging Face's Parquet) are read once, and their sound stays in them; a pattern
+    ('calls/train-{000000..000123}.tar') or a file NAME.txt with one a line names shards, too. docs/data_format.md has a table.
 
     Args:
-        source: folder, manifest, corpus directory or archive, here or in an object store; shards also by a pattern
-            ('calls/train-{000000..000123}.tar', 's3://BUCKET/calls/*.tar') or by a file NAME.txt with one a line.
+        source: folder, manifest, corpus directory or archive, here or in an object store (s3://BUCKET/NAME).
         out: dataset directory.
         format: format of the source; auto finds out.
         copy: copy sound instead of linking to files, and to archives in which it stays.

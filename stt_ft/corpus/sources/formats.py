@@ -296,7 +296,8 @@ def detect_format(source: Path) -> str:
     if source.suffix in (".tsv", ".csv"):
         return "commonvoice" if source.suffix == ".tsv" else "ljspeech"
     if not source.exists() or source.suffix == ".txt":  # a pattern, or a list
-        return detect_format(shards(source, ())[0][0])
+        found = shards(source, ())
+        return detect_format(found[0][0]) if found else "webdataset"
     first = next((entry for _, entry in json_lines(source)), {})
     if "audio_filepath" in first:
         return "nemo"
@@ -321,8 +322,7 @@ def _format_of_folder(source: Path) -> str:
         if path.name in METADATA:
             return "huggingface"
         kinds |= {kind for kind, suffixes in _KINDS.items() if path.name.lower().endswith(suffixes)}
-        if "folder" in kinds:
-            continue
+        kinds |= {"cuts"} if path.name.startswith("cuts.") and path.name.endswith(CUTS) else set()
     if "folder" in kinds or not kinds:
         return "folder"
     if kinds == {"tar", "cuts"}:
@@ -330,7 +330,7 @@ def _format_of_folder(source: Path) -> str:
     return "huggingface" if "parquet" in kinds else "webdataset" if "tar" in kinds else "folder"
 
 
-_KINDS = {"folder": tuple(AUDIO_SUFFIXES), "tar": TARS, "parquet": (".parquet",), "cuts": CUTS}
+_KINDS = {"folder": tuple(AUDIO_SUFFIXES), "tar": TARS, "parquet": (".parquet",)}
 
 
 def _has_file_names(table: Path) -> bool:

@@ -296,6 +296,15 @@ def test_names_of_shards_tell_the_split(name: str, split: str | None) -> None:
     assert split_in(name) == split
 
 
+def test_no_archive_is_linked_behind_a_link_that_leads_out(tmp_path: Path) -> None:
+    for folder in ("out", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "out" / "archives").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match="none of its 1 clips"):
+        taken(write_tar(tmp_path / "a.tar", ("x.wav", wav(1))), tmp_path / "out")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_folder_is_listed_once_and_not_for_every_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tar(tmp_path / "a.tar", *((f"{number}.wav", wav(number)) for number in range(12)))
     listed: list[Path] = []
