@@ -146,11 +146,17 @@ def dump_yaml(value: Any) -> str:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the keys and values of a YAML file (an empty file has none); raises `ConfigError` naming the file and the line."""
     try:
-        value = yaml.load(place(path).read_text(encoding="utf-8"), Loader=_Loader)
+        return parse_yaml(place(path).read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
+def parse_yaml(text: str, path: str) -> dict[str, Any]:
+    """Return the keys and values of a YAML text; raises `ConfigError` naming `path` and the line."""
+    try:
+        value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or " ".join(str(error).split())

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stt_ft.core.atomic import atomic_path, json_text, write_text
+from stt_ft.core.atomic import atomic_path, json_text, recover, write_text
 from stt_ft.core.errors import ConfigError, DatasetError, NoSidecar
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 from stt_ft.core.packed import WINDOW, PackedSidecars
@@ -275,7 +275,10 @@ class Dataset:
 
     def write_clips(self, split: str, clips: Iterable[Clip]) -> None:
         """Replace the manifest of `split`."""
-        write_text(self.manifest_path(split), _manifest_text(clips))
+        path = self.manifest_path(split)
+        recover(path)
+        with atomic_path(path) as temporary:
+            _write_manifest(temporary, clips)
 
     def deal(self, parts: Mapping[str, Sequence[Clip]]) -> None:
         """Replace all manifests by `parts`, split -> its clips; a split without clips has none.
@@ -287,7 +290,7 @@ class Dataset:
         with contextlib.ExitStack() as last_first:
             for name, clips in reversed(order):
                 path = last_first.enter_context(atomic_path(self.manifest_path(name)))
-                path.write_text(_manifest_text(clips), encoding="utf-8")
+                _write_manifest(path, clips)
         for name in SPLITS:
             if not parts.get(name):
                 self.manifest_path(name).unlink(missing_ok=True)
@@ -360,7 +363,7 @@ class Dataset:
         """Yield each of many clips, in order, with its sidecar or the error that `read_sidecar` would raise."""
         for clip, text in self.sidecar_texts(clips):
             try:
-                yield clip, self._sidecar(clip, text)
+                yield clip, self.sidecar_of(clip, text)
             except DatasetError as error:
                 yield clip, error
 
@@ -384,7 +387,7 @@ class Dataset:
     def read_sidecar(self, clip: Clip) -> Sidecar:
         """Read the sidecar of `clip`; raises `DatasetError` naming the file when it is missing or malformed, or as `audio_path` does."""
         ((_, text),) = self.sidecar_texts([clip])
-        return self._sidecar(clip, text)
+        return self.sidecar_of(clip, text)
 
     def sidecar_bytes(self, clip: Clip) -> bytes | None:
         """Return the JSON text of a clip's sidecar as it stands, None where there is none; raises as `audio_path` does."""
@@ -401,7 +404,8 @@ class Dataset:
         with atomic_path(self.sidecar_path(clip, to_write=True)) as temporary:
             temporary.write_bytes(content)
 
-    def _sidecar(self, clip: Clip, text: bytes | str | DatasetError | None) -> Sidecar:
+    def sidecar_of(self, clip: Clip, text: bytes | str | DatasetError | None) -> Sidecar:
+        """Read what `sidecar_texts` has yielded for `clip`; raises as `read_sidecar` does."""
         if isinstance(text, DatasetError):
             raise text
         if text is None:
@@ -451,9 +455,9 @@ class Dataset:
         write_text(self.directory / "dataset.yaml", dump_yaml(info))
 
 
-def _manifest_text(clips: Iterable[Clip]) -> str:
-    lines = [json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips]
-    return "".join(f"{line}\n" for line in lines)
+def _write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    with path.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for clip in clips)
 
 
 def _read_manifest(path: Path) -> Iterator[Clip]:

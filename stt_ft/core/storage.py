@@ -30,6 +30,9 @@ from stt_ft.core.errors import AudioError, DiskError, MissingExtra, SttFtError
 _STORE_PACKAGES = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec", "upath")
 """Packages whose errors tell what a store refuses; most are no `OSError`."""
 
+_STORES = ("s3", "gs", "gcs", "az", "abfs", "abfss")
+"""Stores in which an archive may stay: the beginnings of their addresses."""
+
 _TAR_BLOCK = 512
 """Bytes of a tar member's header, which lies right before its content (POSIX.1-1988, `ustar`)."""
 
@@ -164,6 +167,14 @@ def claim(path: Path, owner: str) -> str | None:
     return None
 
 
+@functools.lru_cache(maxsize=4096)
+def _in_store(address: str) -> Path:
+    """Return an archive that stays in an object store; raises `ValueError` for an address of any other kind, which nobody named."""
+    if address.partition("://")[0] not in _STORES:
+        raise ValueError(f"an archive elsewhere lies in an object store ({', '.join(_STORES)})")
+    return place(address)
+
+
 # --- Pieces of archives ---------------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +205,9 @@ class Piece:
             raise ValueError("expected archive, offset and size, or archive, column and row")
         if min(value.get("offset", 0), value.get("size", 0), value.get("row", 0)) < 0:
             raise ValueError("a place in an archive is not negative")
-        return cls(archive=inside(directory, value["archive"]), name=name, **{key: value[key] for key in kinds if key != "archive"})
+        name_of_archive = value["archive"]
+        archive = _in_store(name_of_archive) if is_url(name_of_archive) else inside(directory, name_of_archive)
+        return cls(archive=archive, name=name, **{key: value[key] for key in kinds if key != "archive"})
 
     def __str__(self) -> str:
         return f"{self.archive}: {self.name}"

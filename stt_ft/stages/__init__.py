@@ -60,7 +60,7 @@ COMMANDS = {
         ),
         Command(
             name="ingest", module="recordings", group=_DATA, example="stt-ft ingest ~/takes --out datasets/orders",
-            summary="take over recordings that exist: a folder, LJSpeech, JSON lines, NeMo, Kaldi, Common Voice, Lhotse",
+            summary="take over recordings that exist: a folder, corpora in other formats, sharded archives",
         ),
         Command(
             name="studio", module="studio", group=_DATA,
@@ -86,6 +86,11 @@ COMMANDS = {
         Command(
             name="pack", module="pack", group=_DATA, example="stt-ft pack datasets/orders",
             summary="put the sidecars of very many clips into a few files; --loose puts them back beside the sound",
+        ),
+        Command(
+            name="archive", module="archive", group=_DATA,
+            example="stt-ft archive datasets/orders --out archives/orders --format webdataset",
+            summary="write a dataset as sharded archives: Lhotse Shar, WebDataset, Parquet for Hugging Face",
         ),
         Command(
             name="synthesize", module="synthesize", group=_DATA,

@@ -4,9 +4,10 @@
     stt-ft record --make_script digits --count 200 --seed 1 --script my_digits.yaml
     stt-ft ingest ~/takes --out datasets/orders                       a folder of sound, with .txt or .json beside each file
     stt-ft ingest cv-corpus/en --out datasets/cv --format commonvoice
+    stt-ft ingest s3://calls/shards --out datasets/calls --packed     Lhotse Shar, WebDataset or Parquet, whose sound stays there
 
 A take is on disk as soon as it is kept; a second start goes on at the first prompt that is missing. `ingest` links to sound files that can
-be used as they are (mono, in a format that libsndfile reads) and copies nothing of them.
+be used as they are (mono, in a format that libsndfile reads), leaves those of an archive in it, and copies nothing of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import SPLITS, Clip, Dataset
+from stt_ft.core.manifest import INSIDE, SPLITS, Clip, Dataset
 from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
@@ -149,8 +150,11 @@ def ingest(
     source: str,
     *,
     out: str,
-    format: Literal["auto", "folder", "ljspeech", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse"] = "auto",
+    format: Literal[
+        "auto", "folder", "ljspeech", "jsonl", "nemo", "kaldi", "commonvoice", "lhotse", "shar", "webdataset", "huggingface"
+    ] = "auto",
     copy: bool = False,
+    packed: bool = False,
     channel: int | None = None,
     max_duration: float = 120.0,
     language: str | None = None,
@@ -159,20 +163,22 @@ def ingest(
 
     Running again adds what is new and keeps what later stages have written. Words with times that stand beside the sound (Whisper's and
     whisperX's JSON, NAME.TextGrid, NAME.ctm, Lhotse's alignments) are taken where every word has its time, and `annotate` leaves them as
-    they are; docs/data_format.md has a table.
+    they are. Sharded archives (Lhotse Shar, WebDataset, Hugging Face's Parquet) are read once, and their sound stays in them; a pattern
+    ('calls/train-{000000..000123}.tar') or a file NAME.txt with one a line names shards, too. docs/data_format.md has a table.
 
     Args:
-        source: folder, manifest or corpus directory.
+        source: folder, manifest, corpus directory or archive, here or in an object store (s3://BUCKET/NAME).
         out: dataset directory.
         format: format of the source; auto finds out.
-        copy: copy sound files instead of linking to them.
+        copy: copy sound instead of linking to files, and to archives in which it stays.
+        packed: keep the sidecars in a few files, as `stt-ft pack` does: for very many clips.
         channel: channel of stereo files to take, counted from 0. By default it is the one that the corpus names (the left one where words
             come in moshi-finetune's format); else all are averaged, and files whose channels hold different voices are left out.
         max_duration: seconds beyond which a clip is left out.
         language: language of the recordings, which dataset.yaml keeps; en where neither says one.
     """
-    from stt_ft.corpus.formats import read_source
     from stt_ft.corpus.importing import ImportOptions, import_clips
+    from stt_ft.corpus.sources.formats import read_source
 
     if max_duration <= 0:
         raise ConfigError(f"--max_duration must be positive, got {max_duration}")
@@ -180,30 +186,35 @@ def ingest(
     there = data.info().get("language")
     if language is not None and there is not None and data.language() != language.partition("-")[0]:
         raise ConfigError(f"{data.directory}: its language is {there}, not {language}; give another --out")
-    sources = read_source(Path(source), format)
+    corpus = read_source(source, format)
     with sole_writer(data.directory):
         by_split: dict[str, list[Clip]] = {split: data.clips(split) for split in data.splits()}
         places = {_stem(clip): (split, index) for split, clips in by_split.items() for index, clip in enumerate(clips)}
-        options = ImportOptions(copy=copy, channel=channel, max_duration_s=max_duration)
+
+        def known(stem: str) -> Clip | None:
+            split, index = places.get(stem, ("", 0))
+            return by_split[split][index] if split else None
+
+        options = ImportOptions(copy=copy, packed=packed, channel=channel, max_duration_s=max_duration)
         num_taken = num_left_out = num_with_words = 0
-        for imported in track(import_clips(data, sources, options), "ingesting clips", total=len(sources)):
+        for imported in track(import_clips(data, corpus.clips(), options, known), "ingesting clips", total=corpus.num_clips):
             if imported.clip is None:
                 num_left_out += 1
                 say(f"{imported.source.clip_id}: left out: {imported.fault}")
+                continue
+            num_taken += 1
+            num_with_words += bool(imported.source.words_by)
+            if imported.source.notice and imported.sidecar is not None:
+                say(f"{imported.source.clip_id}: {imported.source.notice}")
+            split, index = places.get(_stem(imported.clip), ("", 0))
+            if not split:
+                by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
             else:
-                num_taken += 1
-                num_with_words += bool(imported.source.words_by)
-                if imported.source.notice and imported.is_new:
-                    say(f"{imported.source.clip_id}: {imported.source.notice}")
-                split, index = places.get(_stem(imported.clip), ("", 0))
-                if not split:
-                    by_split.setdefault(imported.source.split or "train", []).append(imported.clip)
-                elif imported.is_new or by_split[split][index].path != imported.clip.path:
-                    by_split[split][index] = replace(imported.clip, extra={**by_split[split][index].extra, **imported.clip.extra})
+                by_split[split][index] = _renewed(by_split[split][index], imported.clip, is_new=imported.sidecar is not None)
         if num_taken == 0:
-            raise DatasetError(f"{source}: none of its {len(sources)} clips can be used; the reasons are above")
+            raise DatasetError(f"{source}: none of its {num_left_out} clips can be used; the reasons are above")
         if there is None:
-            made = {"name": data.directory.name, "language": language or "en", "made_by": f"stt-ft ingest {source}"}
+            made = {"name": data.directory.name, "language": language or corpus.language or "en", "made_by": f"stt-ft ingest {source}"}
             data.write_info({**made, **data.info(), "language": made["language"]})
         for split in SPLITS:
             if split in by_split:
@@ -211,6 +222,14 @@ def ingest(
     counts = ", ".join(f"{split} {len(clips)}" for split, clips in by_split.items())
     timed = f" ({num_with_words} with the words and times of other tools)" if num_with_words else ""
     say(f"{data.directory}: {num_taken} clips taken{timed}, {num_left_out} left out; it holds {counts}")
+
+
+def _renewed(there: Clip, taken: Clip, *, is_new: bool) -> Clip:
+    """Return the line of a clip that stands in the manifest and has been taken again; keys that were added to it stay."""
+    if not is_new and (there.path, there.extra.get(INSIDE)) == (taken.path, taken.extra.get(INSIDE)):
+        return there
+    added = {key: value for key, value in there.extra.items() if key != INSIDE}
+    return replace(taken, extra={**added, **taken.extra})
 
 
 def _stem(clip: Clip) -> str:

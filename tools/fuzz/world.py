@@ -35,7 +35,11 @@ LINES = (
     Line("ingest work/corpora/nemo.jsonl --out work/new", 3, ("work/corpora/nemo.jsonl",)),
     Line("ingest work/corpora/cv --out work/new", 3, ("work/corpora/cv/*.tsv", "work/corpora/cv/clips/*")),
     Line("ingest work/corpora/cuts.jsonl.gz --out work/new", 3, ("work/corpora/cuts.jsonl.gz",)),
+    Line("ingest work/corpora/shar --out work/new", 2, ("work/corpora/shar/dev/*",)),
+    Line("ingest work/corpora/webdataset --out work/new", 2, ("work/corpora/webdataset/*",)),
+    Line("ingest work/corpora/huggingface --out work/new", 2, ("work/corpora/huggingface/data/*",)),
     Line("ingest work/data --out work/new", 3, DATASET),
+    Line("archive work/data --out work/new --format shar", 2, DATASET),
     Line("ingest work/corpora/folder --out work/data", 2, ("work/corpora/folder/*", *DATASET)),
     Line("annotate work/data --aligner sphinx", 1.5, DATASET),
     Line("convert work/data --norealign", 5, DATASET),
@@ -128,6 +132,8 @@ def make_template(root: Path) -> None:
     recording = {"id": "r", "sources": [source], "sampling_rate": rate, "num_samples": len(sound), "duration": len(sound) / rate}
     cut = {"id": "c", "start": 0.2, "duration": 1.5, "channel": 0, "supervisions": [said], "recording": recording, "type": "MonoCut"}
     (corpora / "cuts.jsonl.gz").write_bytes(gzip.compress(json.dumps(cut).encode() + b"\n", mtime=0))
+    for name in ("shar", "webdataset", "huggingface"):
+        shutil.copytree(Path(__file__).parents[2] / "tests" / "golden" / "archives" / name, corpora / name)
 
     (work / "script.yaml").write_text(
         'language: en\nprompts:\n  - {id: a_1, kind: number, say: "order 4107382"}\n  - {id: b, say: "hello there", direction: "slowly"}\n'

@@ -22,8 +22,8 @@ from stt_ft.core.errors import CheckFailed, DatasetError
 from stt_ft.stages import COMMANDS, stage
 
 DESIGNED = (  # noqa: SIM905
-    "demo init record studio ingest annotate convert check split synthesize encode train merge export push transcribe evaluate gate run "
-    "doctor"
+    "demo init record studio ingest annotate convert check split pack archive synthesize encode train merge export push transcribe "
+    "evaluate gate run doctor"
 ).split()
 
 

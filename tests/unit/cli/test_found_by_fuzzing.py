@@ -16,7 +16,7 @@ from stt_ft.audio.files import _count_frames, read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError, SttFtError
 from stt_ft.core.json_yaml import parse_json, read_yaml
 from stt_ft.core.manifest import Dataset
-from stt_ft.corpus.formats import read_source
+from stt_ft.corpus.sources import formats
 from stt_ft.model.codes import TokenStore
 from stt_ft.pages.charts import ticks
 from stt_ft.training.checkpoints import RunDir, newest_consolidated
@@ -67,7 +67,7 @@ def test_a_lhotse_cut_of_other_types_is_left_out_or_read_without(key, value, tmp
             place[key] = value
     whole = {"id": "d", "duration": 1.0, "recording": {"sources": [{"type": "file", "source": "a.wav"}]}}
     (tmp_path / "cuts.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, (cut, whole))).encode()))
-    assert len(read_source(tmp_path / "cuts.jsonl.gz", "lhotse")) == 2
+    assert formats.read_source(tmp_path / "cuts.jsonl.gz", "lhotse").num_clips == 2
 
 
 def test_a_gzip_that_is_damaged_inside_is_one_line(tmp_path: Path):
@@ -75,7 +75,7 @@ def test_a_gzip_that_is_damaged_inside_is_one_line(tmp_path: Path):
     content[12:20] = b"\xff" * 8
     (tmp_path / "cuts.jsonl.gz").write_bytes(content)
     with pytest.raises(DatasetError, match=r"cuts\.jsonl\.gz: cannot be read"):
-        read_source(tmp_path / "cuts.jsonl.gz", "lhotse")
+        formats.read_source(tmp_path / "cuts.jsonl.gz", "lhotse")
 
 
 @pytest.mark.parametrize("line", [b'{"st\xff\x8e": 2}', b'{"loss": 0.1}', b"[2]", b'{"step": "2"}', b'{"step": 2, "text_loss": "0.1"}'])

@@ -11,7 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.corpus.formats import detect_format, read_source
+from stt_ft.corpus.sources import formats
+from stt_ft.corpus.sources.formats import detect_format
+from stt_ft.corpus.sources.source_clip import SourceClip
+
+
+def read_source(source: Path, corpus_format: str) -> list[SourceClip]:
+    return list(formats.read_source(source, corpus_format).clips())
 
 
 def write_lines(path: Path, *entries: object) -> Path:

@@ -13,8 +13,13 @@ from typing import Any
 import pytest
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.corpus.formats import read_source
-from stt_ft.corpus.source_clip import SourceClip
+from stt_ft.corpus.sources import formats
+from stt_ft.corpus.sources.source_clip import SourceClip
+
+
+def read_source(source: Path, corpus_format: str) -> list[SourceClip]:
+    return list(formats.read_source(source, corpus_format).clips())
+
 
 LONG_TEXTGRID = """File type = "ooTextFile"
 Object class = "TextGrid"

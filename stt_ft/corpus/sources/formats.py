@@ -1,24 +1,43 @@
 """The formats of other corpora: how a clip is described in each, which format a corpus is in, and the readers of all of them.
 
-Sound with files beside it, LJSpeech, Mozilla Common Voice, Kaldi; and in JSON lines moshi-finetune's manifests, NeMo's, and Lhotse's cuts.
-An entry that cannot be used is a clip with a fault, which `ingest` leaves out by name; a file that is not in its format ends the reading.
+Here are sound with files beside it, LJSpeech, Mozilla Common Voice and Kaldi, and in JSON lines moshi-finetune's manifests and NeMo's;
+Lhotse and the archives have files of their own. An entry that cannot be used is a clip with a fault, which `ingest` leaves out by name; a
+file that is not in its format ends the reading, and a damaged archive costs what lies behind the fault.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
+import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import SPLITS, speaker_name
-from stt_ft.corpus.source_clip import SourceClip, as_text, clip_beside, json_lines, or_fault, seconds, text_or_none
-from stt_ft.corpus.word_times import lhotse_words
+from stt_ft.core.json_yaml import parse_json
+from stt_ft.core.manifest import INSIDE, SPLITS, Dataset, speaker_name
+from stt_ft.core.storage import Piece, answered, place
+from stt_ft.corpus.sources.huggingface import METADATA, read_huggingface
+from stt_ft.corpus.sources.lhotse import CUTS, read_lhotse, read_shar
+from stt_ft.corpus.sources.shards import TARS, read_webdataset, shards, split_named
+from stt_ft.corpus.sources.source_clip import (
+    INDEX,
+    HeldPiece,
+    SourceClip,
+    as_text,
+    files_beside,
+    json_lines,
+    or_fault,
+    seconds,
+    text_or_none,
+)
 
-_PARTLY_S = 0.1
-"""A supervision that lies farther than this outside its cut says what is not heard in it."""
+_WINDOW = 256
+"""Lines of a manifest whose packed sidecars are looked up together."""
 
 _SPLIT_TABLES = ("train.tsv", "dev.tsv", "test.tsv")
 
@@ -31,7 +50,7 @@ def read_folder(source: Path) -> Iterator[SourceClip]:
     for audio in sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()):
         clip_id = str(audio.relative_to(source))
         if not any(part.startswith(".") for part in Path(clip_id).parts):
-            yield clip_beside(audio, clip_id, extra={})
+            yield SourceClip(clip_id=clip_id, audio=audio).told_by(files_beside(audio), str(audio.with_suffix("")))
 
 
 def read_ljspeech(source: Path) -> Iterator[SourceClip]:
@@ -140,16 +159,29 @@ def read_jsonl(source: Path) -> Iterator[SourceClip]:
     else:
         manifests = [source]
     for manifest in manifests:
-        for number, entry in json_lines(manifest):
-            path = entry.pop("path", None)
-            if not isinstance(path, str) or not path:
-                fault = f'{manifest}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}'
-                yield SourceClip(clip_id=f"line {number}", audio=manifest, fault=fault)
-                continue
-            entry.pop("duration", None)
-            if "speaker" in entry:
-                entry["speaker"] = speaker_name(entry["speaker"])
-            yield clip_beside(manifest.parent / path, path.removeprefix("audio/"), extra=entry, split=split_named(manifest.stem))
+        data = Dataset(manifest.parent)
+        lines = json_lines(manifest)
+        while some := list(itertools.islice(lines, _WINDOW)):
+            names = [str(entry.get("path")) for _, entry in some]
+            packed = data.packed.get([f"{name.removesuffix(PurePosixPath(name).suffix)}.json" for name in names])
+            for (number, entry), text in zip(some, packed, strict=True):
+                where = f"{manifest}, line {number}"
+                yield or_fault(str(entry.get("path") or f"line {number}"), manifest, _jsonl_entry, entry, text, manifest, where)
+
+
+def _jsonl_entry(entry: dict[str, Any], packed: str | None, manifest: Path, where: str) -> SourceClip:
+    """Return one clip; `packed` is its sidecar where the dataset keeps sidecars packed."""
+    path, place_inside = entry.pop("path", None), entry.pop(INSIDE, None)
+    if not isinstance(path, str) or not path:
+        raise DatasetError(f'{where}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}')
+    entry.pop("duration", None)
+    if "speaker" in entry:
+        entry["speaker"] = speaker_name(entry["speaker"])
+    file = manifest.parent / path
+    audio = file if place_inside is None else HeldPiece.of(Piece.from_json(place_inside, name=path, directory=manifest.parent))
+    beside = files_beside(file) | ({} if packed is None else {".json": packed.encode()})
+    clip = SourceClip(clip_id=path.removeprefix("audio/"), audio=audio, extra=entry, split=split_named(manifest.stem))
+    return clip.told_by(beside, str(file.with_suffix("")))
 
 
 def read_nemo(source: Path) -> Iterator[SourceClip]:
@@ -183,69 +215,6 @@ def _nemo_entry(entry: Mapping[str, Any], source: Path, number: int, is_known: b
     )
 
 
-def read_lhotse(source: Path) -> Iterator[SourceClip]:
-    """Yield the single-track cuts of a cut set (`cuts.jsonl`, `cuts.jsonl.gz`) whose recordings are files; others are reported by id.
-
-    They are read as the JSON they are; lhotse itself is not needed.
-    """
-    if source.is_dir():
-        raise DatasetError(f"{source}: a Lhotse cut set is a file such as cuts.jsonl.gz")
-    for number, cut in json_lines(source):
-        cut_id = str(cut.get("id") or f"cut_{number:06d}")
-        yield or_fault(cut_id, source, _lhotse_cut, cut, cut_id, source, f"{source}, line {number}")
-
-
-def _lhotse_cut(cut: dict[str, Any], cut_id: str, source: Path, where: str) -> SourceClip:
-    recording = cut.get("recording")
-    recording = recording if isinstance(recording, dict) else {}
-    files = [entry for entry in _list(recording.get("sources")) if isinstance(entry, dict) and entry.get("type") == "file"]
-    channel = cut.get("channel")
-    channel = channel if isinstance(channel, int) and not isinstance(channel, bool) else None
-    file = next((one for one in files if channel in _list(one.get("channels"))), files[0] if len(files) == 1 else None)
-    if file is None:
-        raise DatasetError(f"{where}: its recording is not one file; save the cuts' audio first")
-    transforms = [one.get("name") if isinstance(one, dict) else one for one in _list(recording.get("transforms"))]
-    if any(name != "Resample" for name in transforms):  # which moves nothing in time
-        names = ", ".join(map(str, transforms))
-        raise DatasetError(f"{where}: its recording is transformed ({names}), its file is not; save the cuts' audio first")
-    start_s = seconds(cut.get("start", 0), what="start", where=where)
-    duration_s = seconds(cut.get("duration"), what="duration", where=where)
-    whole_s = seconds(recording.get("duration", duration_s), what="recording.duration", where=where)
-    is_whole = start_s == 0 and abs(whole_s - duration_s) < 0.01
-    said = [entry for entry in _list(cut.get("supervisions")) if isinstance(entry, dict)]
-    for entry in said:
-        begin_s = _number(entry.get("start", 0), where)
-        end_s = begin_s + _number(entry.get("duration", duration_s), where)
-        if begin_s < -_PARTLY_S or end_s > duration_s + _PARTLY_S:
-            raise DatasetError(f"{where}: its supervision {entry.get('id')} lies only partly in the cut, at {begin_s:.2f}-{end_s:.2f} s")
-    texts = [str(entry["text"]) for entry in said if entry.get("text")]
-    speakers = {str(entry["speaker"]) for entry in said if entry.get("speaker") not in (None, "")}
-    channels = _list(file.get("channels")) or [0]
-    clip = SourceClip(
-        clip_id=cut_id,
-        audio=source.parent / str(file.get("source")),
-        start_s=start_s,
-        duration_s=None if is_whole else duration_s,
-        channel=channels.index(channel) if channel is not None and channel in channels and len(channels) > 1 else None,
-        script=" ".join(texts) or None,
-        split=split_named(source.name.split(".")[0].removeprefix("cuts_")),
-        extra={"speaker": speakers.pop()} if len(speakers) == 1 else {},
-    )
-    return clip.with_words(lhotse_words(said, cut_start_s=start_s))
-
-
-def _list(value: Any) -> list[Any]:
-    """Return `value` if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def _number(value: Any, where: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise DatasetError(f"{where}: a supervision's time must be seconds, got {str(value)[:60]!r}") from None
-
-
 READERS: dict[str, Callable[[Path], Iterator[SourceClip]]] = {
     "folder": read_folder,
     "ljspeech": read_ljspeech,
@@ -254,46 +223,117 @@ READERS: dict[str, Callable[[Path], Iterator[SourceClip]]] = {
     "kaldi": read_kaldi,
     "commonvoice": read_common_voice,
     "lhotse": read_lhotse,
+    "shar": read_shar,
+    "webdataset": read_webdataset,
+    "huggingface": read_huggingface,
 }
 
+ARCHIVES = ("shar", "webdataset", "huggingface")
+"""Formats in which the sound of many clips is in one file, and which are therefore read once."""
 
-def read_source(source: Path, corpus_format: str) -> list[SourceClip]:
-    """Return the clips of the corpus at `source`; raises `DatasetError` when it is not there or not in that format."""
-    if not source.exists():
-        raise DatasetError(f"{source}: no such file or directory")
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The clips of a corpus, read as they are asked for.
+
+    Attributes:
+        clips: yields them; those of an archive once.
+        num_clips: how many they are, None of an archive.
+        language: of an archive that `stt-ft archive` wrote.
+    """
+
+    clips: Callable[[], Iterator[SourceClip]]
+    num_clips: int | None
+    language: str | None
+
+
+def read_source(source: str | Path, corpus_format: str) -> Corpus:
+    """Return the corpus at `source`, a path or an address in a store; raises `DatasetError` when it is not there or not in that format.
+
+    All of it is read, so that a manifest with a line that cannot be read is refused before anything is taken; of an archive only the
+    beginning.
+    """
     if corpus_format != "auto" and corpus_format not in READERS:
         raise DatasetError(f"no corpus format {corpus_format!r}; formats are auto, {', '.join(READERS)}")
-    clips = list(READERS[detect_format(source) if corpus_format == "auto" else corpus_format](source))
-    if not clips:
+    path = place(source)
+    faults: list[SourceClip] = []
+    num_clips, first = 0, None
+    with answered(source):
+        corpus_format = detect_format(path) if corpus_format == "auto" else corpus_format
+        stream = READERS[corpus_format](path)
+        for clip in stream:
+            num_clips += 1
+            if not clip.fault:
+                first = first or clip
+                if corpus_format in ARCHIVES:
+                    begun = itertools.chain(faults, [clip], stream)
+                    return Corpus(clips=functools.partial(iter, begun), num_clips=None, language=_language(path))
+            elif first is None:
+                faults.append(clip)
+    if num_clips == 0:
         raise DatasetError(f"{source}: no clips here")
-    if all(clip.fault for clip in clips):
-        more = f" (and so on: none of {len(clips)} clips can be read)" if len(clips) > 1 else ""
-        raise DatasetError(clips[0].fault + more)
-    return clips
+    if first is None:
+        more = f" (and so on: none of {num_clips} clips can be read)" if num_clips > 1 else ""
+        raise DatasetError(faults[0].fault + more)
+    return Corpus(clips=lambda: READERS[corpus_format](path), num_clips=num_clips, language=None)
+
+
+def _language(archive: Path) -> str | None:
+    try:
+        return str(parse_json((archive / INDEX).read_bytes())["language"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def detect_format(source: Path) -> str:
     """Return the format that `source` looks like; raises `DatasetError` when it looks like none."""
     if source.is_dir():
-        if (source / "wav.scp").exists():
-            return "kaldi"
-        if any((source / f"{split}.jsonl").exists() for split in SPLITS):
-            return "jsonl"
-        if (source / "metadata.csv").exists():
-            return "ljspeech"
-        return "commonvoice" if (source / "clips").is_dir() and any(source.glob("*.tsv")) else "folder"
+        return _format_of_folder(source)
+    if source.name.endswith(TARS):
+        return "webdataset"
+    if source.suffix == ".parquet" or source.name in METADATA:
+        return "huggingface" if source.suffix != ".csv" or _has_file_names(source) else "ljspeech"
     if source.suffix in (".tsv", ".csv"):
         return "commonvoice" if source.suffix == ".tsv" else "ljspeech"
+    if not source.exists() or source.suffix == ".txt":  # a pattern, or a list
+        found = shards(source, ())
+        return detect_format(found[0][0]) if found else "webdataset"
     first = next((entry for _, entry in json_lines(source)), {})
     if "audio_filepath" in first:
         return "nemo"
     if "recording" in first or "supervisions" in first:
-        return "lhotse"
+        return "shar" if '"type": "shar"' in json.dumps(first.get("recording")) else "lhotse"
     if "path" in first:
         return "jsonl"
     raise DatasetError(f"{source}: not a corpus in a known format; say which with --format {'|'.join(READERS)}")
 
 
-def split_named(name: str) -> str | None:
-    """Return this program's name for the split that a corpus calls `name`; None for anything that is no split."""
-    return {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "heldout", "heldout": "heldout"}.get(name.lower())
+def _format_of_folder(source: Path) -> str:
+    if (source / "wav.scp").exists():
+        return "kaldi"
+    if any((source / f"{split}.jsonl").exists() for split in SPLITS):
+        return "jsonl"
+    if (source / "metadata.csv").exists() and not _has_file_names(source / "metadata.csv"):
+        return "ljspeech"
+    if (source / "clips").is_dir() and any(source.glob("*.tsv")):
+        return "commonvoice"
+    kinds: set[str] = set()
+    for path in source.rglob("*"):
+        if path.name in METADATA:
+            return "huggingface"
+        kinds |= {kind for kind, suffixes in _KINDS.items() if path.name.lower().endswith(suffixes)}
+        kinds |= {"cuts"} if path.name.startswith("cuts.") and path.name.endswith(CUTS) else set()
+    if "folder" in kinds or not kinds:
+        return "folder"
+    if kinds == {"tar", "cuts"}:
+        return "shar"
+    return "huggingface" if "parquet" in kinds else "webdataset" if "tar" in kinds else "folder"
+
+
+_KINDS = {"folder": tuple(AUDIO_SUFFIXES), "tar": TARS, "parquet": (".parquet",)}
+
+
+def _has_file_names(table: Path) -> bool:
+    """Whether a metadata.csv is one of an audio folder: it has names of columns, and `file_name` is one."""
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        return any("file_name" in name for name in next(csv.reader(lines), ()))

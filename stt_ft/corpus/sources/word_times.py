@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stt_ft.core.manifest import Word
@@ -43,15 +42,17 @@ class TimedWords:
     notice: str = ""
 
 
-def words_beside(audio: Path) -> TimedWords | None:
-    """Return what `NAME.TextGrid` or else `NAME.ctm` beside a sound holds, None where there is neither; raises `ValueError` by file."""
+def words_beside(files: Mapping[str, bytes], name: str) -> TimedWords | None:
+    """Return what NAME.TextGrid or else NAME.ctm says, None where there is neither; raises `ValueError` that begins with the suffix.
+
+    `files` are those beside a sound, suffix -> content; `name` is the sound's, without suffix.
+    """
     for suffix, read in ((".TextGrid", _read_textgrid), (".ctm", _read_ctm)):
-        path = audio.with_suffix(suffix)
-        if path.is_file():
+        if suffix in files:
             try:
-                return read(path)
+                return read(files[suffix], name)
             except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
+                raise ValueError(f"{suffix}: {error}") from None
     return None
 
 
@@ -126,10 +127,10 @@ def _relied_on(tool: str, told: Sequence[tuple[str, Any, Any]], *, text: str | N
     return TimedWords(tool=tool, words=tuple(words), text=text, channel=channel, notice="" if words else "it has no words with times")
 
 
-def _read_ctm(path: Path) -> TimedWords:
+def _read_ctm(content: bytes, audio_name: str) -> TimedWords:
     told: list[tuple[str, float, float]] = []
     channels: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(content.decode("utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.startswith(";;"):
             continue
         try:
@@ -137,7 +138,7 @@ def _read_ctm(path: Path) -> TimedWords:
             told.append((word, float(begin_s), float(begin_s) + float(length_s)))
         except ValueError:
             raise ValueError(f"line {number}: expected file, channel, start, duration and word, got {line[:60]!r}") from None
-        if name != path.stem:
+        if name != audio_name:
             raise ValueError(f"line {number} is about {name!r}, another file than this one")
         channels.add(channel)
     if len(channels) > 1:
@@ -146,9 +147,8 @@ def _read_ctm(path: Path) -> TimedWords:
     return _relied_on("ctm", sorted(told, key=lambda one: one[1]), channel=channel)
 
 
-def _read_textgrid(path: Path) -> TimedWords:
+def _read_textgrid(content: bytes, _name: str) -> TimedWords:
     """Read the words tier of a TextGrid in either of Praat's text formats (praat.org, "TextGrid file formats")."""
-    content = path.read_bytes()
     is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     values = _free_values(content.decode("utf-16" if is_utf_16 else "utf-8-sig"))
     tiers: dict[str, list[tuple[str, float, float]]] = {}
