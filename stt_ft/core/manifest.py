@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stt_ft.core.atomic import atomic_path, json_text, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
@@ -256,6 +257,22 @@ class Dataset:
         for split in splits or self.splits():
             yield from _read_manifest(self.manifest_path(split))
 
+    def manifest_pieces(self, split: str, num_lines: int) -> list[tuple[int, int]]:
+        """Return pieces of a manifest of so many lines, each as the bytes between which it lies (`clips_between`)."""
+        ends = [0]
+        with _opened(self.manifest_path(split)) as file:
+            size = 0
+            for number, line in enumerate(file, start=1):
+                size += len(line)
+                if number % num_lines == 0:
+                    ends.append(size)
+        ends += [size] if size > ends[-1] else []
+        return list(itertools.pairwise(ends))
+
+    def clips_between(self, split: str, begin: int, stop: int) -> list[Clip]:
+        """Return the clips of a piece of a manifest; raises `DatasetError` by file and line."""
+        return list(_read_manifest(self.manifest_path(split), begin, stop))
+
     def measured_clips(self, split: str) -> list[Clip]:
         """Return the clips of a split on which a model is measured; raises `DatasetError` by name for a synthetic clip of dev or heldout:
         a synthesiser's speech proves nothing about people."""
@@ -433,19 +450,31 @@ def _manifest_text(clips: Iterable[Clip]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _read_manifest(path: Path) -> Iterator[Clip]:
+def _opened(path: Path) -> BinaryIO:
     if not path.exists():
         raise DatasetError(f"{path}: no such manifest")
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    return path.open("rb")
+
+
+def _read_manifest(path: Path, begin: int = 0, stop: int | None = None) -> Iterator[Clip]:
+    with _opened(path) as file:
+        file.seek(begin)
+        content = file.read() if stop is None else file.read(stop - begin)
+
+    def place(number: int) -> str:
+        with _opened(path) as file:
+            return f"{path}, line {number + len(file.read(begin).splitlines())}"
+
+    for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             entry = parse_json(line)
             clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
         except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
-            raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
+            raise DatasetError(f'{place(number)}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
         if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
-            raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
+            raise DatasetError(f"{place(number)}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
         if "speaker" in entry:
             entry["speaker"] = speaker_name(entry["speaker"])
         yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
