@@ -40,14 +40,14 @@ def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> Lazy[Train
     if recipe.replay.dataset is not None:
         parts.append(_load_beside(recipe.replay.dataset, model, recipe, is_replay=True, is_synthetic=False))
     clips = chained(parts)
-    pools = {clip.pool for clip in clips}
     if recipe.replay.kinds and not any(clip.is_replay for clip in clips):
         way_out = "record ordinary sentences, name some by replay.dataset, or do without by --replay.kinds '[]' --replay.text_weight 0"
         names = ", ".join(recipe.replay.kinds)
         raise ConfigError(f"{data.directory}: replay.kinds names {names}, and no clip of train is of that kind; {way_out}")
-    if "recorded" not in pools and "synthetic" in pools:
+    has_recordings = any(clip.pool == "recorded" for clip in clips)
+    if not has_recordings and any(clip.is_synthetic for clip in clips):
         raise ConfigError(f"{data.directory}: train holds no recording to learn, and synthetic clips are learned beside recordings only")
-    if "recorded" not in pools:
+    if not has_recordings:
         raise ConfigError(f"{data.directory}: replay.kinds takes in every clip of train, so there is nothing to learn beside the replay")
     return clips
 
@@ -169,36 +169,46 @@ class _Table:
                 map(self.lexicon.__getitem__, places), *(times_s / speed + prefix_s).tolist(), strict=True
             )
         ]
-        num_recorded = self.model.num_prefix_frames + timing.num_frames_covering(float(packed.durations_s[at]) / speed)
         entry = int(entries[version, at])
-        num_frames = min(self.store.num_frames(entry), num_recorded + self.model.num_tail_frames(self.recipe.tail_s))
+        num_recorded, num_frames = self.lengths(float(packed.durations_s[at]) / speed, entry)
         return TrainingClip(
             clip_id=packed.path(at),
             codes=np.empty((0, num_frames), dtype=np.int16),
             words=tuple(words),
             in_number=tuple(in_number),
-            num_recorded_frames=min(num_recorded, num_frames),
+            num_recorded_frames=num_recorded,
             is_replay=bool(packed.is_replay[at]),
             is_synthetic=bool(packed.is_synthetic[at]),
             stored=StoredCodes(store=self.store, entry=entry, serving=self.versions[version].serving, spans=((0, num_frames),)),
         )
 
+    def lengths(self, duration_s: float, entry: int) -> tuple[int, int]:
+        """Return the frames of a clip of this duration, until the recording ends and in all."""
+        num_recorded = self.model.num_prefix_frames + timing.num_frames_covering(duration_s)
+        num_frames = min(self.store.num_frames(entry), num_recorded + self.model.num_tail_frames(self.recipe.tail_s))
+        return min(num_recorded, num_frames), num_frames
+
     def check(self, packed: PackedClips, entries: npt.NDArray[np.int32], at: int) -> None:
         """Make sure that the words of a clip fit in every version; raises `AlignmentError` or `DatasetError`."""
         limit_s = self.recipe.max_clip_s if self.recipe.long_clips == "refuse" else None
+        places, times_s, _ = packed.words_of(at)
+        num_tokens = sum(len(self.lexicon[place][1]) for place in places)
+        lag_s = timing.frame_start_s(self.model.num_prefix_frames) + self.model.text_lag_s
         for number, version in enumerate(self.versions):
             duration_s = float(packed.durations_s[at]) / version.speed
             if limit_s is not None and duration_s > limit_s:
                 raise DatasetError(
                     f"{duration_s:.1f} s long, more than batch.max_clip_s {limit_s} (set batch.long_clips: cut, or raise the limit)"
                 )
-            clip = self.made(packed, entries, at, number)
-            if self.recipe.long_clips == "refuse" and clip.num_frames > self.model.context:
+            _, num_frames = self.lengths(duration_s, int(entries[number, at]))
+            if self.recipe.long_clips == "refuse" and num_frames > self.model.context:
                 raise DatasetError(
-                    f"{duration_s:.1f} s long, with silence before and after {clip.num_frames} frames, more than the model's context of "
+                    f"{duration_s:.1f} s long, with silence before and after {num_frames} frames, more than the model's context of "
                     f"{self.model.context} (set batch.long_clips: cut)"
                 )
-            clip.text_stream(self.model)
+            # Words of which all tokens would fit behind the onset of the last one do fit; of others it is found out.
+            if timing.frame_at(float(times_s[0, -1]) / version.speed + lag_s) + num_tokens >= num_frames:
+                self.made(packed, entries, at, number).text_stream(self.model)
 
 
 def load_clips(
