@@ -13,7 +13,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +110,15 @@ class SoundKeys:
             else:
                 faults[clip.path] = key.reason if isinstance(key, SetAside) else str(key)
         return keys
+
+    def found(self) -> dict[int, int]:
+        """Return what was found since this was asked last, for `tell` of another process."""
+        found, self._new = self._new, {}
+        return found
+
+    def tell(self, found: Mapping[int, int]) -> None:
+        """Take in what another process has `found`."""
+        self._new |= found
 
     def keep(self) -> None:
         """Write what was found, where the dataset may be written: what is not kept is found again."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stt_ft.core.atomic import atomic_path, json_text, recover, write_text
 from stt_ft.core.errors import ConfigError, DatasetError, NoSidecar
@@ -260,6 +261,22 @@ class Dataset:
         for split in splits or self.splits():
             yield from _read_manifest(self.manifest_path(split))
 
+    def manifest_pieces(self, split: str, num_lines: int) -> list[tuple[int, int]]:
+        """Return pieces of a manifest of so many lines, each as the bytes between which it lies (`clips_between`)."""
+        ends = [0]
+        with _opened(self.manifest_path(split)) as file:
+            size = 0
+            for number, line in enumerate(file, start=1):
+                size += len(line)
+                if number % num_lines == 0:
+                    ends.append(size)
+        ends += [size] if size > ends[-1] else []
+        return list(itertools.pairwise(ends))
+
+    def clips_between(self, split: str, begin: int, stop: int) -> list[Clip]:
+        """Return the clips of a piece of a manifest; raises `DatasetError` by file and line."""
+        return list(_read_manifest(self.manifest_path(split), begin, stop))
+
     def measured_clips(self, split: str) -> list[Clip]:
         """Return the clips of a split on which a model is measured; raises `DatasetError` by name for a synthetic clip of dev or heldout:
         a synthesiser's speech proves nothing about people."""
@@ -460,8 +477,21 @@ def _write_manifest(path: Path, clips: Iterable[Clip]) -> None:
         lines.writelines(json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for clip in clips)
 
 
-def _read_manifest(path: Path) -> Iterator[Clip]:
-    """Yield the clips of a manifest, line by line. Texts that come again (keys, speakers, archives) are one in memory."""
+_SHARED_TEXTS = 10_000
+"""Texts of a manifest that are looked for again in what follows."""
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        with answered(path):
+            return path.open("rb") if is_local(path) else io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such manifest") from None
+
+
+def _read_manifest(path: Path, begin: int = 0, stop: int | None = None) -> Iterator[Clip]:
+    """Yield the clips of a manifest, line by line, or of the lines between two bytes. Texts that come again (keys, speakers, archives) are
+    one in memory."""
     known: dict[str, str] = {}
 
     def shared(value: Any) -> Any:
@@ -469,28 +499,27 @@ def _read_manifest(path: Path) -> Iterator[Clip]:
             return known.setdefault(value, value)
         return {known.setdefault(key, key): shared(one) for key, one in value.items()} if type(value) is dict else value
 
-    try:
-        with answered(path):
-            file = path.open("rb") if is_local(path) else io.BytesIO(path.read_bytes())
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such manifest") from None
-    with file:
+    def place_of(number: int) -> str:
+        with _opened(path) as file:
+            return f"{path}, line {number + file.read(begin).count(b'\n')}"
+
+    at = begin
+    with _opened(path) as file:
+        file.seek(begin)
         for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                entry = shared(parse_json(line))
-                clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
-            except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
-                raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
-            if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
-                raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
-            if "speaker" in entry:
-                entry["speaker"] = speaker_name(entry["speaker"])
-            if len(known) > _SHARED_TEXTS:
-                known.clear()
-            yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
-
-
-_SHARED_TEXTS = 10_000
-"""Texts of a manifest that are looked for again in what follows."""
+            if line.strip():
+                try:
+                    entry = shared(parse_json(line))
+                    clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
+                except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
+                    raise DatasetError(f'{place_of(number)}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
+                if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
+                    raise DatasetError(f"{place_of(number)}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
+                if "speaker" in entry:
+                    entry["speaker"] = speaker_name(entry["speaker"])
+                if len(known) > _SHARED_TEXTS:
+                    known.clear()
+                yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
+            at += len(line)
+            if stop is not None and at >= stop:
+                return

@@ -153,20 +153,18 @@ def stream_problems(clip: Clip, sidecar: Sidecar, model: ModelDir, tail_s: float
     return _problems(clip, found)
 
 
-def faultless_sidecars(data: Dataset, clips: Iterable[Clip]) -> tuple[dict[str, Sidecar], dict[str, str]]:
+def faultless_sidecars(data: Dataset, clips: Sequence[Clip]) -> tuple[dict[str, Sidecar], dict[str, str]]:
     """Return the sidecars whose words may be learned and measured, and for every other clip the fault of its words, both by clip id.
 
     What `check` calls grave about words is a fault; no sound is read.
     """
     sidecars: dict[str, Sidecar] = {}
     faults: dict[str, str] = {}
-    for clip in clips:
+    for clip, sidecar in data.sidecars(clips):
         if clip.path in sidecars or clip.path in faults:
             continue
-        try:
-            sidecar = data.read_sidecar(clip)
-        except DatasetError as error:
-            faults[clip.path] = str(error)
+        if isinstance(sidecar, DatasetError):
+            faults[clip.path] = str(sidecar)
             continue
         grave = next((problem for problem in word_problems(clip, sidecar) if problem.kind in GRAVE), None)
         if grave is None:

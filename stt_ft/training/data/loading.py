@@ -6,30 +6,24 @@ arrays, some 150 bytes; a `TrainingClip` is made of them whenever it is asked fo
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from stt_ft.audio.sounds import SoundKeys, version_key
+from stt_ft.audio.sounds import version_key
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset, Word
 from stt_ft.core.recipe import BatchRecipe, Recipe, Version
-from stt_ft.corpus.problems import faultless_sidecars, numbers_in, refuse_faulty
+from stt_ft.corpus.packed_words import PackedClips, packed_clips
+from stt_ft.corpus.problems import numbers_in, refuse_faulty
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore
-from stt_ft.text.inverse.said_digits import number_runs
 from stt_ft.training.data.clips import Lazy, StoredCodes, TrainingClip, chained, changed, cut_to_fit
-
-CHUNK = 4096
-"""Clips that are read together."""
-
-TICKS_PER_S = 10_000
-"""Times of a sidecar are whole ten-thousandths of a second (`Word.to_json`), and 32 bits hold them."""
 
 
 def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> Lazy[TrainingClip]:
@@ -46,14 +40,14 @@ def training_clips(data: Dataset, model: ModelDir, recipe: Recipe) -> Lazy[Train
     if recipe.replay.dataset is not None:
         parts.append(_load_beside(recipe.replay.dataset, model, recipe, is_replay=True, is_synthetic=False))
     clips = chained(parts)
-    pools = {clip.pool for clip in clips}
     if recipe.replay.kinds and not any(clip.is_replay for clip in clips):
         way_out = "record ordinary sentences, name some by replay.dataset, or do without by --replay.kinds '[]' --replay.text_weight 0"
         names = ", ".join(recipe.replay.kinds)
         raise ConfigError(f"{data.directory}: replay.kinds names {names}, and no clip of train is of that kind; {way_out}")
-    if "recorded" not in pools and "synthetic" in pools:
+    has_recordings = any(clip.pool == "recorded" for clip in clips)
+    if not has_recordings and any(clip.is_synthetic for clip in clips):
         raise ConfigError(f"{data.directory}: train holds no recording to learn, and synthetic clips are learned beside recordings only")
-    if "recorded" not in pools:
+    if not has_recordings:
         raise ConfigError(f"{data.directory}: replay.kinds takes in every clip of train, so there is nothing to learn beside the replay")
     return clips
 
@@ -116,32 +110,6 @@ def _numbers(data: Dataset, clip: Clip) -> set[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chunk:
-    """Neighbours in a manifest: what a `TrainingClip` is made of.
-
-    Attributes:
-        paths: their paths in UTF-8 [N].
-        durations_s: as the manifest has them [N].
-        is_replay, is_synthetic: [N].
-        first_words: where the words of each begin, and where the last ones end [N + 1].
-        words: the place of each word in the table's lexicon [W].
-        times: where each word begins and ends [2, W], in ticks, or in seconds where a time is no whole number of ticks.
-        in_number: whether each word belongs to a dictated number [W].
-        entries: where the codes of each version lie in the store [V, N].
-    """
-
-    paths: npt.NDArray[np.bytes_]
-    durations_s: npt.NDArray[np.float64]
-    is_replay: npt.NDArray[np.bool_]
-    is_synthetic: npt.NDArray[np.bool_]
-    first_words: npt.NDArray[np.int32]
-    words: npt.NDArray[np.int32]
-    times: npt.NDArray[np.int32] | npt.NDArray[np.float64]
-    in_number: npt.NDArray[np.bool_]
-    entries: npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Table:
     """The clips of a split in little room, every clip in each version, version by version."""
 
@@ -149,67 +117,98 @@ class _Table:
     recipe: BatchRecipe
     versions: Sequence[Version]
     store: TokenStore
-    texts: list[str] = field(default_factory=list)
-    tokens: list[tuple[int, ...]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
-    chunks: list[_Chunk] = field(default_factory=list)
+    lexicon: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    chunks: list[tuple[PackedClips, npt.NDArray[np.int32]]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
 
     @property
     def num_clips(self) -> int:
-        return (len(self.chunks) - 1) * CHUNK + len(self.chunks[-1].paths) if self.chunks else 0
+        return self.ends[-1] if self.ends else 0
 
     def place_of(self, text: str) -> int:
         """Return the place of a word in the lexicon; raises `AlignmentError` as `ModelDir.tokens_of` does."""
         if text not in self.places:
-            self.tokens.append(self.model.tokens_of(text))
-            self.texts.append(text)
+            self.lexicon.append((text, self.model.tokens_of(text)))
             self.places[text] = len(self.places)
         return self.places[text]
+
+    def add(self, packed: PackedClips, entries: npt.NDArray[np.int64], faults: dict[str, str]) -> None:
+        """Take in more clips and put into `faults` what is wrong with any."""
+        found, places = dict(packed.faults), np.zeros(len(packed.texts), dtype=np.int32)
+        for at, text in enumerate(packed.texts):
+            try:
+                places[at] = self.place_of(text)
+            except AlignmentError as error:
+                found = {clip: str(error) for clip in packed.clips_with(at)} | found
+        chunk = dataclasses.replace(packed, keys=(), texts=(), words=places[packed.words]), entries.astype(np.int32)
+        for at in range(len(packed.paths)):
+            try:
+                if at not in found:
+                    self.check(*chunk, at)
+            except (AlignmentError, DatasetError) as error:
+                found[at] = str(error)
+        faults |= {packed.path(at): found[at] for at in sorted(found) if packed.path(at) not in faults}
+        self.chunks.append(chunk)
+        self.ends.append(self.num_clips + len(packed.paths))
 
     def clip(self, index: int) -> TrainingClip:
         """Return clip number `index` in one of its versions."""
         version, number = divmod(index, self.num_clips)
-        return self.made(self.chunks[number // CHUNK], number % CHUNK, version)
+        chunk = bisect.bisect_right(self.ends, number)
+        packed, entries = self.chunks[chunk]
+        return self.made(packed, entries, number - self.ends[chunk] + len(packed.paths), version)
 
-    def made(self, chunk: _Chunk, at: int, version: int) -> TrainingClip:
+    def made(self, packed: PackedClips, entries: npt.NDArray[np.int32], at: int, version: int) -> TrainingClip:
+        """Return the clip at a place of a chunk in a version."""
         speed, prefix_s = self.versions[version].speed, timing.frame_start_s(self.model.num_prefix_frames)
-        first, stop = chunk.first_words[at : at + 2].tolist()
-        times = chunk.times[:, first:stop]
-        times_s = (times if times.dtype == np.float64 else times / TICKS_PER_S) / speed + prefix_s
+        places, times_s, in_number = packed.words_of(at)
         words = [
-            Word(text=self.texts[place], start_s=start_s, end_s=end_s, tokens=self.tokens[place])
-            for place, start_s, end_s in zip(chunk.words[first:stop].tolist(), *times_s.tolist(), strict=True)
+            Word(text=text, start_s=start_s, end_s=end_s, tokens=tokens)
+            for (text, tokens), start_s, end_s in zip(
+                map(self.lexicon.__getitem__, places), *(times_s / speed + prefix_s).tolist(), strict=True
+            )
         ]
-        num_recorded = self.model.num_prefix_frames + timing.num_frames_covering(float(chunk.durations_s[at]) / speed)
-        entry = int(chunk.entries[version, at])
-        num_frames = min(self.store.num_frames(entry), num_recorded + self.model.num_tail_frames(self.recipe.tail_s))
+        entry = int(entries[version, at])
+        num_recorded, num_frames = self.lengths(float(packed.durations_s[at]) / speed, entry)
         return TrainingClip(
-            clip_id=chunk.paths[at].decode(errors="surrogatepass"),
+            clip_id=packed.path(at),
             codes=np.empty((0, num_frames), dtype=np.int16),
             words=tuple(words),
-            in_number=tuple(chunk.in_number[first:stop].tolist()),
-            num_recorded_frames=min(num_recorded, num_frames),
-            is_replay=bool(chunk.is_replay[at]),
-            is_synthetic=bool(chunk.is_synthetic[at]),
+            in_number=tuple(in_number),
+            num_recorded_frames=num_recorded,
+            is_replay=bool(packed.is_replay[at]),
+            is_synthetic=bool(packed.is_synthetic[at]),
             stored=StoredCodes(store=self.store, entry=entry, serving=self.versions[version].serving, spans=((0, num_frames),)),
         )
 
-    def check(self, chunk: _Chunk, at: int) -> None:
+    def lengths(self, duration_s: float, entry: int) -> tuple[int, int]:
+        """Return the frames of a clip of this duration, until the recording ends and in all."""
+        num_recorded = self.model.num_prefix_frames + timing.num_frames_covering(duration_s)
+        num_frames = min(self.store.num_frames(entry), num_recorded + self.model.num_tail_frames(self.recipe.tail_s))
+        return min(num_recorded, num_frames), num_frames
+
+    def check(self, packed: PackedClips, entries: npt.NDArray[np.int32], at: int) -> None:
         """Make sure that the words of a clip fit in every version; raises `AlignmentError` or `DatasetError`."""
         limit_s = self.recipe.max_clip_s if self.recipe.long_clips == "refuse" else None
+        places, times_s, _ = packed.words_of(at)
+        num_tokens = sum(len(self.lexicon[place][1]) for place in places)
+        lag_s = timing.frame_start_s(self.model.num_prefix_frames) + self.model.text_lag_s
         for number, version in enumerate(self.versions):
-            duration_s = float(chunk.durations_s[at]) / version.speed
+            duration_s = float(packed.durations_s[at]) / version.speed
             if limit_s is not None and duration_s > limit_s:
                 raise DatasetError(
                     f"{duration_s:.1f} s long, more than batch.max_clip_s {limit_s} (set batch.long_clips: cut, or raise the limit)"
                 )
-            clip = self.made(chunk, at, number)
-            if self.recipe.long_clips == "refuse" and clip.num_frames > self.model.context:
+            _, num_frames = self.lengths(duration_s, int(entries[number, at]))
+            if self.recipe.long_clips == "refuse" and num_frames > self.model.context:
                 raise DatasetError(
-                    f"{duration_s:.1f} s long, with silence before and after {clip.num_frames} frames, more than the model's context of "
+                    f"{duration_s:.1f} s long, with silence before and after {num_frames} frames, more than the model's context of "
                     f"{self.model.context} (set batch.long_clips: cut)"
                 )
-            clip.text_stream(self.model)
+            # Words of which all tokens would fit behind the onset of the last one do fit; of others it is found out.
+            if timing.frame_at(float(times_s[0, -1]) / version.speed + lag_s) + num_tokens >= num_frames:
+                self.made(packed, entries, at, number).text_stream(self.model)
 
 
 def load_clips(
@@ -227,20 +226,17 @@ def load_clips(
         DatasetError: the split is empty, is dev and holds a synthetic clip, or clips have no codes, words with faults that `check` calls
             grave, words that do not fit, or are too long; named by id.
     """
-    store, keys = TokenStore.of(data, model), SoundKeys(data)
+    store = TokenStore.of(data, model)
     table = _Table(model=model, recipe=recipe, versions=versions, store=store)
     faults: dict[str, str] = {}
     num_missing, missing = 0, dict[int, str]()  # version -> the first clip that has no codes
-    every_clip = data.each_clip(split) if split == "train" else iter(data.measured_clips(split))
-    while clips := list(itertools.islice(every_clip, CHUNK)):
-        sounds = keys.of(clips)
-        entries = np.array([store.find([version_key(key, version) for key in sounds]) for version in versions])
+    for packed in packed_clips(data, split, replay_kinds=replay_kinds):
+        entries = np.array([store.find([version_key(key, version) for key in packed.keys]) for version in versions])
         for version, at in np.argwhere(entries < 0).tolist():
             num_missing += 1
-            missing.setdefault(version, clips[at].path)
+            missing.setdefault(version, packed.path(at))
         if not num_missing:
-            table.chunks.append(_read_chunk(data, clips, entries, table, replay_kinds, faults))
-    keys.keep()
+            table.add(packed, entries, faults)
     if missing:
         version = versions[min(missing)]
         which = f"{missing[min(missing)]} at {version.name}" if version.name else missing[min(missing)]
@@ -252,54 +248,6 @@ def load_clips(
     if not table.num_clips:
         raise DatasetError(f"{data.manifest_path(split)}: no clips to train on")
     return Lazy(table.num_clips * len(versions), table.clip)
-
-
-def _read_chunk(
-    data: Dataset, clips: Sequence[Clip], entries: np.ndarray, table: _Table, replay_kinds: Sequence[str], faults: dict[str, str]
-) -> _Chunk:
-    """Read the words of `clips`, and put into `faults` what is wrong with any."""
-    sidecars, found = faultless_sidecars(data, clips)
-    words: list[tuple[int, float, float, bool]] = []
-    first_words = [0]
-    for clip in clips:
-        if clip.path in sidecars:
-            said = sidecars[clip.path].main_words
-            runs = number_runs([word.text for word in said])
-            is_in = [any(start <= position < stop for start, stop in runs) for position in range(len(said))]
-            try:
-                places = [table.place_of(word.text) for word in said]
-                words += [(place, word.start_s, word.end_s, inside) for place, word, inside in zip(places, said, is_in, strict=True)]
-            except AlignmentError as error:
-                found[clip.path] = str(error)
-        first_words.append(len(words))
-    places, *times, in_number = zip(*words, strict=True) if words else ((), (), (), ())
-    chunk = _Chunk(
-        paths=np.array([clip.path.encode(errors="surrogatepass") for clip in clips]),
-        durations_s=np.array([clip.duration_s for clip in clips]),
-        is_replay=np.array([clip.extra.get("kind") in replay_kinds for clip in clips]),
-        is_synthetic=np.array([clip.is_synthetic for clip in clips]),
-        first_words=np.array(first_words, dtype=np.int32),
-        words=np.array(places, dtype=np.int32),
-        times=_in_ticks(np.array(times, dtype=np.float64)),
-        in_number=np.array(in_number, dtype=bool),
-        entries=entries.astype(np.int32),
-    )
-    for at, clip in enumerate(clips):
-        try:
-            if clip.path not in found:
-                table.check(chunk, at)
-        except (AlignmentError, DatasetError) as error:
-            found[clip.path] = str(error)
-        if clip.path in found:
-            faults.setdefault(clip.path, found[clip.path])
-    return chunk
-
-
-def _in_ticks(times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int32] | npt.NDArray[np.float64]:
-    """Return times in ticks, where each of them is a whole number of ticks and not a bit of it is lost."""
-    ticks = np.rint(times_s * TICKS_PER_S)
-    is_exact = (np.abs(ticks) < 2**31).all() and (ticks / TICKS_PER_S == times_s).all()
-    return ticks.astype(np.int32) if is_exact else times_s
 
 
 def _version_flags(versions: Sequence[Version]) -> str:
