@@ -201,8 +201,7 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
                     trackers.log([{"step": step, **figures}], prefix="dev/")
                     dashboard.validated(step, figures, is_best=is_best)
             progress = dataclasses.replace(progress, guard=learner.guard.state, loss_scale=learner.scaler.state_dict())
-            is_sharded = learner.is_sharded
-            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model, is_sharded=is_sharded)
+            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model, is_sharded=learner.is_sharded)
             checkpoints.save_checkpoint(run, progress, snapshot, world)
             if world.is_main:
                 checkpoints.prune_checkpoints(run, keep=recipe.checkpoint.keep, best_step=progress.best_step)

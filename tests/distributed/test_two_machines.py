@@ -76,6 +76,14 @@ def test_torchrun_tries_again_after_a_loss_and_not_after_a_mistake(monkeypatch, 
     assert at_exit == ([(os.kill, os.getppid(), signal.SIGTERM)] if is_ended else [])
 
 
+def test_a_connection_that_breaks_is_one_line_and_other_errors_stay_what_they_are():
+    told = r"another process of this run is gone \(\[pair\.cc:538\] Connection closed by peer\); the run goes on"
+    with pytest.raises(LostProcess, match=told), parallel._no_lost_process():
+        raise RuntimeError("[pair.cc:538]\n Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shape"), parallel._no_lost_process():
+        raise RuntimeError("shape mismatch")
+
+
 @dataclasses.dataclass
 class Machines:
     """Two network namespaces, joined as by a cable: machines with an address of their own that share a disk."""

@@ -32,7 +32,7 @@ class TwoProcesses:
         """
         if not self._workers:
             self._workers = [_start(rank) for rank in range(NUM_PROCESSES)]
-        port = _free_port()
+        port = free_port()
         for (_, connection), own in zip(self._workers, (config, other or config), strict=True):
             connection.send((str(own), port))
         answered = [connection.poll(PATIENCE_S) for _, connection in self._workers]
@@ -79,7 +79,7 @@ def _work(rank: int, connection: Connection) -> None:
             connection.send(traceback.format_exc())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
