@@ -501,7 +501,8 @@ def _read_manifest(path: Path, begin: int = 0, stop: int | None = None) -> Itera
 
     def place_of(number: int) -> str:
         with _opened(path) as file:
-            return f"{path}, line {number + file.read(begin).count(b'\n')}"
+            num_before = file.read(begin).count(b"\n")
+        return f"{path}, line {number + num_before}"
 
     at = begin
     with _opened(path) as file:

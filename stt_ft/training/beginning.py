@@ -95,13 +95,14 @@ def at_the_beginning(model: ModelDir, *, train: Sequence[TrainingClip], dev: Seq
 
 
 def what_is_shared(recipe: Recipe, begun: Progress) -> dict[str, str]:
-    """Return what the processes of a run must have alike, by its name for people: recipe, clips and base, wherever these lie."""
-    facts = {f"value of {key} in its recipe": repr(value) for key, value in flat(to_dict(recipe)).items() if key not in PLACES}
+    """Return what the processes of a run must have alike, by what is said of one that has it otherwise: recipe, clips and base, wherever
+    these lie."""
+    facts = {f"has another {key} in its recipe": repr(value) for key, value in flat(to_dict(recipe)).items() if key not in PLACES}
     return {
         **facts,
-        "content in the training clips": begun.data,
-        "content in the dev clips": begun.dev_data,
-        "content in the base's weights": begun.base_sha256,
+        "reads other training clips": begun.data,
+        "reads other dev clips": begun.dev_data,
+        "has other weights of the base": begun.base_sha256,
     }
 
 

@@ -75,23 +75,21 @@ def train(recipe: Recipe) -> None:
     """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
     run = RunDir(Path(recipe.run_dir))
     with joined_world(pick_device(recipe.device)) as world, world.sole_writer(run.directory):
-        recipe = world.from_main(world.together(functools.partial(with_precision, recipe)))  # one for machines of several kinds
+        precision = world.from_main(world.together(functools.partial(with_precision, recipe)).precision)
+        if recipe.precision == "auto":  # one for machines of several kinds
+            recipe = dataclasses.replace(recipe, precision=precision)
         world.together(lambda: shards_weights(recipe, world))
         inputs = world.together(lambda: prepare(recipe))
         begun = at_the_beginning(inputs.model, train=inputs.train_clips, dev=inputs.dev_clips)
         world.check_alike(what_is_shared(recipe, begun))
         # The first process decides: whether a checkpoint is whole takes reading all of it.
-        progress = world.from_main(world.together(lambda: _taken_up(run, inputs, begun) if world.is_main else begun))
+        progress = world.from_main(world.together(lambda: where_it_stands(run, recipe, inputs.model, begun) if world.is_main else begun))
+        if world.is_main:
+            RunDir.open(recipe)
         was_done = progress.step >= recipe.schedule.max_steps
         if not was_done:
             progress = learn(inputs, run, progress, world)
         world.together(lambda: _finish(run, inputs, progress, was_done=was_done) if world.is_main else None)
-
-
-def _taken_up(run: RunDir, inputs: TrainingInputs, begun: Progress) -> Progress:
-    progress = where_it_stands(run, inputs.recipe, inputs.model, begun)
-    RunDir.open(inputs.recipe)
-    return progress
 
 
 def _finish(run: RunDir, inputs: TrainingInputs, progress: Progress, *, was_done: bool) -> None:
@@ -201,8 +199,7 @@ def learn(inputs: TrainingInputs, run: RunDir, progress: Progress, world: World)
                     trackers.log([{"step": step, **figures}], prefix="dev/")
                     dashboard.validated(step, figures, is_best=is_best)
             progress = dataclasses.replace(progress, guard=learner.guard.state, loss_scale=learner.scaler.state_dict())
-            is_sharded = learner.is_sharded
-            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model, is_sharded=is_sharded)
+            snapshot = Snapshot.of(learner.lm, learner.trainable, learner.optimizer, recipe, model, is_sharded=learner.is_sharded)
             checkpoints.save_checkpoint(run, progress, snapshot, world)
             if world.is_main:
                 checkpoints.prune_checkpoints(run, keep=recipe.checkpoint.keep, best_step=progress.best_step)

@@ -189,14 +189,13 @@ class World:
             time.sleep(0.1)
 
     def check_alike(self, facts: Mapping[str, str]) -> None:
-        """Raise `ConfigError` naming the first of `facts`, what is compared -> its fingerprint, that the first process has otherwise."""
+        """Raise `ConfigError` for the first of `facts` that is another in the first process; by what is said of a process that differs."""
 
         def check() -> None:
             for what, fingerprint in self.from_main(dict(facts)).items():
                 if facts[what] != fingerprint:
                     raise ConfigError(
-                        f"torchrun: {self._who()} has another {what} than the first; start all of them with the same recipe and flags, "
-                        "on the same files"
+                        f"torchrun: {self._who()} {what} than the first; start all with the same recipe and flags, on the same files"
                     )
 
         self.together(check)

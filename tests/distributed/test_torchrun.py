@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from short_runs import Outcome
+from two_processes import free_port
 
 import stt_ft
+
+FAKES = {  # two tasks on this machine, as SLURM would start one on each of two
+    "scontrol": "echo localhost; echo node-2",
+    "srun": 'SLURM_PROCID=1 "$@" & SLURM_PROCID=0 "$@" && wait $!',
+}
 
 LABELS = {"labels": {"style": "base"}, "batch": {"batch_size": 5}}
 
@@ -31,3 +38,28 @@ def test_torchrun_trains_as_one_process_does_and_learns_the_same_labels(trained,
     assert labels[0] == labels[1]
     assert len(labels[0]["styles"]) == 12 + 4  # train, dev
     assert done.stderr.count("steps done") == 1, "more than one process speaks"
+
+
+@pytest.mark.slow
+def test_the_slurm_script_of_the_documentation_trains(trained, written_recipe, tmp_path):
+    """As far as one machine allows: SLURM's commands are stand-ins, torchrun and what it starts are real."""
+    changes = {"batch": {"batch_size": 5}}
+    one, config = trained(1, changes), written_recipe(changes)
+    text = (Path(stt_ft.__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    [script] = re.findall(r"^#!/bin/bash\n.*?(?=^```)", text, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "slurm.sh"
+    path.write_text(script.replace(":29500", f":{free_port()}"))
+    for name, command in FAKES.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(stt_ft.__file__).parents[1]),
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "node-[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "17",
+    }  # fmt: skip
+    done = subprocess.run(["bash", str(path), str(config)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for ours, theirs in zip(Outcome(config).rows("train"), one.rows("train"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    assert done.stderr.count("steps done") == 1

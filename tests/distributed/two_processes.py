@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from stt_ft.stages.finetune import train
+from stt_ft.training import parallel
 
 NUM_PROCESSES = 2
 
@@ -23,17 +24,17 @@ class TwoProcesses:
     def __init__(self) -> None:
         self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
 
-    def train(self, config: Path) -> None:
-        """Train the recipe of `config` in both processes.
+    def train(self, config: Path, other: Path | None = None) -> None:
+        """Train the recipe of `config` in both processes, or in the second one that of `other`.
 
         Raises:
             AssertionError: a process failed, with its traceback; or they wait for each other.
         """
         if not self._workers:
             self._workers = [_start(rank) for rank in range(NUM_PROCESSES)]
-        port = _free_port()
-        for _, connection in self._workers:
-            connection.send((str(config), port))
+        port = free_port()
+        for (_, connection), own in zip(self._workers, (config, other or config), strict=True):
+            connection.send((str(own), port))
         answered = [connection.poll(PATIENCE_S) for _, connection in self._workers]
         if not all(answered):
             said = [connection.recv() for (_, connection), has_answered in zip(self._workers, answered, strict=True) if has_answered]
@@ -62,6 +63,7 @@ def _start(rank: int) -> tuple[multiprocessing.process.BaseProcess, Connection]:
 
 def _work(rank: int, connection: Connection) -> None:
     """Train what comes, as process number `rank`, and answer None or why that failed."""
+    parallel.SHARED_WITHIN_S = 0.5
     while True:
         try:
             config, port = connection.recv()
@@ -77,7 +79,7 @@ def _work(rank: int, connection: Connection) -> None:
             connection.send(traceback.format_exc())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
