@@ -18,6 +18,7 @@ from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.silero_vad import CHUNK_S, SileroVad
 from stt_ft.audio.smart_turn import MODEL_RATE_HZ, SmartTurn
 from stt_ft.core.atomic import atomic_path
+from stt_ft.core.engine import batched
 from stt_ft.core.errors import DatasetError, MissingExtra
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import Dataset
@@ -74,20 +75,20 @@ def sound_frames(data: Dataset, heard: Sequence[ClipFrames], smart_turn: SmartTu
         MissingExtra: Silero VAD is not installed.
         AudioError: a clip's sound is missing or unreadable.
     """
-    vad, frames, asked = SileroVad.load(), [], []
+    vad, silent, asked = SileroVad.load(), dict[str, ClipFrames](), dict[str, ClipFrames]()
     clips = {clip.path: clip for clip in data.clips()}
-    batches = [heard[first : first + _CLIPS_AT_A_TIME] for first in range(0, len(heard), _CLIPS_AT_A_TIME)]
+    batches = batched(sorted(heard, key=lambda one: len(one.pause)), _CLIPS_AT_A_TIME)  # of like length: all last as long as the longest
     for batch in track(batches, "Silero VAD listens" if smart_turn is None else "Silero VAD and Smart Turn listen"):
         sounds = []
         for one in batch:
             sound = read_audio(data.sound(clips[one.clip]))
             sounds.append(np.pad(sound, (0, max(num_samples(frame_start_s(len(one.pause))) - len(sound), 0))))
         for one, sound, probs in zip(batch, sounds, vad.speech_probs(sounds), strict=True):
-            frames.append(_without_text(one, SILERO, turn_rows(silent_for_s(probs, CHUNK_S), CHUNK_S, len(one.pause), TIMERS_S)))
+            silent[one.clip] = _without_text(one, SILERO, turn_rows(silent_for_s(probs, CHUNK_S), CHUNK_S, len(one.pause), TIMERS_S))
             if smart_turn is not None:
                 said = pipecat_probs(probs, sound, smart_turn.prob_over)
-                asked.append(_without_text(one, SMART_TURN, _by_row(said, CHUNK_S, len(one.pause))))
-    return frames + asked
+                asked[one.clip] = _without_text(one, SMART_TURN, _by_row(said, CHUNK_S, len(one.pause)))
+    return [of_clip[one.clip] for of_clip in (silent, asked) if of_clip for one in heard]
 
 
 def pipecat_probs(speech_probs: np.ndarray, sound: np.ndarray, prob_over: Callable[[np.ndarray], float]) -> np.ndarray:

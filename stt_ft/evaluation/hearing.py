@@ -255,9 +255,12 @@ class Evaluation:
         """
         clips, frames = self.data.measured_clips(split), []
         references = reference_words(self.data, clips, split)
-        sounds = [read_audio(self.data.sound(clip)) for clip in clips]
-        rooms = [room(sound, words) for sound, words in zip(sounds, references, strict=True)]
-        lengths = [num_frames_covering(samples_to_s(len(sound))) for sound in sounds]
+
+        def sound_and_room(index: int) -> tuple[np.ndarray, np.ndarray]:
+            sound = read_audio(self.data.sound(clips[index]))
+            return sound, room(sound, references[index])
+
+        lengths = [num_frames_covering(samples_to_s(len(read_audio(self.data.sound(clip))))) for clip in clips]
         longest_tail = max(model.num_tail_frames() for model in self.models.values())
         calls = plan_calls(lengths, num_frames_covering(seconds), min_silence=longest_tail, seed=0)
         codes: dict[str, list[np.ndarray]] = {}
@@ -265,8 +268,8 @@ class Evaluation:
             codec_key = codec_hash(model)
             if codec_key not in codes:
                 codec = MimiCodec.load(model, self.device)
-                joined = (call.sound(sounds, rooms) for call in track(calls, "encoding calls"))
-                codes[codec_key] = [one for sound in joined for one in codec.encode([sound])]
+                some = track(batched(calls, codec.at_once), "encoding calls")
+                codes[codec_key] = [one for part in some for one in codec.encode([call.sound(sound_and_room) for call in part])]
             streams = self._hear(name, model, codes[codec_key])
             gc.collect()
             for call, stream in zip(calls, streams, strict=True):

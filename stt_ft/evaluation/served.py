@@ -20,6 +20,7 @@ import torch
 from rapidfuzz.distance import Postfix, Prefix
 
 from stt_ft.audio.sounds import Sound
+from stt_ft.core.engine import batched
 from stt_ft.core.errors import ServerError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_RATE_HZ, FRAME_S, SAMPLES_PER_FRAME, frame_at, frame_heard_s, frame_start_s
@@ -70,7 +71,8 @@ def served_frames(
     loads = {name: lambda sound=sound: _with_silence(sound.samples(data), model) for name, sound in zip(names, sounds, strict=True)}
     told = server.listen(loads, directory / KEPT_NAME, {"model": model.sha256(model.lm_weights)})
     lm = load_lm(model, device=device, dtype=inference_dtype(device))
-    streams = stream_codes(lm, [codec.encode([sound.samples(data)])[0] for sound in sounds])
+    codes = [one for some in batched(sounds, codec.at_once) for one in codec.encode([sound.samples(data) for sound in some])]
+    streams = stream_codes(lm, codes)
     theirs, expected, first_row = [], [], model.num_prefix_frames
     for name, one, stream in zip(names, ours, streams, strict=True):
         heard = told[name]

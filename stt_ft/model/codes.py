@@ -96,6 +96,11 @@ class MimiCodec:
         check_finite(mimi.state_dict(), model.mimi_weights)
         return cls(mimi, model, torch.device(device))
 
+    @property
+    def at_once(self) -> int:
+        """Sounds that are encoded at the same time and have the codes that each has alone."""
+        return max(1, len(self._twins))
+
     def begin_cleared(self) -> None:
         """Begin every stream as moshi-server does, which changes the codes of its first frame.
 

@@ -8,7 +8,7 @@ first sample of the next clip, and a room that sets in at once is a hiss: the tu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,20 +43,21 @@ class Call:
     starts: tuple[int, ...]
     num_frames: int
 
-    def sound(self, sounds: Sequence[np.ndarray], rooms: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the call's sound, mono at 24 kHz [N], from the sounds of all clips and the `room` of each, both by the clips' indices.
+    def sound(self, sound_and_room: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Return the call's sound, mono at 24 kHz [N], made of the sound of each of its clips and the `room` in it, by the clip's index.
 
         Between two clips the room of the first fades into that of the second, at equal power.
         """
         joined = np.zeros(self.num_frames * SAMPLES_PER_FRAME, np.float32)
-        before, stop = self.clips[0], 0
+        room_before, stop = np.zeros(0, np.float32), 0
         for clip, start in zip(self.clips, self.starts, strict=True):
             first = start * SAMPLES_PER_FRAME
             fade_in = np.linspace(0, 1, first - stop, dtype=np.float32)
-            joined[stop:first] = there_and_back(rooms[before], first - stop) * np.sqrt(1 - fade_in)
-            joined[stop:first] += there_and_back(rooms[clip], first - stop) * np.sqrt(fade_in)
-            before, stop = clip, first + len(sounds[clip])
-            joined[first:stop] = sounds[clip]
+            sound, own_room = sound_and_room(clip)
+            joined[stop:first] = there_and_back(room_before, first - stop) * np.sqrt(1 - fade_in)
+            joined[stop:first] += there_and_back(own_room, first - stop) * np.sqrt(fade_in)
+            room_before, stop = own_room, first + len(sound)
+            joined[first:stop] = sound
         return joined
 
 

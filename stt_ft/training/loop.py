@@ -73,6 +73,7 @@ STEPS_TO_DOUBLE = 500
 
 def train(recipe: Recipe) -> None:
     """Do the steps of `recipe` that its run directory does not hold yet, and calibrate the pause heads where it asks for that."""
+    recipe = with_precision(recipe)
     run = RunDir(Path(recipe.run_dir))
     with joined_world(pick_device(recipe.device)) as world, world.sole_writer(run.directory):
         precision = world.from_main(world.together(functools.partial(with_precision, recipe)).precision)

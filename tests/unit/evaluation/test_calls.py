@@ -42,7 +42,7 @@ def noise(seconds, rms, seed=0):
 
 def test_a_calls_sound_has_each_clip_where_the_plan_says():
     call = plan_calls([2, 2], 50, min_silence=3, seed=0)[0]
-    sound = call.sound([np.ones(3000, np.float32)] * 2, [np.zeros(0, np.float32)] * 2)
+    sound = call.sound(lambda clip: (np.ones(3000, np.float32), np.zeros(0, np.float32)))
     for start in call.starts:
         assert sound[start * 1920 : start * 1920 + 3000].all()
     assert sound.sum() == 3000 * len(call.clips)
@@ -51,7 +51,7 @@ def test_a_calls_sound_has_each_clip_where_the_plan_says():
 def test_the_room_goes_on_between_clips_and_fades_into_the_next():
     sounds = [noise(2.0, rms, seed) for seed, rms in enumerate((1e-4, 5e-3, 2e-3))]
     call = Call(clips=(0, 1, 2), starts=(0, 63, 126), num_frames=151)
-    whole = call.sound(sounds, [sound[: num_samples(0.3)] for sound in sounds])
+    whole = call.sound(lambda clip: (sounds[clip], sounds[clip][: num_samples(0.3)]))
     for start, sound in zip(call.starts, sounds, strict=True):
         np.testing.assert_array_equal(whole[start * 1920 : start * 1920 + len(sound)], sound)
     levels_db = 10 * np.log10(np.mean(np.square(whole.reshape(-1, 1920), dtype=np.float64), axis=1))

@@ -1,7 +1,9 @@
 """Detectors beside the model's heads: pipecat's way of asking Smart Turn, and rows of any other detector."""
 
+import dataclasses
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.silero_vad import CHUNK_S
 from stt_ft.audio.smart_turn import MODEL_RATE_HZ, SmartTurn, shipped_weights
 from stt_ft.core.errors import CheckpointError, DatasetError
+from stt_ft.core.manifest import Clip
 from stt_ft.core.timing import frame_heard_s
+from stt_ft.evaluation import detectors
 from stt_ft.evaluation.build import build_report
-from stt_ft.evaluation.detectors import pipecat_probs, read_turn_probs, write_eot_predictions
+from stt_ft.evaluation.detectors import pipecat_probs, read_turn_probs, sound_frames, write_eot_predictions
 from stt_ft.evaluation.scores import Scores
 from stt_ft.metrics.eot_bench import Look
 
@@ -143,3 +147,25 @@ def test_rows_for_eot_bench_are_those_of_the_report(tmp_path, frames):
     assert list(rows[0]) == ["language", "id", "span_index", "timestamp", "silence_dur", "p_eot", "label"]
     assert {row.pop("language") for row in rows} == {"en"}
     assert [Look(**row) for row in rows] == [look for score in scores.scores for look in score.looks]
+
+
+def test_silero_hears_clips_of_like_length_together_and_tells_of_them_in_order(frames, monkeypatch):
+    lengths, batches = {"b": 30, "d": 10, "a": 25, "c": 12}, []
+    heard = [dataclasses.replace(frames[0], clip=name, text_tokens=(), pause=np.zeros((length, 4))) for name, length in lengths.items()]
+
+    class Vad:
+        def speech_probs(self, sounds):
+            batches.append([len(sound) // 1920 for sound in sounds])
+            return [np.full(round(len(sound) / 24_000 / CHUNK_S), SILENCE) for sound in sounds]
+
+    monkeypatch.setattr(detectors.SileroVad, "load", Vad)
+    monkeypatch.setattr(detectors, "_CLIPS_AT_A_TIME", 2)
+    monkeypatch.setattr(detectors, "read_audio", lambda source: np.zeros(1920 * 5, np.float32))
+    data = SimpleNamespace(clips=lambda: [Clip(path=name, duration_s=0.4) for name in lengths], sound=lambda clip: clip.path)
+    smart_turn = SimpleNamespace(prob_over=lambda sound: 0.5)
+    told = sound_frames(data, heard, smart_turn)
+    assert sorted(batches) == [[10, 12], [25, 30]]
+    assert [(one.model, one.clip, len(one.pause)) for one in told] == [
+        (model, name, length) for model in ("silero", "smart_turn") for name, length in lengths.items()
+    ]
+    assert len(sound_frames(data, heard, None)) == len(heard)
