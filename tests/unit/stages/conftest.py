@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,32 @@ def tree_hash() -> Callable[[Path], str]:
         return digest.hexdigest()
 
     return hash_of
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a local S3 server."""
+    moto = pytest.importorskip("moto.server", reason="no S3 server of moto is installed")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    served = moto.ThreadedMotoServer(port=0, verbose=False)
+    served.start()
+    yield f"http://127.0.0.1:{served.get_host_and_port()[1]}"
+    served.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The address of an empty bucket of a local S3 server."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    for name, value in (
+        ("ACCESS_KEY_ID", "key"),
+        ("SECRET_ACCESS_KEY", "secret"),
+        ("DEFAULT_REGION", "us-east-1"),
+        ("ENDPOINT_URL", s3_server),
+    ):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = tmp_path.name.replace("_", "-").lower()
+    s3fs.S3FileSystem().mkdir(name)
+    return f"s3://{name}"

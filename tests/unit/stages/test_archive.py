@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,27 +219,6 @@ def test_datasets_reads_the_parquet_files(data: Dataset, tmp_path: Path, monkeyp
             assert row["audio"]["bytes"] == (data.directory / clip.path).read_bytes()
             assert (row["speaker"], row["duration"]) == (clip.extra.get("speaker"), clip.duration_s)
             assert [word["word"] for word in row["words"]] == (["one", "two"] if data.has_sidecar(clip) else [])
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty bucket of a local S3 server."""
-    try:
-        import s3fs  # noqa: F401  # pyright: ignore[reportMissingImports]
-        from botocore.session import get_session  # pyright: ignore[reportMissingImports]
-        from moto.server import ThreadedMotoServer  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        pytest.skip(f"no S3 server of moto, or no s3fs: {error}")
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    address = "http://{}:{}".format(*server.get_host_and_port())
-    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(key, "made up")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    get_session().create_client("s3").create_bucket(Bucket="archives")
-    yield "s3://archives"
-    server.stop()
 
 
 def test_archives_in_an_object_store_stay_there(data: Dataset, tmp_path: Path, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:

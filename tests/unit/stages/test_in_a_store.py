@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,33 +21,7 @@ from stt_ft.stages.recordings import ingest
 from stt_ft.stages.words import annotate, convert
 
 s3fs = pytest.importorskip("s3fs")
-moto = pytest.importorskip("moto.server")
 pytest.importorskip("pyarrow")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    served = moto.ThreadedMotoServer(port=0, verbose=False)
-    served.start()
-    yield f"http://127.0.0.1:{served.get_host_and_port()[1]}"
-    served.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    for name, value in (
-        ("ACCESS_KEY_ID", "key"),
-        ("SECRET_ACCESS_KEY", "secret"),
-        ("DEFAULT_REGION", "us-east-1"),
-        ("ENDPOINT_URL", server),
-    ):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = tmp_path.name.replace("_", "-").lower()
-    s3fs.S3FileSystem().mkdir(name)
-    return f"s3://{name}"
 
 
 def test_a_dataset_is_made_and_measured_in_a_store_as_on_a_disk(recorded: Path, bucket: str, tmp_path: Path):
@@ -98,7 +70,7 @@ def test_a_second_writer_in_a_store_is_told_of_the_first(bucket: str):
     assert not (directory / ".stt-ft.lock").exists()
 
 
-def test_what_a_store_refuses_is_one_line_that_names_the_place(bucket: str, server: str, monkeypatch: pytest.MonkeyPatch):
+def test_what_a_store_refuses_is_one_line_that_names_the_place(bucket: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DatasetError, match="s3://no-such-bucket/orders: no such dataset directory"):
         Dataset.open("s3://no-such-bucket/orders")
     with pytest.raises(DiskError, match=r"s3://no-such-bucket/orders.*cannot be written to"):
