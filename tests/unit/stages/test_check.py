@@ -19,8 +19,9 @@ from stt_ft.stages.dataset import check
 from stt_ft.stages.words import annotate, convert
 
 
-@pytest.fixture
-def ready(recorded: Path) -> Path:
+@pytest.fixture(scope="module")
+def annotated_once(recorded_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recorded = Path(shutil.copytree(recorded_once, tmp_path_factory.mktemp("annotated") / "dataset"))
     annotate(str(recorded), aligner="sphinx")
     convert(str(recorded))
     for path in (recorded / "audio").glob("*.json"):  # what sphinx doubts or misplaces here is one test's matter
@@ -29,6 +30,12 @@ def ready(recorded: Path) -> Path:
             sidecar.pop(doubts, None)
         path.write_text(json.dumps(sidecar))
     return recorded
+
+
+@pytest.fixture
+def ready(annotated_once: Path, tmp_path: Path) -> Path:
+    """A copy of the annotated takes that a test may change."""
+    return Path(shutil.copytree(annotated_once, tmp_path / "dataset"))
 
 
 def found_in(directory: Path, model: ModelDir | None = None) -> set[tuple[str, str]]:
