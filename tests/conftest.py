@@ -68,7 +68,7 @@ def tiny_model() -> ModelDir:
     return open_model("tiny")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     """A small Ray of this machine, whose workers import what the tests do; skips where ray is not installed."""
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'stt-ft[ray]'")
