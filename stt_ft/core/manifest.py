@@ -261,21 +261,17 @@ class Dataset:
         for split in splits or self.splits():
             yield from _read_manifest(self.manifest_path(split))
 
-    def manifest_pieces(self, split: str, num_lines: int) -> list[tuple[int, int]]:
-        """Return pieces of a manifest of so many lines, each as the bytes between which it lies (`clips_between`)."""
-        ends = [0]
+    def manifest_pieces(self, split: str, num_lines: int) -> list[tuple[int, int, int]]:
+        """Return pieces of a manifest of so many lines: the bytes between which each lies, and the number of its first line."""
         with _opened(self.manifest_path(split)) as file:
-            size = 0
-            for number, line in enumerate(file, start=1):
-                size += len(line)
-                if number % num_lines == 0:
-                    ends.append(size)
-        ends += [size] if size > ends[-1] else []
-        return list(itertools.pairwise(ends))
+            ends = [0, *itertools.accumulate(map(len, file))]
+        cuts = [*range(0, len(ends) - 1, num_lines), len(ends) - 1]
+        return [(ends[first], ends[last], first + 1) for first, last in itertools.pairwise(cuts)]
 
-    def clips_between(self, split: str, begin: int, stop: int) -> list[Clip]:
+    def clips_of_piece(self, split: str, piece: tuple[int, int, int]) -> list[Clip]:
         """Return the clips of a piece of a manifest; raises `DatasetError` by file and line."""
-        return list(_read_manifest(self.manifest_path(split), begin, stop))
+        begin, stop, first_line = piece
+        return list(_read_manifest(self.manifest_path(split), begin, stop, first_line=first_line))
 
     def measured_clips(self, split: str) -> list[Clip]:
         """Return the clips of a split on which a model is measured; raises `DatasetError` by name for a synthetic clip of dev or heldout:
@@ -477,21 +473,21 @@ def _write_manifest(path: Path, clips: Iterable[Clip]) -> None:
         lines.writelines(json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for clip in clips)
 
 
-_SHARED_TEXTS = 10_000
-"""Texts of a manifest that are looked for again in what follows."""
-
-
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path, begin: int = 0, stop: int | None = None) -> BinaryIO:
+    """Return a manifest to read, or the bytes of a piece of it; raises `DatasetError` where it is not there."""
     try:
         with answered(path):
-            return path.open("rb") if is_local(path) else io.BytesIO(path.read_bytes())
+            if stop is None:
+                return path.open("rb") if is_local(path) else io.BytesIO(path.read_bytes())
+            with path.open("rb") as file:
+                file.seek(begin)
+                return io.BytesIO(file.read(stop - begin))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such manifest") from None
 
 
-def _read_manifest(path: Path, begin: int = 0, stop: int | None = None) -> Iterator[Clip]:
-    """Yield the clips of a manifest, line by line, or of the lines between two bytes. Texts that come again (keys, speakers, archives) are
-    one in memory."""
+def _read_manifest(path: Path, begin: int = 0, stop: int | None = None, *, first_line: int = 1) -> Iterator[Clip]:
+    """Yield the clips of a manifest or a piece of it, line by line. Texts that come again (keys, speakers, archives) are one in memory."""
     known: dict[str, str] = {}
 
     def shared(value: Any) -> Any:
@@ -499,28 +495,23 @@ def _read_manifest(path: Path, begin: int = 0, stop: int | None = None) -> Itera
             return known.setdefault(value, value)
         return {known.setdefault(key, key): shared(one) for key, one in value.items()} if type(value) is dict else value
 
-    def place_of(number: int) -> str:
-        with _opened(path) as file:
-            num_before = file.read(begin).count(b"\n")
-        return f"{path}, line {number + num_before}"
+    with _opened(path, begin, stop) as file:
+        for number, line in enumerate(file, start=first_line):
+            if not line.strip():
+                continue
+            try:
+                entry = shared(parse_json(line))
+                clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
+            except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
+                raise DatasetError(f'{path}, line {number}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
+            if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
+                raise DatasetError(f"{path}, line {number}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
+            if "speaker" in entry:
+                entry["speaker"] = speaker_name(entry["speaker"])
+            if len(known) > _SHARED_TEXTS:
+                known.clear()
+            yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
 
-    at = begin
-    with _opened(path) as file:
-        file.seek(begin)
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    entry = shared(parse_json(line))
-                    clip_path, duration_s = entry.pop("path"), _seconds(entry.pop("duration"))
-                except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
-                    raise DatasetError(f'{place_of(number)}: expected {{"path": "audio/NAME.wav", "duration": SECONDS}}') from None
-                if not isinstance(clip_path, str) or not clip_path or not 0 <= duration_s <= MAX_DURATION_S:
-                    raise DatasetError(f"{place_of(number)}: path {str(clip_path)[:100]!r} and duration {duration_s} cannot be used")
-                if "speaker" in entry:
-                    entry["speaker"] = speaker_name(entry["speaker"])
-                if len(known) > _SHARED_TEXTS:
-                    known.clear()
-                yield Clip(path=clip_path, duration_s=duration_s, extra=entry)
-            at += len(line)
-            if stop is not None and at >= stop:
-                return
+
+_SHARED_TEXTS = 10_000
+"""Texts of a manifest that are looked for again in what follows."""

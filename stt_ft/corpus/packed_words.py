@@ -82,7 +82,7 @@ class PackedClips:
 
 
 class PieceReader:
-    """A worker (`core/engine.py`) that reads pieces of a split's manifest, given as the bytes between which each lies."""
+    """A worker (`core/engine.py`) that reads pieces of a split's manifest (`Dataset.manifest_pieces`)."""
 
     def __init__(self, data: Dataset, split: str, replay_kinds: Sequence[str]) -> None:
         self._data = data
@@ -90,8 +90,8 @@ class PieceReader:
         self._replay_kinds = replay_kinds
         self._keys = SoundKeys(data)
 
-    def __call__(self, pieces: Sequence[tuple[int, int]]) -> list[PackedClips]:
-        return [self._read(self._data.clips_between(self._split, *piece)) for piece in pieces]
+    def __call__(self, pieces: Sequence[tuple[int, int, int]]) -> list[PackedClips]:
+        return [self._read(self._data.clips_of_piece(self._split, piece)) for piece in pieces]
 
     def _read(self, clips: Sequence[Clip]) -> PackedClips:
         keys = self._keys.of(clips)
@@ -146,7 +146,7 @@ def packed_clips(data: Dataset, split: str, *, replay_kinds: Sequence[str] = ())
     found = Engine(workers=cores).results(reader, [[piece] for piece in pieces])
     for piece, packed in track(found, f"pieces of {split} read", total=len(pieces)) if is_much else found:
         if isinstance(packed, SetAside):
-            raise DatasetError(f"{data.manifest_path(split)}: bytes {piece[0]} to {piece[1]}: {packed.reason}")
+            raise DatasetError(f"{data.manifest_path(split)}: from line {piece[2]} on: {packed.reason}")
         if split != "train" and packed.is_synthetic.any():
             data.measured_clips(split)  # which names it
         keys.tell(packed.found_keys)

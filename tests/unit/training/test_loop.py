@@ -48,7 +48,7 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(recipe, monkeypatch
 @pytest.fixture
 def no_numbers(monkeypatch):
     """Every clip counts as a sentence, so that the base has marks to choose among."""
-    monkeypatch.setattr("stt_ft.training.data.loading.number_runs", lambda texts: [])
+    monkeypatch.setattr("stt_ft.corpus.packed_words.number_runs", lambda texts: [])
 
 
 @pytest.mark.usefixtures("no_numbers")
