@@ -152,13 +152,12 @@ def main() -> None:
     first_model = open_model(arguments.models[0])
     codec = MimiCodec.load(first_model)
     alone = codec.encode(sounds)
-    nothing = [one[:0] for one in rooms]
     ways = {
         "alone": (single, alone),
         "codes": (calls, [of_codes(call, alone, first_model.num_tail_frames()) for call in calls]),
         "room": (calls, codec.encode([call.sound(lambda clip: (sounds[clip], rooms[clip])) for call in calls])),
         "step": (calls, codec.encode([stepped(call, sounds, rooms) for call in calls])),
-        "digital": (calls, codec.encode([call.sound(sounds, nothing) for call in calls])),
+        "digital": (calls, codec.encode([call.sound(lambda clip: (sounds[clip], rooms[clip][:0])) for call in calls])),
     }
     lines = ["| model | takes | digits exact | sentences, word errors | a first word nobody said |", "|---|---|---|---|---|"]
     for name in arguments.models:
