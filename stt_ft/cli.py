@@ -32,6 +32,7 @@ import stt_ft
 from stt_ft.core.config import FieldDoc, describe, nearest, show, type_name, typed_value, what_became_of
 from stt_ft.core.cores import settle_threads
 from stt_ft.core.errors import SttFtError
+from stt_ft.core.storage import refusal
 from stt_ft.stages import COMMANDS, Command, stage
 
 _WIDTH = 108
@@ -69,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             _drop_output()  # files have names
             return _refuse(f"standard output: {error.strerror}", 2)
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except Exception as error:
+        reason = refusal(error)  # an object store that went away in the middle; its errors are no `OSError`
+        if reason is None:
+            raise
+        return _refuse(reason, 2)
     return 0
 
 

@@ -226,3 +226,16 @@ def test_a_reader_that_goes_away_leaves_no_traceback():
     answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
     assert answer.stderr == ""
     assert answer.returncode in (0, 141)
+
+
+def test_a_store_that_goes_away_in_the_middle_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    gone = type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})
+
+    def without_network(_: list[str]) -> None:
+        raise gone('Could not connect to the endpoint URL: "http://store/calls"')
+
+    monkeypatch.setattr(cli, "_run", without_network)
+    assert cli.main(["check", "s3://calls/orders"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("stt-ft: the store cannot be asked: Could not connect")
+    assert told.count("\n") == 1
