@@ -157,13 +157,12 @@ def told_of(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
+def sole_writer(directory: Path) -> Iterator[None]:
     """Have `directory` to write into while the block lasts; it is made if need be, and taken away again if nothing came into it. What
     killed processes left half written there is removed first.
 
-    With `shared`, others may that ask for the same: processes which share out one work. A second writer is refused at once, since what it
-    has read may change under it. A killed one leaves a file that locks nothing. On a file system without locks the file itself counts, and
-    the message says how to go on after a kill.
+    A second writer is refused at once, since what it has read may change under it. A killed one leaves a file that locks nothing. On a file
+    system without locks the file itself counts, and the message says how to go on after a kill.
 
     Raises:
         BusyError: another process writes there; says which, on which machine, and since when.
@@ -171,20 +170,19 @@ def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
     """
     path = directory / LOCK_NAME
     if not is_local(directory):
-        with _claimed(path, shared=shared):
+        with _claimed(path):
             yield
         return
     with told_of(directory):
         made = [each for each in (directory, *directory.parents) if not each.exists()]
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = _take(path, shared=shared)
+        descriptor = _take(path)
     try:
         remove_leftovers(directory)
         yield
     finally:
-        with contextlib.suppress(OSError):  # the last one removes the file, while no other can hold it
-            if not shared or _flock(descriptor, fcntl.LOCK_EX) is not False:
-                path.unlink()
+        with contextlib.suppress(OSError):
+            path.unlink()
         os.close(descriptor)
         for each in made:
             with contextlib.suppress(OSError):
@@ -192,25 +190,24 @@ def sole_writer(directory: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _claimed(path: Path, *, shared: bool) -> Iterator[None]:
+def _claimed(path: Path) -> Iterator[None]:
     """Hold the lock object `path` in a store while the block lasts; raises `BusyError` where it is there already."""
     mine = f"{_owner()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
     owner = claim(path, mine)
-    if owner is not None and not shared:
+    if owner is not None:
         raise BusyError(f"{path.parent}: {' '.join(owner.split())} is writing here; if that process is gone, remove {path}")
     try:
         yield
     finally:
-        if owner is None:
-            with answered(path):
-                path.unlink(missing_ok=True)
+        with answered(path):
+            path.unlink(missing_ok=True)
 
 
 def _owner() -> str:
     return f"`{_command()}`, process {os.getpid()} on {socket.gethostname()}"
 
 
-def _take(path: Path, *, shared: bool) -> int:
+def _take(path: Path) -> int:
     """Return a descriptor of the lock file `path`, locked; raises `BusyError` where another process holds it."""
     while True:
         is_new, flags = True, os.O_RDWR | os.O_NOFOLLOW  # a link in a dataset of others must not lead out of it
@@ -222,9 +219,9 @@ def _take(path: Path, *, shared: bool) -> int:
                 descriptor = os.open(path, flags)
             except FileNotFoundError:
                 continue
-        holds = _flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        holds = _flock(descriptor, fcntl.LOCK_EX)
         owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
-        if holds is False or (holds is None and not is_new and not shared):
+        if holds is False or (holds is None and not is_new):
             age_s = time.time() - os.fstat(descriptor).st_mtime
             os.close(descriptor)
             way_out = "wait for it, or stop it" if holds is False else f"if that process is gone, remove {path}"

@@ -22,15 +22,15 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from stt_ft.core.atomic import sole_writer
-with sole_writer(Path(sys.argv[1]), shared=sys.argv[2] == "shared"):
+with sole_writer(Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(60)
 """
 
 
 @contextmanager
-def another_process(directory: Path, *, shared: bool = False) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLDER, str(directory), "shared" if shared else "alone"]
+def another_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -60,15 +60,6 @@ def test_a_killed_writer_stands_in_nobodys_way_and_leaves_nothing_for_good(tmp_p
         with atomic.sole_writer(tmp_path):
             assert f"process {os.getpid()}" in (tmp_path / atomic.LOCK_NAME).read_text()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_those_who_share_a_work_go_side_by_side_and_keep_others_out(tmp_path: Path):
-    with another_process(tmp_path, shared=True):
-        with atomic.sole_writer(tmp_path, shared=True):
-            pass
-        assert (tmp_path / atomic.LOCK_NAME).exists(), "the first to end must not take the lock away from the others"
-        with pytest.raises(BusyError), atomic.sole_writer(tmp_path):
-            pytest.fail("both write")
 
 
 def test_a_directory_that_nothing_came_into_is_taken_away_again(tmp_path: Path):
