@@ -1,0 +1,189 @@
+"""What each stage costs on datasets of growing size: time and memory, and two workers of Ray against one.
+
+    python tools/bench/scale.py --sizes 1000,10000,100000 --packed
+    python tools/bench/scale.py --workers_on datasets/orders
+
+The clips of the first are of tools/bench/scale_dataset.py: tiny sounds, true sidecars, codes drawn at random; so a row says what a clip
+costs beside its sound and its model. The second takes real clips, and says how work spreads. A row is one whole process: its seconds on
+the clock and of processor time (with all its processes), and the memory of its largest process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scale_dataset import make_dataset
+
+from stt_ft.core.atomic import write_text
+from stt_ft.core.manifest import Dataset
+from stt_ft.core.progress import say
+from stt_ft.model.checkpoint_dir import open_model
+
+RECIPE = """dataset: {data}
+run_dir: {run}
+base: tiny
+device: cpu
+precision: float32
+lora: {{rank: 4}}
+schedule: {{max_steps: 1}}
+validation: {{every_steps: 0}}
+replay: {{kinds: [], text_weight: 0.0}}
+calibration: {{method: "off"}}
+labels: {{style: plain}}
+"""
+
+START_OF_TRAIN = """
+from stt_ft.core.recipe import load_recipe
+from stt_ft.training.beginning import at_the_beginning
+from stt_ft.training.data.batches import TrainingBatches
+from stt_ft.training.loop import prepare
+inputs = prepare(load_recipe({recipe!r}))
+at_the_beginning(inputs.model, train=inputs.train_clips, dev=inputs.dev_clips)
+next(iter(TrainingBatches(inputs.train_clips, inputs.model, inputs.recipe).starting_at(0)))
+"""
+
+START_OF_EVALUATE = """
+from stt_ft.core.manifest import Dataset
+from stt_ft.evaluation.hearing import reference_words
+from stt_ft.model.checkpoint_dir import open_model
+from stt_ft.model.codes import codes_of
+data, model = Dataset.open({data!r}), open_model("tiny")
+clips = data.clips("train")
+reference_words(data, clips, "train")
+codes_of(model, data, clips, batch_size=16, device="cpu")
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one process took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    code: int
+
+
+def cost_of(words: Sequence[str]) -> Cost:
+    """Run `python WORDS` and return what it took; what it says goes nowhere."""
+    begin_s = time.monotonic()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    actions = [(os.POSIX_SPAWN_DUP2, nothing, number) for number in range(3)]
+    process = os.posix_spawn(sys.executable, [sys.executable, *words], os.environ, file_actions=actions)
+    _, status, usage = os.wait4(process, 0)
+    os.close(nothing)
+    wall_s, cpu_s = time.monotonic() - begin_s, usage.ru_utime + usage.ru_stime
+    return Cost(wall_s=wall_s, cpu_s=cpu_s, peak_mb=usage.ru_maxrss / 1024, code=os.waitstatus_to_exitcode(status))
+
+
+def stages_of(data: Path, scratch: Path) -> dict[str, list[str]]:
+    """Return the stages that are measured on `data`, by name, as words for Python."""
+    recipe = scratch / "recipe.yaml"
+    write_text(recipe, RECIPE.format(data=data, run=scratch / "run"))
+    command = ["-m", "stt_ft"]
+    return {
+        "check": [*command, "check", str(data)],
+        "split --by speaker": [*command, "split", str(data), "--dev", "0.01", "--heldout", "0.01"],
+        "convert": [*command, "convert", str(data)],
+        "start of train": ["-c", START_OF_TRAIN.format(recipe=str(recipe))],
+        "start of evaluate": ["-c", START_OF_EVALUATE.format(data=str(data))],
+    }
+
+
+def rows_of_size(size: int, *, packed: bool) -> list[str]:
+    """Make a dataset of `size` clips, and return a row for each stage."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+        scratch = Path(folder)
+        data = make_dataset(scratch / "data", size, open_model("tiny")).directory
+        if packed:
+            cost_of(["-m", "stt_ft", "pack", str(data)])
+        for name, words in stages_of(data, scratch).items():
+            cost = cost_of(words)
+            assert cost.code in (0, 1), f"{name} of {size} clips ended with {cost.code}"
+            form = "packed" if packed else "loose"
+            ms = 1000 * cost.cpu_s / size
+            rows.append(f"| {name} | {size:,} | {form} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} | {ms:.2f} | {cost.peak_mb:.0f} |")
+            say(rows[-1])
+    return rows
+
+
+def rows_of_workers(source: Path) -> list[str]:
+    """Annotate and encode copies of `source` on Ray by one worker and by two, and return a row for each."""
+    rows = []
+    for name, flags in {"annotate": ["--aligner", "sphinx", "--replace"], "encode": ["--base", "tiny"]}.items():
+        seconds = {}
+        for workers in (1, 2):
+            with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+                copy = Path(folder) / "data"
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("tokens"))
+                seconds[workers] = _seconds_at_work(name, str(copy), flags, workers)
+        ratio = seconds[1] / seconds[2]
+        rows.append(f"| {name} | {len(Dataset.open(source).clips())} | {seconds[1]:.1f} | {seconds[2]:.1f} | {ratio:.2f} |")
+        say(rows[-1])
+    return rows
+
+
+def _seconds_at_work(name: str, data: str, flags: Sequence[str], workers: int) -> float:
+    """Return the seconds between the first and the last result of a stage, the start of Ray and of its workers not counted."""
+    import io
+    from contextlib import redirect_stderr
+
+    from stt_ft.cli import main
+    from stt_ft.core import engine as engines
+
+    times: list[float] = []
+    plain = engines.Engine.results
+
+    def timed(self: engines.Engine, *args: object, **kwargs: object) -> object:
+        for one in plain(self, *args, **kwargs):  # pyright: ignore[reportArgumentType]
+            times.append(time.monotonic())
+            yield one
+
+    import ray
+
+    ray.shutdown()
+    engines.Engine.results = timed  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        with redirect_stderr(io.StringIO()) as said:
+            code = main([name, data, *flags, "--engine", "ray", "--workers", str(workers)])
+        assert code == 0, said.getvalue()
+    finally:
+        engines.Engine.results = plain
+    return times[-1] - times[0]
+
+
+def main() -> None:
+    """Measure and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="", help="numbers of clips, with commas between")
+    parser.add_argument("--packed", action="store_true", help="with packed sidecars")
+    parser.add_argument("--workers_on", type=Path, help="a dataset of real clips, with scripts")
+    parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
+    arguments = parser.parse_args()
+    today = datetime.date.today().isoformat()
+    lines = [f"# Scale, {today}", "", f"{os.cpu_count()} cores, Python {platform.python_version()}; {' '.join(sys.argv[1:])}", ""]
+    if arguments.sizes:
+        lines += ["| stage | clips | sidecars | seconds | processor s | ms a clip | peak MB |", "|---|---|---|---|---|---|---|"]
+        for size in arguments.sizes.split(","):
+            lines += rows_of_size(int(size), packed=arguments.packed)
+    if arguments.workers_on:
+        lines += ["", "| stage on Ray | clips | one worker, s | two workers, s | ratio |", "|---|---|---|---|---|"]
+        lines += rows_of_workers(arguments.workers_on)
+    out = arguments.out or Path(__file__).parent / "results" / f"{today}-scale.md"
+    write_text(out, "\n".join([*lines, ""]))
+    say(f"{out}: written")
+
+
+if __name__ == "__main__":
+    main()
