@@ -22,6 +22,7 @@ import os
 import re
 import sys
 import textwrap
+import traceback
 import types
 import typing
 from collections import deque
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except SttFtError as error:
+        _close_what_was_at_work(error)
         return _refuse(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _refuse("interrupted; the same command takes up the work again", 130, begin="\n")  # 128 and the signal, as shells have it
@@ -76,6 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _refuse(reason, 2)
     return 0
+
+
+def _close_what_was_at_work(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold: a progress bar has its last say before the error has it, processes end."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _refuse(message: str, code: int, *, begin: str = "") -> int:

@@ -23,6 +23,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -210,12 +211,21 @@ def _begin(make_worker: Callable[[], Any], numbers: Any, num_threads: int) -> No
     """Make the worker of a new process of the pool, or keep why it cannot be made."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ[WORKER_NUMBER] = str(numbers.get())
     take_threads(num_threads)
     try:
         _worker = make_worker()
     except SttFtError as error:
         _worker = _Refusal(error)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked is gone: nobody waits for what it finds."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(batch: list[Any]) -> list[Any]:

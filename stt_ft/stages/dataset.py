@@ -7,13 +7,14 @@ stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer
-from stt_ft.core.engine import LOCAL, Engine, spread
+from stt_ft.core.engine import LOCAL, Engine, batched, spread
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import emit_json, say
@@ -31,6 +32,7 @@ def check(
     tail_s: float = BatchRecipe.tail_s,
     html: str | None = None,
     json: bool = False,
+    dry_run: bool = False,
     engine: Engine = LOCAL,
 ) -> None:
     """List every problem of a dataset by clip, and count them by kind.
@@ -42,8 +44,9 @@ def check(
         html: write a page to this file, which plays clips offline and shows their words and problems, the gravest first; 500 clips at most,
             chosen by kind of problem.
         json: write the problems to stdout as JSON, one a line.
+        dry_run: go through a sample, list nothing, and say how much there is and how long it will take.
     """
-    from stt_ft.corpus.inspecting import inspect
+    from stt_ft.corpus.inspecting import CLIPS_IN_BATCH, Inspector, inspect
     from stt_ft.corpus.problems import ADVICE, KINDS, Problem
     from stt_ft.model.checkpoint_dir import TAIL_S, open_model
 
@@ -56,6 +59,10 @@ def check(
         say("no --base given: whether the words find room on the text stream is not checked")
     else:
         open_model(base, require_extra_heads=False)  # refused here, before anything is spread
+    if dry_run:
+        make = functools.partial(Inspector, data, base=base, tail_s=tail_s)
+        say(f"{data.directory}: {engine.estimate(make, batched(data.clips(), CLIPS_IN_BATCH), cores=True)}")
+        return
     counts, faulty, drawn = Counter[str](), set[str](), list[Problem]()
     for problem in inspect(data, base=base, tail_s=tail_s, engine=engine):
         if json:

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from stt_ft import cli
-from stt_ft.audio.files import _count_frames, read_audio
+from stt_ft.audio.files import _count_frames, _File, read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError, SttFtError
 from stt_ft.core.json_yaml import parse_json, read_yaml
 from stt_ft.core.manifest import Dataset
@@ -130,4 +130,4 @@ def test_a_compressed_sound_that_breaks_off_while_it_is_counted_is_one_line(tmp_
 
     monkeypatch.setattr(soundfile, "SoundFile", refuse)
     with pytest.raises(AudioError, match=r"a\.mp3: cannot be read as audio"):
-        _count_frames(tmp_path / "a.mp3")
+        _count_frames(_File(tmp_path / "a.mp3"))

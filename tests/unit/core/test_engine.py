@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,29 @@ def test_a_stage_that_is_spread_has_the_flags_and_takes_an_engine():
 @pytest.mark.parametrize(("seconds", "words"), [(40, "40 s"), (720, "12 min"), (12_600, "3.5 hours"), (86_400 * 11.4, "11 days")])
 def test_times_are_told_as_people_do(seconds, words):
     assert in_words(seconds) == words
+
+
+class Pids:
+    def __call__(self, batch: list[int]) -> list[int]:
+        time.sleep(0.1)
+        return [os.getpid() for _ in batch]
+
+
+def print_pids() -> None:
+    for _, pid in Engine(workers=2).results(Pids, batched(ITEMS * 100, 1)):
+        print(pid, flush=True)
+
+
+def test_the_processes_of_a_killed_command_end_with_it():
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_engine; test_engine.print_pids()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        pids: set[int] = set()
+        while len(pids) < 2:
+            pids.add(int(asking.stdout.readline()))
+        asking.kill()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"processes {pids} go on")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import tracemalloc
 
 import numpy as np
@@ -276,6 +277,6 @@ def test_codes_through_a_channel_and_at_a_speed_are_those_of_encode(random_base,
 
 def test_a_dataset_that_cannot_be_written_to_is_encoded_all_the_same(random_base, tmp_path, monkeypatch):
     data = write_dataset(tmp_path / "orders", {"train": 5})
-    monkeypatch.setattr(codes_module.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert len(codes_of(random_base, data, data.clips(), batch_size=2, device="cpu")) == 5
     assert not (data.directory / "tokens").exists()

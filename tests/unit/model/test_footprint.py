@@ -16,7 +16,7 @@ from stt_ft.model.footprint import KNOWN, Footprint, Shape
 from stt_ft.model.lora import make_trainable
 from stt_ft.model.stt_lm import forward, load_lm
 
-RECIPE = Recipe(dataset="-", run_dir="-", lora=LoraRecipe(rank=8, dropout=0.05), batch=BatchRecipe(batch_size=2))
+RECIPE = Recipe(dataset="-", run_dir="-", precision="bfloat16", lora=LoraRecipe(rank=8, dropout=0.05), batch=BatchRecipe(batch_size=2))
 
 
 @pytest.fixture(scope="module")

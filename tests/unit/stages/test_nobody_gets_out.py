@@ -44,13 +44,12 @@ def test_a_manifest_cannot_lead_a_command_outside(recorded, outside, capsys, pat
     path = str(outside / "secret.wav") if path == "ABSOLUTE" else path
     before = _hashes(outside)
     _add_line(recorded, path)
-    for command, options in ((annotate, {"aligner": "sphinx"}), (convert, {"realign": False}), (check, {})):
+    encoding = {"base": "tiny", "device": "cpu"}
+    for command, options in ((annotate, {"aligner": "sphinx"}), (convert, {"realign": False}), (check, {}), (encode, encoding)):
         with pytest.raises(CheckFailed):
             command(str(recorded), **options)
         said = "".join(capsys.readouterr())
         assert f"clip {path!r}: the name leads out of the directory; `stt-ft ingest`" in said
-    with pytest.raises(DatasetError, match="leads out of the directory"):
-        encode(str(recorded), base="tiny", device="cpu")
     assert _hashes(outside) == before
     others = Dataset(recorded).clips()[:-1]
     assert all(Dataset(recorded).read_sidecar(clip).alignments for clip in others if clip.path != path)
