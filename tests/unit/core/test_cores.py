@@ -92,5 +92,5 @@ def settled(**environment: str) -> dict[str, str]:
 
 
 def test_a_command_lets_waiting_threads_sleep_unless_the_environment_says_how_they_wait():
-    assert settled()["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert "OMP_WAIT_POLICY" not in settled(GOMP_SPINCOUNT="100")
+    assert settled()["GOMP_SPINCOUNT"] == cores.SPIN_COUNT
+    assert "GOMP_SPINCOUNT" not in settled(OMP_WAIT_POLICY="active")
