@@ -39,8 +39,8 @@ def make_dataset(directory: Path, num_clips: int) -> Dataset:
 
 
 def contents(data: Dataset) -> dict[str, str]:
-    """Return the hash of every file of the dataset but the studio's own."""
-    files = [path for path in data.directory.rglob("*") if path.is_file() and ".studio" not in path.parts]
+    """Return the hash of every file of the dataset but the studio's own, and those that it is writing now."""
+    files = [path for path in data.directory.rglob("*") if path.is_file() and not path.name.startswith(".") and ".studio" not in path.parts]
     return {str(path.relative_to(data.directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -56,6 +56,7 @@ def test_a_run_of_one_process_is_taken_up_by_two(trained, held, two_processes):
     run.assert_like(trained(1, {**held, **SHARED["rows"]}))
 
 
+@pytest.mark.slow
 def test_a_run_begun_with_an_adapter_and_lengthened_learns_the_same(trained, held, two_processes):
     start = {"lora": {"start_from": str(trained(1, held).directory)}}
     one, ddp, fsdp = trained(1, start), *(trained(2, {**start, "parallel": parallel}) for parallel in ("ddp", "fsdp"))

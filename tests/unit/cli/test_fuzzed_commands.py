@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import stt_ft
 
 NUM_CASES = 150
 ROOT = Path(stt_ft.__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_broken_inputs_for_every_command_end_well_or_with_one_message():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tools" / "fuzz"), "--count", str(NUM_CASES)]

@@ -84,6 +84,7 @@ def test_candle_notices_other_weights(candle, tiny_model, heldout, tmp_path):
         verify_export(engine_of("candle"), tiny_model, tmp_path / "out", heldout)
 
 
+@pytest.mark.slow
 def test_candle_hears_as_few_codebooks_as_unmutes_server(candle, tiny_model, heldout, tmp_path):
     """Ten of the tiny model's 16 codebooks, on speech: the same tokens and pauses; and not those of all 16."""
     unmute = SERVINGS["unmute"]
@@ -172,6 +173,7 @@ def test_the_engine_reads_weights_that_were_saved_under_pytorchs_names(candle, t
     assert all(np.allclose(one.pause_probs, ours[clip].pause_probs, atol=1e-3) for clip, one in heard.items())
 
 
+@pytest.mark.slow
 def test_candle_reads_q8_0(candle, tiny_model, heldout, tmp_path):
     pytest.importorskip("gguf")
     write_format("gguf", tiny_model, tmp_path / "out")

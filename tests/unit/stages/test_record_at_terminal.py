@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from null_sink import null_sink, pulse_programs
 
 import stt_ft
@@ -73,6 +74,7 @@ def likeness(taken: np.ndarray, played: np.ndarray) -> float:
 
 
 @pulse_programs
+@pytest.mark.slow
 def test_a_session_at_the_terminal_leaves_what_was_said(null_sink: None, tmp_path: Path) -> None:
     """Asked who speaks, takes one prompt twice and keeps the second, skips one, quits; the next start goes on with what was skipped."""
     out, script = tmp_path / "dataset", tmp_path / "script.yaml"
