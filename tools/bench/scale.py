@@ -1,11 +1,10 @@
-"""What each stage costs on datasets of growing size: time and memory, and two workers of Ray against one.
+"""What each stage costs on datasets of growing size: time and memory.
 
     python tools/bench/scale.py --sizes 1000,10000,100000 --packed
-    python tools/bench/scale.py --workers_on datasets/orders
 
-The clips of the first are of tools/bench/scale_dataset.py: tiny sounds, true sidecars, codes drawn at random; so a row says what a clip
-costs beside its sound and its model. The second takes real clips, and says how work spreads. A row is one whole process: its seconds on
-the clock and of processor time (with all its processes), and the memory of its largest process.
+The clips are of tools/bench/scale_dataset.py: tiny sounds, true sidecars, codes drawn at random; so a row says what a clip costs beside
+its sound and its model. A row is one whole process: its seconds on the clock and of processor time (with all its processes), and the
+memory of its largest process.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import argparse
 import datetime
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -22,12 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scale_dataset import make_dataset
-
 from stt_ft.core.atomic import write_text
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
-from stt_ft.model.checkpoint_dir import open_model
 
 RECIPE = """dataset: {data}
 run_dir: {run}
@@ -55,7 +49,6 @@ next(iter(TrainingBatches(inputs.train_clips, inputs.model, inputs.recipe).start
 START_OF_EVALUATE = """
 from stt_ft.core.manifest import Dataset
 from stt_ft.evaluation.hearing import reference_words
-from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import codes_of
 data, model = Dataset.open({data!r}), open_model("tiny")
 clips = data.clips("train")
@@ -75,7 +68,10 @@ class Cost:
 
 
 def cost_of(words: Sequence[str]) -> Cost:
-    """Run `python WORDS` and return what it took; what it says goes nowhere."""
+    """Run `python WORDS` and return what it took; what it says goes nowhere.
+
+    A process counts the memory of the one that started it, so this one loads no torch.
+    """
     begin_s = time.monotonic()
     nothing = os.open(os.devnull, os.O_RDWR)
     actions = [(os.POSIX_SPAWN_DUP2, nothing, number) for number in range(3)]
@@ -105,7 +101,8 @@ def rows_of_size(size: int, *, packed: bool) -> list[str]:
     rows = []
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         scratch = Path(folder)
-        data = make_dataset(scratch / "data", size, open_model("tiny")).directory
+        data = scratch / "data"
+        cost_of([str(Path(__file__).with_name("scale_dataset.py")), str(data), "--clips", str(size)])
         if packed:
             cost_of(["-m", "stt_ft", "pack", str(data)])
         for name, words in stages_of(data, scratch).items():
@@ -118,57 +115,11 @@ def rows_of_size(size: int, *, packed: bool) -> list[str]:
     return rows
 
 
-def rows_of_workers(source: Path) -> list[str]:
-    """Annotate and encode copies of `source` on Ray by one worker and by two, and return a row for each."""
-    rows = []
-    for name, flags in {"annotate": ["--aligner", "sphinx", "--replace"], "encode": ["--base", "tiny"]}.items():
-        seconds = {}
-        for workers in (1, 2):
-            with tempfile.TemporaryDirectory(prefix="scale-") as folder:
-                copy = Path(folder) / "data"
-                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("tokens"))
-                seconds[workers] = _seconds_at_work(name, str(copy), flags, workers)
-        ratio = seconds[1] / seconds[2]
-        rows.append(f"| {name} | {len(Dataset.open(source).clips())} | {seconds[1]:.1f} | {seconds[2]:.1f} | {ratio:.2f} |")
-        say(rows[-1])
-    return rows
-
-
-def _seconds_at_work(name: str, data: str, flags: Sequence[str], workers: int) -> float:
-    """Return the seconds between the first and the last result of a stage, the start of Ray and of its workers not counted."""
-    import io
-    from contextlib import redirect_stderr
-
-    from stt_ft.cli import main
-    from stt_ft.core import engine as engines
-
-    times: list[float] = []
-    plain = engines.Engine.results
-
-    def timed(self: engines.Engine, *args: object, **kwargs: object) -> object:
-        for one in plain(self, *args, **kwargs):  # pyright: ignore[reportArgumentType]
-            times.append(time.monotonic())
-            yield one
-
-    import ray
-
-    ray.shutdown()
-    engines.Engine.results = timed  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        with redirect_stderr(io.StringIO()) as said:
-            code = main([name, data, *flags, "--engine", "ray", "--workers", str(workers)])
-        assert code == 0, said.getvalue()
-    finally:
-        engines.Engine.results = plain
-    return times[-1] - times[0]
-
-
 def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="", help="numbers of clips, with commas between")
     parser.add_argument("--packed", action="store_true", help="with packed sidecars")
-    parser.add_argument("--workers_on", type=Path, help="a dataset of real clips, with scripts")
     parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
     arguments = parser.parse_args()
     today = datetime.date.today().isoformat()
@@ -177,9 +128,6 @@ def main() -> None:
         lines += ["| stage | clips | sidecars | seconds | processor s | ms a clip | peak MB |", "|---|---|---|---|---|---|---|"]
         for size in arguments.sizes.split(","):
             lines += rows_of_size(int(size), packed=arguments.packed)
-    if arguments.workers_on:
-        lines += ["", "| stage on Ray | clips | one worker, s | two workers, s | ratio |", "|---|---|---|---|---|"]
-        lines += rows_of_workers(arguments.workers_on)
     out = arguments.out or Path(__file__).parent / "results" / f"{today}-scale.md"
     write_text(out, "\n".join([*lines, ""]))
     say(f"{out}: written")
