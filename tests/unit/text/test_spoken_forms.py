@@ -93,7 +93,7 @@ def test_any_digit_string_round_trips(digits: str, language: str) -> None:
 def test_any_grouping_round_trips(digits: str, data: st.DataObject) -> None:
     marks = data.draw(st.lists(st.sampled_from(["", " ", "-", ") ", "\u00a0", " -", "/"]), min_size=len(digits), max_size=len(digits)))
     grouped = "".join(digit + mark for digit, mark in zip(digits, marks, strict=True))
-    assume(not re.search(r"\d \d+/\d", grouped))  # "1 1/2" is one and a half
+    assume(not re.search(r"\d\s\d+/\d", grouped))  # "1 1/2" is one and a half, whatever the space
     assert digits_of_words(spoken_words(grouped)) == digits
 
 
