@@ -106,9 +106,9 @@ class SoundKeys:
                 if told[index][1]:
                     self._new[stamps[index]] = int(key, 16)
             elif faults is None:
-                raise AudioError(f"{clip.path}: {key.reason}" if isinstance(key, SetAside) else str(key))
+                raise AudioError(f"{clip.path}: {key.fault}" if isinstance(key, SetAside) else str(key))
             else:
-                faults[clip.path] = key.reason if isinstance(key, SetAside) else str(key)
+                faults[clip.path] = key.fault if isinstance(key, SetAside) else str(key)
         return keys
 
     def found(self) -> dict[int, int]:

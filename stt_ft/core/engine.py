@@ -4,8 +4,8 @@ A *worker* is a plain class. Its instance is made once in each process, where it
 items) it returns one small result for each. It keeps nothing between batches and writes nothing: what it returns goes to the process that
 asked, which alone writes. The same class does the same work anywhere, and so the same results come in the same order from any engine.
 
-    engine = Engine.named("ray", workers=8, gpus_per_worker=0.5)
-    for clip, found in engine.results(functools.partial(Annotator, directory, "whisper"), batches):
+    engine = Engine(name="ray", workers=8, gpus_per_worker=0.5)
+    for clip, found in engine.results(functools.partial(Annotator, dataset, options), batches):
         ...
 
 An item that kills its process (out of memory, a fault in a native library) is tried `MAX_DEATHS` times, then set aside: its result is
@@ -62,12 +62,12 @@ _SAMPLE_S, _SAMPLE_BATCHES = 10.0, 4
 
 @dataclass(frozen=True, kw_only=True)
 class SetAside:
-    """In the place of a result: why there is none."""
+    """In the place of a result: why there is none. Results that may have a fault call it so, too."""
 
-    reason: str
+    fault: str
 
 
-_KILLER = SetAside(reason=f"it killed its worker {MAX_DEATHS} times, and is set aside")
+_KILLER = SetAside(fault=f"it killed its worker {MAX_DEATHS} times, and is set aside")
 
 
 @dataclass(frozen=True, kw_only=True)

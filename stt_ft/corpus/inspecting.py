@@ -102,7 +102,7 @@ def inspect(
     results = engine.results(make_worker, batched([clip for _, clip in owners], CLIPS_IN_BATCH), cores=True)
     for (split, clip), (_, found) in track(zip(owners, results, strict=True), "checking clips", len(owners)):
         if isinstance(found, SetAside):
-            found = Inspected(problems=(Problem(clip_id=clip.path, kind="set_aside", message=found.reason),))
+            found = Inspected(problems=(Problem(clip_id=clip.path, kind="set_aside", message=found.fault),))
         between.add(split, clip, found)
         yield from found.problems
     yield from between.problems()

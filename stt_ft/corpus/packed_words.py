@@ -146,7 +146,7 @@ def packed_clips(data: Dataset, split: str, *, replay_kinds: Sequence[str] = ())
     found = Engine(workers=cores).results(reader, [[piece] for piece in pieces])
     for piece, packed in track(found, f"pieces of {split} read", total=len(pieces)) if is_much else found:
         if isinstance(packed, SetAside):
-            raise DatasetError(f"{data.manifest_path(split)}: from line {piece[2]} on: {packed.reason}")
+            raise DatasetError(f"{data.manifest_path(split)}: from line {piece[2]} on: {packed.fault}")
         if split != "train" and packed.is_synthetic.any():
             data.measured_clips(split)  # which names it
         keys.tell(packed.found_keys)

@@ -241,7 +241,7 @@ class Evaluation:
         streams: list[ClipStream] = []
         for sound, stream in results if is_here else track(results, f"{name} listens", total=len(sounds)):
             if isinstance(stream, SetAside):
-                raise CheckpointError(f"{model.name}: {sound.codes.shape[1]} frames of sound could not be heard: {stream.reason}")
+                raise CheckpointError(f"{model.name}: {sound.codes.shape[1]} frames of sound could not be heard: {stream.fault}")
             if not np.isfinite(stream.pause_probs).all():
                 way_out = "its weights are damaged, copy or make them again"
                 raise CheckpointError(f"{model.name}: its pause probabilities are not numbers; {way_out}")

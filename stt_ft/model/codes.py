@@ -364,7 +364,7 @@ def codes_of(
     def made() -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
         for sound, one in track(found, "encoding clips", total=sum(map(len, batches))):
             if isinstance(one, SetAside) or one.codes is None:
-                raise AudioError(f"{sound.clip.path}: {one.reason}" if isinstance(one, SetAside) else one.fault)
+                raise AudioError(f"{sound.clip.path}: {one.fault}" if isinstance(one, SetAside) else one.fault)
             yield sound.key, one.codes
 
     kept = {}

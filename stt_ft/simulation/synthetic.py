@@ -182,7 +182,7 @@ class Session:
             again: list[Draw] = []
             for draw, spoken in engine.results(self.make_speaker, batched(draws, _BATCH_DRAWS), cores=cores):
                 if isinstance(spoken, SetAside):
-                    raise AudioError(f"clip {self.path(draw.index)}: {spoken.reason}")
+                    raise AudioError(f"clip {self.path(draw.index)}: {spoken.fault}")
                 if spoken.utterance is not None:
                     yield Made(clip=self._write(draw, spoken, spoken.utterance), num_failed=draw.number)
                 elif draw.number + 1 < MAX_DRAWS:

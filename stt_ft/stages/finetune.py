@@ -39,7 +39,7 @@ def encode(
         speeds: encode the clips of train at these speeds too, pitch and formants included, for augment.speeds ("0.9,1.1").
         channels: encode the clips of train through these channels too, for augment.channels: a telephone line (phone), or noise by its
             level below the speech (20dB), such as phone,20dB.
-        dry_run: encode a sample, write nothing, and say how much there is and how long it will take.
+        dry_run: encode a sample, keep no codes, and say how much there is and how long it will take.
     """
     from stt_ft.audio.sounds import sounds_of
     from stt_ft.model.checkpoint_dir import open_model
@@ -69,7 +69,7 @@ def encode(
     def made() -> Iterator[tuple[str, Any]]:
         for sound, one in track(engine.results(make, batches), "encoding clips", total=sum(map(len, batches))):
             if isinstance(one, SetAside) or one.codes is None:
-                faults[sound.clip.path] = one.reason if isinstance(one, SetAside) else one.fault
+                faults[sound.clip.path] = one.fault
             else:
                 yield sound.key, one.codes
 

@@ -28,7 +28,7 @@ from stt_ft.core.progress import say, track
 
 if TYPE_CHECKING:
     from stt_ft.align.aligner import AlignmentResult
-    from stt_ft.align.workers import AlignerOptions, ClipWords
+    from stt_ft.align.workers import AlignerOptions
 
 _BATCH_CLIPS = {"sphinx": 12, "convert": 32}
 """Clips that a worker is given at once, where no flag says it."""
@@ -105,7 +105,7 @@ def _align(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engine
         nonlocal num_differing, num_with_gaps
         for clip, one in track(found, "aligning clips", total=len(clips)):
             if isinstance(one, SetAside) or one.fault:
-                faults[clip.path] = _fault(one)
+                faults[clip.path] = one.fault
                 continue
             states[one.state] += 1
             if one.sidecar is None or one.result is None:
@@ -133,10 +133,6 @@ def _say_what_differs(result: AlignmentResult) -> None:
         say(f"{result.clip_id}: {gap.start_s:.1f}-{gap.end_s:.1f} s left out: {texts}; cut it out of the clip, or correct the script")
 
 
-def _fault(found: ClipWords | SetAside) -> str:
-    return found.reason if isinstance(found, SetAside) else found.fault
-
-
 def _verify(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engine: Engine) -> None:
     """Let a second aligner time the spoken words of `clips`, keep its times in their sidecars, and count the words in dispute."""
     from stt_ft.align.workers import Annotator
@@ -148,8 +144,8 @@ def _verify(data: Dataset, clips: Sequence[Clip], aligner: AlignerOptions, engin
     def changes() -> Iterator[tuple[Clip, Sidecar]]:
         nonlocal num_verified, num_disputes, num_disputed
         for clip, one in track(found, f"timing the words by {aligner.name} too", total=len(clips)):
-            if fault := _fault(one):
-                say(f"{clip.path}: {aligner.name} cannot time it: {fault}")
+            if one.fault:
+                say(f"{clip.path}: {aligner.name} cannot time it: {one.fault}")
             changed = None if isinstance(one, SetAside) else one.sidecar
             disputes = len(disputes_of(changed or data.read_sidecar(clip)))
             num_disputes += disputes
@@ -204,7 +200,7 @@ def convert(
         found = engine.results(make, batched(clips, _BATCH_CLIPS["convert"]), cores=True)
         for clip, one in track(found, "converting clips", total=len(clips)):
             if isinstance(one, SetAside) or one.fault:
-                faults[clip.path] = _fault(one)
+                faults[clip.path] = one.fault
                 continue
             sources += one.timed_by
             num_corrected += one.state == "kept"

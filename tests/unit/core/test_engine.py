@@ -80,7 +80,7 @@ def test_a_killed_worker_loses_nothing_and_an_item_that_kills_thrice_is_set_asid
     assert list(results) == ITEMS
     reason = results.pop(23)
     assert isinstance(reason, SetAside)
-    assert "3 times" in reason.reason
+    assert "3 times" in reason.fault
     assert results == {item: item**2 for item in ITEMS if item != 23}
     assert (tmp_path / "23").stat().st_size == 4  # with others, and three times alone
 
