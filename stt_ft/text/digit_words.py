@@ -6,6 +6,7 @@ count only in the company of a digit: "oh hello" holds none.
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,5 +101,7 @@ def glyph_digits(word: str) -> str | None:
     return digits if digits and all(glyph.isdecimal() or glyph in "-,." for glyph in word) else None
 
 
+@functools.lru_cache(maxsize=10_000)
 def bare_word(word: str) -> str:
+    """Return a word in lower case, without the marks around it."""
     return unicodedata.normalize("NFC", word).lower().strip(" \t\n.,;:!?\"'()[]-\u2013\u2014\u2026\u00ab\u00bb\u201c\u201d\u2018\u2019")

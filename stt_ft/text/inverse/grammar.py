@@ -60,9 +60,9 @@ class Piece:
     mark: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NumberWords:
-    """The words of a language, turned round: from what is said to what it means.
+    """The words of a language, turned round: from what is said to what it means. There is one of each language (`number_words`).
 
     Attributes:
         below_hundred: words -> number from 0 to 99.
@@ -134,7 +134,13 @@ class NumberWords:
         """Whether this word may belong to a number that has begun."""
         return bare in self.followers or self.may_start(bare)
 
-    def parts(self, word: str) -> list[tuple[str, str]]:
+    @functools.lru_cache(maxsize=_KNOWN_WORDS)  # noqa: B019 (there is one of each language, for good)
+    def may_begin(self, word: str) -> bool:
+        """Whether a number may begin in this word, as it stands in a text."""
+        return any(self.may_start(bare_word(text)) for text, _ in self.parts(word))
+
+    @functools.lru_cache(maxsize=_KNOWN_WORDS)  # noqa: B019
+    def parts(self, word: str) -> Sequence[tuple[str, str]]:
         """Part a word at hyphens and slashes where one of its parts says a number; return the parts, each with the joint before it."""
         text = marks_around(word)[1]
         cut = _JOINTS.split(text)
@@ -230,9 +236,10 @@ class NumberGrammar:
 
     def says(self, start: int, phrase: Sequence[str]) -> bool:
         """Whether the pieces from `start` on are `phrase`, with no mark between them."""
-        return tuple(piece.bare for piece in self.pieces[start : start + len(phrase)]) == tuple(phrase) and self.together(
-            start, start + len(phrase)
-        )
+        stop = start + len(phrase)
+        if self.bare(start) != phrase[0]:
+            return False  # at once, as nearly always
+        return tuple(piece.bare for piece in self.pieces[start:stop]) == tuple(phrase) and self.together(start, stop)
 
     def together(self, start: int, stop: int) -> bool:
         """Whether no mark stands between the pieces from `start` to `stop` (exclusive)."""

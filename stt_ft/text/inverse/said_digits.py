@@ -25,9 +25,12 @@ def said_digits(words: Sequence[str]) -> list[WrittenToken]:
     """
     places = [index for index, word in enumerate(words) if not is_mark(word)]
     plain = [marks_around(words[index])[1] or words[index] for index in places]
-    tokens = written_tokens(plain, language_of(plain))
-    said = [replace(token, digits=token.digits or digits_of_words(token.text.split())) for token in tokens]
-    return [replace(token, start=places[token.start], stop=places[token.stop - 1] + 1) for token in said if token.digits]
+    said: list[WrittenToken] = []
+    for token in written_tokens(plain, language_of(plain)):
+        digits = token.digits or digits_of_words(token.text.split())
+        if digits:
+            said.append(replace(token, digits=digits, start=places[token.start], stop=places[token.stop - 1] + 1))
+    return said
 
 
 def dictated_numbers(words: Sequence[str]) -> list[WrittenToken]:

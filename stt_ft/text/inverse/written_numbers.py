@@ -126,8 +126,7 @@ class _StreamReader:
         if mark_behind(word) == SENTENCE_MARK:
             return self._release(ends=True)
         goes_on = is_mark(word) or self.words.may_follow(self._bares(word)[-1])
-        has_begun = any(self.words.may_start(bare) for bare in self._bares(self.gathered[0]))
-        return [] if goes_on and has_begun else self._release(ends=False)
+        return [] if goes_on and self.words.may_begin(self.gathered[0]) else self._release(ends=False)
 
     def pending(self) -> list[WrittenToken]:
         """Return the tokens of the gathered words, as if they were the last."""
@@ -149,6 +148,8 @@ class _StreamReader:
         return tokens
 
     def _read(self, *, ends: bool) -> list[WrittenToken]:
+        if len(self.gathered) == 1 and not self.words.may_begin(self.gathered[0]) and not any(map(str.isdecimal, self.gathered[0])):
+            return [self._token(0, 1, None)]  # as most words are
         pieces = self.words.pieces(self.gathered)
         grammar = NumberGrammar(pieces=pieces, words=self.words)
         reader = QuantityReader(grammar=grammar, before=self.before, is_sentence=self.begins and ends)

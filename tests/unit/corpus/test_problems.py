@@ -197,7 +197,7 @@ class Killed(Engine):
     def results(self, make_worker: Any, batches: Any, *, cores: bool = False) -> Iterator[Any]:
         worker = pickle.loads(pickle.dumps(make_worker))()
         for place, one in enumerate(one for batch in batches for one in batch):
-            yield one, SetAside(reason="killed") if place == 1 else worker([one])[0]
+            yield one, SetAside(fault="killed") if place == 1 else worker([one])[0]
 
 
 def test_a_clip_that_kills_its_process_is_told_by_name_and_hides_no_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def broken(rng: random.Random, text: str) -> str:
 def broken_value(rng: random.Random, text: str) -> str:
     """Return the JSON `text` with one of its values, however deep, replaced by another: well-formed, and wrong."""
     value = json.loads(text)
-    places: list[tuple[dict | list, str | int]] = []
+    places: list[tuple[Any, str | int]] = []
     stack = [value]
     while stack:
         inner = stack.pop()

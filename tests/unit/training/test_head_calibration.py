@@ -110,7 +110,7 @@ def test_what_the_heads_hear_is_what_the_server_hears(random_base):
     lm, codes = load_lm(random_base), random_codes(random_base, 40)
     stream = stream_codes(lm, [codes])[0]
     hidden = hidden_of(lm, stream.text_tokens, codes)
-    logits = torch.stack([hidden @ head.weight.detach().double().T for head in lm.extra_heads], dim=1)
+    logits = torch.stack([hidden @ weight.detach().double().T for weight in lm.extra_heads.parameters()], dim=1)
     np.testing.assert_allclose(logits.softmax(-1)[..., 0].numpy(), stream.pause_probs, atol=1e-5)
 
 
