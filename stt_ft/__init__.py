@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stt_ft.audio.files import read_audio
     from stt_ft.core.errors import SttFtError
-    from stt_ft.core.manifest import Clip, Dataset, Word
+    from stt_ft.core.manifest import Clip, Dataset
     from stt_ft.core.recipe import Recipe, load_recipe
+    from stt_ft.core.sidecar import Word
     from stt_ft.evaluation.report import Report
     from stt_ft.model.checkpoint_dir import ModelDir, open_model
     from stt_ft.model.transcriber import Transcriber, Transcript

@@ -13,7 +13,7 @@ import numpy as np
 from stt_ft.audio.files import write_wav
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.manifest import Word
+from stt_ft.core.sidecar import Word
 from stt_ft.core.storage import Source
 from stt_ft.text.lattice import fixed
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens

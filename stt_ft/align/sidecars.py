@@ -36,15 +36,16 @@ from stt_ft.core.doubts import (
     words_to_json,
 )  # fmt: skip
 from stt_ft.core.errors import AlignmentError, DatasetError, NoSidecar
-from stt_ft.core.manifest import LEFT_OUT, Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.provenance import file_sha256
+from stt_ft.core.sidecar import LEFT_OUT, Sidecar, Word
 from stt_ft.core.timing import num_samples
 from stt_ft.text.spoken_forms import SpokenToken, spoken_tokens
 
 CONFIDENCE, MISMATCH = "confidence", "mismatch"
 """Keys of a sidecar: a list parallel to the aligner's words; the script and the words heard, where the two differ.
 
-`core.manifest.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
+`core.sidecar.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
 """
 
 CORRECTED = "corrected"

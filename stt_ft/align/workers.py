@@ -21,7 +21,8 @@ from stt_ft.align.sphinx_aligner import SphinxAligner
 from stt_ft.audio.files import read_audio
 from stt_ft.core.doubts import spoken_words_of
 from stt_ft.core.errors import DatasetError, MissingExtra, SttFtError
-from stt_ft.core.manifest import Clip, Dataset, Sidecar
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar
 
 State = Literal["changed", "done", "kept", "faulty"]
 """What becomes of a clip: its sidecar changes; it was done before; somebody's words are kept as they are; it has a fault."""

@@ -28,7 +28,8 @@ from stt_ft.audio.files import AudioInfo, probe
 from stt_ft.core.atomic import atomic_path, write_json, write_text
 from stt_ft.core.errors import AudioError, ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.storage import Piece, pyarrow_parquet
 from stt_ft.core.timing import num_samples
 from stt_ft.corpus.sources.source_clip import INDEX, RECORD, HeldPiece, record_of

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.core.manifest import Word
+from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import frame_heard_s
 
 LOOK_S = 0.1

@@ -25,9 +25,9 @@ import numpy as np
 from stt_ft.core.config import Config, Limits, typed
 from stt_ft.core.errors import AlignmentError, CheckpointError, ConfigError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import Word
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import DEFAULT_BASE
+from stt_ft.core.sidecar import Word
 from stt_ft.core.storage import check_lies_inside, inside
 from stt_ft.core.timing import frame_start_s, num_frames_covering
 from stt_ft.model.output_dir import check_sums

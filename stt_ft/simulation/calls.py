@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.core.manifest import Word
+from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_samples, samples_to_s
 
 MIN_CALLS = 8

@@ -10,7 +10,8 @@ from typing import Any
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
-from stt_ft.core.manifest import Clip, Dataset, Sidecar
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.simulation.casting import Cast, perform
 from stt_ft.simulation.glued import SpokenDigits, natural_gaps

@@ -19,7 +19,8 @@ from aiohttp import web
 from stt_ft.align.sidecars import corrected
 from stt_ft.audio.files import read_audio, wav_of
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import MAIN_SPEAKER, Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import MAIN_SPEAKER, Sidecar, Word
 from stt_ft.core.storage import Piece
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.inspecting import Inspected, SetFaults, Sound, split_by

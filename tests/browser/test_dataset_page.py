@@ -12,7 +12,8 @@ import pytest
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.engine import Engine
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.inspecting import inspect
 from stt_ft.pages.dataset_page import write_dataset_page
 

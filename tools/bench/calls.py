@@ -25,8 +25,9 @@ import torch
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
-from stt_ft.core.manifest import Dataset, Word
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.serving import KYUTAI
+from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_frames_covering, samples_to_s
 from stt_ft.evaluation import hearing
 from stt_ft.evaluation.figures import FIGURES, resampling_of

@@ -33,7 +33,7 @@ from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.atomic import write_text
 from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import SttFtError
-from stt_ft.core.manifest import Sidecar
+from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.timing import samples_to_s
 from stt_ft.text.written_style import scoring_words
 

@@ -28,7 +28,7 @@ from stt_ft.audio.files import resample
 from stt_ft.audio.synthesis import Synthesizer, add_noise, insert_silence
 from stt_ft.core.atomic import write_text
 from stt_ft.core.doubts import doubts_of
-from stt_ft.core.manifest import Sidecar, Word
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 
 RESULTS = Path(__file__).parent / "results"

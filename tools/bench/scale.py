@@ -1,18 +1,24 @@
 """What each stage costs on datasets of growing size: time and memory.
 
     python tools/bench/scale.py --sizes 1000,10000,100000 --packed
+    python tools/bench/scale.py --workers DATASET --base /tmp/served    one Ray worker and two, on a machine at rest
 
-The clips are of tools/bench/scale_dataset.py: tiny sounds, true sidecars, codes drawn at random; so a row says what a clip costs beside
-its sound and its model. A row is one whole process: its seconds on the clock and of processor time (with all its processes), and the
-memory of its largest process.
+The clips of the first table are of tools/bench/scale_dataset.py: tiny sounds, true sidecars, codes drawn at random; so a row says what a
+clip costs beside its sound and its model. A row is one whole process: its seconds on the clock and of processor time (with all its
+processes), and the memory of its largest process.
+
+The second table is of a dataset with sound: the train split is annotated and encoded by whole commands, and its first two clips by the
+same commands, which says what starting costs. A base with a codec of Mimi's true shape: `tools/make_random_base.py --shape served`.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt_ft.core.atomic import write_text
+from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say
 
 RECIPE = """dataset: {data}
@@ -49,6 +56,7 @@ next(iter(TrainingBatches(inputs.train_clips, inputs.model, inputs.recipe).start
 START_OF_EVALUATE = """
 from stt_ft.core.manifest import Dataset
 from stt_ft.evaluation.hearing import reference_words
+from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import codes_of
 data, model = Dataset.open({data!r}), open_model("tiny")
 clips = data.clips("train")
@@ -103,11 +111,10 @@ def rows_of_size(size: int, *, packed: bool) -> list[str]:
         scratch = Path(folder)
         data = scratch / "data"
         cost_of([str(Path(__file__).with_name("scale_dataset.py")), str(data), "--clips", str(size)])
-        if packed:
-            cost_of(["-m", "stt_ft", "pack", str(data)])
-        for name, words in stages_of(data, scratch).items():
+        stages = {"pack": ["-m", "stt_ft", "pack", str(data)]} if packed else {}
+        for name, words in (stages | stages_of(data, scratch)).items():
             cost = cost_of(words)
-            assert cost.code in (0, 1), f"{name} of {size} clips ended with {cost.code}"
+            assert cost.code == (name == "check"), f"{name} of {size} clips ended with {cost.code}"  # which finds the sounds too short
             form = "packed" if packed else "loose"
             ms = 1000 * cost.cpu_s / size
             rows.append(f"| {name} | {size:,} | {form} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} | {ms:.2f} | {cost.peak_mb:.0f} |")
@@ -115,11 +122,42 @@ def rows_of_size(size: int, *, packed: bool) -> list[str]:
     return rows
 
 
+def workers_rows(dataset: Path, base: str) -> list[str]:
+    """Annotate and encode the train split of `dataset` by this process, by one Ray worker and by two; return a row for each."""
+    clips = Dataset.open(dataset).clips("train")
+    rows, work_s = [], dict[tuple[str, str], float]()
+    engines = {"local": [], "ray, 1 worker": ["--engine", "ray", "--workers", "1"], "ray, 2 workers": ["--engine", "ray", "--workers", "2"]}
+    for stage, flags in {"annotate": ["--aligner", "sphinx"], "encode": ["--base", base, "--device", "cpu"]}.items():
+        for name, words in engines.items():
+            start_s, all_s = (_cost_of_stage(dataset, part, [stage, *flags, *words]).wall_s for part in (clips[:2], clips))
+            work_s[stage, name] = all_s - start_s
+            ratio = work_s.get((stage, "ray, 1 worker"), math.nan) / work_s[stage, name]
+            times = "" if math.isnan(ratio) else f"{ratio:.2f}"
+            rows.append(f"| {stage} | {name} | {len(clips)} | {start_s:.1f} | {all_s:.1f} | {times} |")
+            say(rows[-1])
+    return rows
+
+
+def _cost_of_stage(dataset: Path, clips: Sequence[Clip], words: Sequence[str]) -> Cost:
+    """Return what a stage costs on some clips of `dataset`, without their sidecars and codes."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+        part = Dataset(Path(folder) / "data")
+        for clip in clips:
+            part.audio_path(clip).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Dataset.open(dataset).audio_path(clip), part.audio_path(clip))
+        part.write_clips("train", clips)
+        cost = cost_of(["-m", "stt_ft", words[0], str(part.directory), *words[1:]])
+        assert cost.code == 0, f"{words} ended with {cost.code}"
+        return cost
+
+
 def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="", help="numbers of clips, with commas between")
     parser.add_argument("--packed", action="store_true", help="with packed sidecars")
+    parser.add_argument("--workers", type=Path, metavar="DATASET", help="a dataset with sound, for the second table")
+    parser.add_argument("--base", default="tiny", help="whose codec to encode with")
     parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
     arguments = parser.parse_args()
     today = datetime.date.today().isoformat()
@@ -128,6 +166,9 @@ def main() -> None:
         lines += ["| stage | clips | sidecars | seconds | processor s | ms a clip | peak MB |", "|---|---|---|---|---|---|---|"]
         for size in arguments.sizes.split(","):
             lines += rows_of_size(int(size), packed=arguments.packed)
+    if arguments.workers:
+        lines += ["", "| stage | engine | clips | two clips, s | all, s | work of one Ray worker |", "|---|---|---|---|---|---|"]
+        lines += workers_rows(arguments.workers, arguments.base)
     out = arguments.out or Path(__file__).parent / "results" / f"{today}-scale.md"
     write_text(out, "\n".join([*lines, ""]))
     say(f"{out}: written")

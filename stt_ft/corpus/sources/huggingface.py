@@ -20,7 +20,8 @@ from typing import Any
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json, parse_yaml
-from stt_ft.core.manifest import Sidecar, speaker_name
+from stt_ft.core.manifest import speaker_name
+from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import answered, pyarrow_parquet
 from stt_ft.corpus.sources.shards import shards, split_in, split_named
 from stt_ft.corpus.sources.source_clip import RECORD, HeldPiece, SourceClip, as_text, json_lines, kept, or_fault

@@ -19,7 +19,8 @@ from typing import IO, Any, cast
 
 from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import INSIDE, SYNTHETIC, Clip, Sidecar, speaker_name
+from stt_ft.core.manifest import INSIDE, SYNTHETIC, Clip, speaker_name
+from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import Piece, is_local
 from stt_ft.corpus.sources.word_times import TimedWords, is_transcript, transcript_words, words_beside
 from stt_ft.text.written_style import scoring_words

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stt_ft.core.manifest import Word
+from stt_ft.core.sidecar import Word
 from stt_ft.text.digit_words import bare_word
 from stt_ft.text.inverse.grammar import (
     SENTENCE_MARK,

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from stt_ft.audio.sounds import version_key
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset, Word
+from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import BatchRecipe, Recipe, Version
+from stt_ft.core.sidecar import Word
 from stt_ft.corpus.packed_words import PackedClips, packed_clips
 from stt_ft.corpus.problems import numbers_in, refuse_faulty
 from stt_ft.model.checkpoint_dir import ModelDir

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from stt_ft.core.doubts import disputes_of
-from stt_ft.core.manifest import Clip, Sidecar, Word
+from stt_ft.core.manifest import Clip
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.problems import word_problems
 
 WRITTEN = (Word(text="order", start_s=0.5, end_s=0.9), Word(text="47", start_s=1.0, end_s=1.8))

@@ -10,7 +10,8 @@ import pytest
 
 from stt_ft.core import packed
 from stt_ft.core.errors import DatasetError, NoSidecar
-from stt_ft.core.manifest import Clip, Dataset, Sidecar
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar
 
 pytest.importorskip("pyarrow")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.problems import Problem
 from stt_ft.pages.dataset_page import write_dataset_page
 

@@ -13,7 +13,8 @@ import pytest
 from stt_ft.align.aligner import AlignmentJob, AlignmentResult, ScriptWord
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError, SttFtError
-from stt_ft.core.manifest import Clip, Dataset, Sidecar, Word
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.prompt_script import load_prompt_script
 from stt_ft.corpus.recording import Session
 from stt_ft.stages.chains import run

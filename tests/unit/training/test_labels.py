@@ -9,8 +9,8 @@ import pytest
 import torch
 from random_models import random_codes
 
-from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LabelsRecipe, Recipe
+from stt_ft.core.sidecar import Word
 from stt_ft.model.stt_lm import SttOutput, forward, load_lm
 from stt_ft.text.written_style import WrittenStyle, styles
 from stt_ft.training import labels

@@ -14,7 +14,6 @@ from random_models import write_dataset
 from training_runs import kill_run_at, rows_of, run_killed_at, run_train
 
 from stt_ft.core.errors import ConfigError, DatasetError, MissingExtra, SttFtError
-from stt_ft.core.manifest import Sidecar
 from stt_ft.core.recipe import (
     BatchRecipe,
     LabelsRecipe,
@@ -25,6 +24,7 @@ from stt_ft.core.recipe import (
     SyntheticRecipe,
     ValidationRecipe,
 )  # fmt: skip
+from stt_ft.core.sidecar import Sidecar
 from stt_ft.stages.finetune import encode, merge
 from stt_ft.training import loop
 from stt_ft.training.labels import StyleChooser

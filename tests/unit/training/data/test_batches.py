@@ -9,8 +9,8 @@ import pytest
 import torch
 from random_models import random_codes
 
-from stt_ft.core.manifest import Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, SyntheticRecipe
+from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.training.data.batches import IGNORE, TrainingBatches, collate, make_stream, random_stream
 from stt_ft.training.data.clips import TrainingClip

@@ -8,8 +8,8 @@ import pytest
 from random_models import make_random_base, write_dataset
 
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Sidecar, Word
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
+from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.corpus.inspecting import inspect
 from stt_ft.corpus.problems import GRAVE
