@@ -65,7 +65,7 @@ _HOMES = {
     "SttFtError": "stt_ft.core.errors:SttFtError",
     "Transcriber": "stt_ft.model.transcriber:Transcriber",
     "Transcript": "stt_ft.model.transcriber:Transcript",
-    "Word": "stt_ft.core.manifest:Word",
+    "Word": "stt_ft.core.sidecar:Word",
     "annotate": "stt_ft.stages.words:annotate",
     "convert": "stt_ft.stages.words:convert",
     "encode": "stt_ft.stages.finetune:encode",

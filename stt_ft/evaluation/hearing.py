@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
 from stt_ft.core.serving import Serving
 from stt_ft.core.sidecar import Word
-from stt_ft.core.timing import frame_start_s, num_frames_covering, samples_to_s
+from stt_ft.core.timing import num_frames_covering, samples_to_s
 from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
 from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
-from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, kind_of, read_frames, write_frames
+from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, read_frames, write_frames
+from stt_ft.evaluation.model_frames import Heard, Listener, frames_in_call, model_frames
 from stt_ft.evaluation.replies import Agent, with_replies
 from stt_ft.evaluation.report import System
 from stt_ft.evaluation.served import EXPECTED, KEPT_NAME, SERVER, served_frames
@@ -44,16 +45,12 @@ from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec, codec_hash, codes_of
 from stt_ft.model.device import inference_dtype, pick_device
-from stt_ft.model.streaming import ClipStream, stream_codes
+from stt_ft.model.streaming import ClipStream
 from stt_ft.model.stt_lm import load_lm
-from stt_ft.model.words import HeardWord
-from stt_ft.simulation.calls import Call, plan_calls, room
+from stt_ft.simulation.calls import plan_calls, room
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
 """Names in a report: of the baseline, of the model that is judged beside it, and of a model that is judged alone (perhaps a base)."""
-
-EARLY_WORD_S = 0.3
-"""A word of a call that seems to begin so much before a clip belongs to it: a word's time is known to some frames."""
 
 
 def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
@@ -233,6 +230,25 @@ class Evaluation:
         del frames, recordings, heard  # or there would be two of everything
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
 
+    def estimates(self, split: str, *, set_on: str | None) -> Iterator[str]:
+        """Yield for each model how much it will hear and how long that will take, in words: it hears a sample of codes drawn at random,
+        which takes as long. Writes nothing."""
+        clips = self.data.measured_clips(split)
+        ways = [*clips] * (len(self.channels) + self.draws)
+        if set_on not in (None, split) and set_on in self.data.splits() and self.has_heads:
+            ways += self.data.measured_clips(set_on)
+        rng = np.random.default_rng(0)
+        for name, model in self.models.items():
+            around = model.num_prefix_frames + model.num_tail_frames()
+            lengths = [around + num_frames_covering(clip.duration_s) for clip in ways]
+            sounds = [
+                Heard(codes=rng.integers(0, model.config["card"], (model.n_q, length), dtype=np.int16), key=index)
+                for index, length in enumerate(lengths)
+            ]
+            make = functools.partial(Listener, name, model.name, self.serving, self.batch_size, str(self.device), shows_progress=False)
+            some = min(LISTENED_TOGETHER, max(self.batch_size, len(sounds) // LEAST_SAMPLES))
+            yield f"{name} listens: {self.engine.estimate(make, batched(sounds, some))}"
+
     def _hear(self, name: str, model: ModelDir, codes: Sequence[np.ndarray]) -> list[ClipStream]:
         """Return the outputs of `model` for sounds by their codes; raises `CheckpointError` when they are not numbers."""
         is_here = self.engine.is_here
@@ -274,7 +290,7 @@ class Evaluation:
             streams = self._hear(name, model, codes[codec_key])
             gc.collect()
             for call, stream in zip(calls, streams, strict=True):
-                frames += _frames_in_call(name, model, call, stream, clips, references, lengths)
+                frames += frames_in_call(name, model, call, stream, clips, references, lengths)
         write_frames(path, frames)
         return read_frames(path)
 
@@ -326,128 +342,5 @@ LISTENED_TOGETHER = 256
 """Sounds that a worker hears at once: several times a batch, so that few lanes wait, and no more than memory holds of any dataset."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heard:
-    """A sound to be heard: its codes [n_q, T], and the number by which its tokens are drawn."""
-
-    codes: np.ndarray
-    key: int
-
-
-class Listener:
-    """A worker (`core/engine.py`) that hears sounds with a model, as a server does."""
-
-    def __init__(self, name: str, base: str, serving: Serving, batch_size: int, device: str, *, shows_progress: bool) -> None:
-        where = pick_device(device)
-        self._name, self._serving, self._batch_size = name, serving, batch_size
-        self._lm = load_lm(open_model(base, require_extra_heads=False), device=where, dtype=inference_dtype(where))
-        self._shows_progress = shows_progress
-
-    def __call__(self, sounds: Sequence[Heard]) -> list[ClipStream]:
-        return stream_codes(
-            self._lm,
-            [self._serving.heard(sound.codes) for sound in sounds],
-            keys=[sound.key for sound in sounds],
-            temperature=self._serving.temperature,
-            batch_size=self._batch_size,
-            progress=(lambda steps: track(steps, f"{self._name} listens")) if self._shows_progress else iter,
-        )
-
-
-def model_frames(
-    name: str,
-    model: ModelDir,
-    hear: Callable[[Sequence[np.ndarray]], Sequence[ClipStream]],
-    clips: Sequence[Clip],
-    references: Sequence[tuple[Word, ...]],
-    codes: Sequence[np.ndarray],
-    *,
-    channels: Sequence[Channel | None] = (None,),
-    draws: int = 1,
-    all_classes: bool = False,
-) -> list[ClipFrames]:
-    """Return the outputs of `model`, called `name`, for every clip and channel, then for the recordings again in each further draw, the
-    silence prefix left out.
-
-    Args:
-        hear: returns the outputs of the model for sounds by their codes.
-        references: the words of each clip.
-        codes: of every clip through every channel [n_q, T], one channel after the other.
-        channels: None, the recording itself, comes first.
-        draws: how often the recordings are heard.
-        all_classes: keep the other classes of the heads too.
-    """
-    codes = [*codes, *list(codes[: len(clips)]) * (draws - 1)]  # further rows of the same batches
-    streams = hear(codes)
-    ways = [*((channel, None) for channel in channels), *((None, draw) for draw in range(1, draws))]
-    heard = [(way, clip, reference) for way in ways for clip, reference in zip(clips, references, strict=True)]
-    first_row = model.num_prefix_frames
-    return [
-        _frames_of(
-            name,
-            model,
-            clip,
-            reference,
-            stream,
-            slice(first_row, None),
-            model.words_of(stream.text_tokens),
-            channel=None if channel is None else channel.name,
-            draw=draw,
-            classes=stream.head_probs[first_row:, :, 1:] if all_classes else None,
-        )
-        for ((channel, draw), clip, reference), stream in zip(heard, streams, strict=True)
-    ]
-
-
-def _frames_of(
-    name: str,
-    model: ModelDir,
-    clip: Clip,
-    reference: tuple[Word, ...],
-    stream: ClipStream,
-    rows: slice,
-    words: Sequence[HeardWord],
-    **told: Any,
-) -> ClipFrames:
-    """Return the frames of a clip: `rows` of a stream, and the words that were heard in it with times in seconds of the clip."""
-    return ClipFrames(
-        model=name,
-        clip=clip.path,
-        kind=kind_of([word.text for word in reference], clip.extra.get("kind")),
-        text_tokens=tuple(int(token) for token in stream.text_tokens[rows]),
-        words=tuple(words),
-        pause=stream.pause_probs[rows],
-        reference=reference,
-        duration_s=clip.duration_s,
-        speaker=None if clip.extra.get("speaker") is None else str(clip.extra["speaker"]),
-        manner=clip.extra.get("manner"),
-        voices=clip.extra.get("voices"),
-        text_lag_s=model.text_lag_s,
-        **told,
-    )
-
-
-def _frames_in_call(
-    name: str,
-    model: ModelDir,
-    call: Call,
-    stream: ClipStream,
-    clips: Sequence[Clip],
-    references: Sequence[tuple[Word, ...]],
-    lengths: Sequence[int],
-) -> list[ClipFrames]:
-    """Return the frames of each clip of `call`, which hold all rows of it. A word belongs to the clip in which its sound began, or that was
-    the last before it."""
-    starts_s = np.array([frame_start_s(start) for start in call.starts])
-    owners: list[list[HeardWord]] = [[] for _ in call.clips]
-    for word in model.words_of(stream.text_tokens):
-        at = max(int(np.searchsorted(starts_s - EARLY_WORD_S, word.start_s, side="right")) - 1, 0)
-        times_s = {field: getattr(word, field) - starts_s[at] for field in ("start_s", "end_s", "appeared_s")}
-        owners[at].append(replace(word, **{field: max(0.0, float(time_s)) for field, time_s in times_s.items()}))
-    frames, stop = [], model.num_prefix_frames
-    for index, start, words in zip(call.clips, call.starts, owners, strict=True):
-        first = model.num_prefix_frames + start
-        told = {"call_s": frame_start_s(start), "silence": stream.pause_probs[stop:first] if first > stop else None}
-        stop = first + lengths[index] + model.num_tail_frames()
-        frames.append(_frames_of(name, model, clips[index], references[index], stream, slice(first, stop), words, **told))
-    return frames
+LEAST_SAMPLES = 8
+"""Batches from which the rate of listening is estimated, where there are so many."""

@@ -343,6 +343,17 @@ def in_batches(sounds: Iterable[Sound], batch_size: int) -> list[Sequence[Sound]
     return batched(sorted(once, key=lambda sound: sound.clip.duration_s / sound.version.speed), batch_size)
 
 
+def new_codes(
+    engine: Engine, make: Callable[[], Encoder], batches: Sequence[Sequence[Sound]], refuse: Callable[[Sound, str], None]
+) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
+    """Yield the codes of sounds by their keys, as workers of `engine` make them; `refuse` is told of a sound that has none, and why."""
+    for sound, one in track(engine.results(make, batches), "encoding clips", total=sum(map(len, batches))):
+        if isinstance(one, SetAside) or one.codes is None:
+            refuse(sound, one.fault)
+        else:
+            yield sound.key, one.codes
+
+
 def codes_of(
     model: ModelDir,
     data: Dataset,
@@ -358,18 +369,15 @@ def codes_of(
     Codes that are stored beside the dataset are read; missing ones are made, and stored where the dataset is writable.
     """
     store, sounds = TokenStore.of(data, model), sounds_of(data, clips, versions, engine=engine)
-    batches = in_batches(store.missing(sounds), batch_size)
-    found = engine.results(functools.partial(Encoder, data, model.name, str(device)), batches)
+    missing = store.missing(sounds)
 
-    def made() -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
-        for sound, one in track(found, "encoding clips", total=sum(map(len, batches))):
-            if isinstance(one, SetAside) or one.codes is None:
-                raise AudioError(f"{sound.clip.path}: {one.fault}" if isinstance(one, SetAside) else one.fault)
-            yield sound.key, one.codes
+    def refuse(sound: Sound, fault: str) -> None:
+        raise AudioError(f"{sound.clip.path}: {fault}")
 
+    made = new_codes(engine, functools.partial(Encoder, data, model.name, str(device)), in_batches(missing, batch_size), refuse)
     kept = {}
-    if batches and is_writable(data.directory):
-        store.keep(made())
-    elif batches:
-        kept = dict(made())
+    if missing and is_writable(data.directory):
+        store.keep(made)
+    elif missing:
+        kept = dict(made)
     return [kept[sound.key] if sound.key in kept else store.get(sound.key) for sound in sounds]

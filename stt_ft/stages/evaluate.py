@@ -54,8 +54,9 @@ def evaluate(
     server: str | None = None,
     streams: int = 1,
     real_time: bool = False,
+    dry_run: bool = False,
     engine: Engine = LOCAL,
-) -> Report:
+) -> Report | None:
     """Run a model on a split of a dataset, frame by frame, and write report.json, report.html and frames.jsonl.
 
     Of a model without pause heads (kyutai/stt-2.6b-en-candle), words, digits and delays are measured, and no ends of turns; training with
@@ -91,6 +92,7 @@ def evaluate(
         server: judge a running moshi-server (ws://HOST:PORT) that serves this model, beside our own engine (pip install 'stt-ft[server]').
         streams: clips that the server hears at once.
         real_time: send the server 80 ms of sound every 80 ms; else each frame as soon as the one before is told of.
+        dry_run: let each model hear a sample, write nothing, and say how much there is to hear and how long it will take.
     """
     from stt_ft.core.serving import Serving
     from stt_ft.evaluation.build import build_calls, build_report
@@ -103,7 +105,6 @@ def evaluate(
 
     model_dir, dataset, baseline = str(model_dir), str(dataset), None if baseline is None else str(baseline)  # report.json quotes them
     directory = Path(out)
-    remove_leftovers(directory)
     agent = endpoint_rule(
         rule or Serving.named(serving).rule, head=head, threshold=threshold, hold_frames=hold_frames, ignore_frames=ignore_frames
     )
@@ -115,6 +116,11 @@ def evaluate(
     if eot_bench is not None:
         require_parquet()
     evaluation = Evaluation.open(model_dir, dataset, **how, engine=engine)
+    if dry_run:
+        for line in evaluation.estimates(split, set_on=set_on):
+            say(line)
+        return None
+    remove_leftovers(directory)
     options = {"model_dir": model_dir, "dataset": dataset, "split": split, "set_on": set_on, "calls": calls, **how}
     provenance = evaluation.provenance(split, options)
     training = None if run_dir is None else _training_course(run_dir)

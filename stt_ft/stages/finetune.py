@@ -5,15 +5,15 @@ interrupted run up again, `stt-ft merge` folds the adapter into its base: a mode
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stt_ft.core.atomic import remove_leftovers
-from stt_ft.core.engine import LOCAL, Engine, SetAside, spread
+from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import CheckFailed, CheckpointError, ConfigError
 from stt_ft.core.manifest import Dataset
-from stt_ft.core.progress import say, track
+from stt_ft.core.progress import say
 from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Recipe, Version, load_recipe
 
 
@@ -43,7 +43,7 @@ def encode(
     """
     from stt_ft.audio.sounds import sounds_of
     from stt_ft.model.checkpoint_dir import open_model
-    from stt_ft.model.codes import Encoder, TokenStore, in_batches
+    from stt_ft.model.codes import Encoder, TokenStore, in_batches, new_codes
 
     if batch_size <= 0:
         raise ConfigError(f"--batch_size must be positive, got {batch_size}")
@@ -66,14 +66,7 @@ def encode(
         say(f"{data.directory}: {len(sounds) - len(missing)} were there, {engine.estimate(make, batches)}")
         return data
 
-    def made() -> Iterator[tuple[str, Any]]:
-        for sound, one in track(engine.results(make, batches), "encoding clips", total=sum(map(len, batches))):
-            if isinstance(one, SetAside) or one.codes is None:
-                faults[sound.clip.path] = one.fault
-            else:
-                yield sound.key, one.codes
-
-    num_encoded = store.keep(made())
+    num_encoded = store.keep(new_codes(engine, make, batches, lambda sound, fault: faults.update({sound.clip.path: fault})))
     for path, fault in sorted(faults.items()):
         say(f"{path}: {fault}")
     say(f"{data.directory}: {num_encoded} clips encoded, {len(sounds) - len(missing)} were there; codes in {store.directory}")

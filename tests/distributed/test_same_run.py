@@ -25,7 +25,7 @@ def held(encoded_dataset):
     return {"lora": {"dropout": 0.2}, "replay": {"dataset": str(encoded_dataset.directory), "text_weight": 1.0}}
 
 
-@pytest.mark.parametrize("sharing", SHARED)
+@pytest.mark.parametrize("sharing", [pytest.param("rows", marks=pytest.mark.slow), "rows or none", "whole batches"])
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_adapters_learn_the_same(trained, held, parallel, sharing):
     """With dropout, and with replay of which in many a step one process has rows and the other has none."""

@@ -29,8 +29,9 @@ from stt_ft.core.manifest import Dataset
 from stt_ft.core.serving import KYUTAI
 from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_frames_covering, samples_to_s
-from stt_ft.evaluation import hearing
 from stt_ft.evaluation.figures import FIGURES, resampling_of
+from stt_ft.evaluation.hearing import reference_words
+from stt_ft.evaluation.model_frames import frames_in_call
 from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.intervals import estimate
@@ -138,7 +139,7 @@ def main() -> None:
         clips = data.measured_clips("dev")
         chosen = np.random.default_rng(5).permutation(len(clips))[: CLIPS_A_CALL * arguments.num_calls]
         clips = [clips[index] for index in chosen]
-        references: list[tuple[Word, ...]] = hearing.reference_words(data, clips, "dev")
+        references: list[tuple[Word, ...]] = reference_words(data, clips, "dev")
         sounds = [read_audio(data.audio_path(clip)) for clip in clips]
     rooms = [room(sound, words) for sound, words in zip(sounds, references, strict=True)]
     lengths = [num_frames_covering(samples_to_s(len(sound))) for sound in sounds]
@@ -171,7 +172,7 @@ def main() -> None:
                 ClipScore(frames=one, rule=EndpointRule())
                 for (of_way, call, _), stream in zip(heard, streams, strict=True)
                 if of_way == way
-                for one in hearing._frames_in_call(name, model, call, stream, clips, references, lengths)
+                for one in frames_in_call(name, model, call, stream, clips, references, lengths)
             ]
             parts = {kind: [score for score in scores if score.frames.kind == kind] for kind in ("number", "ordinary")}
             digits, errors = figure("digit_strings_exact", parts["number"]), figure("word_error_rate", parts["ordinary"])

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import re
 import weakref
 
 import numpy as np
@@ -13,7 +14,8 @@ from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.evaluation.frames import read_frames
-from stt_ft.evaluation.hearing import model_frames, reference_words
+from stt_ft.evaluation.hearing import reference_words
+from stt_ft.evaluation.model_frames import model_frames
 from stt_ft.evaluation.report import read_report
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import codes_of
@@ -95,6 +97,18 @@ def test_evaluate_leaves_three_files_and_a_table(tmp_path, data, random_models, 
         gate(str(out))
 
 
+def test_a_dry_run_says_how_much_there_is_and_writes_nothing(tmp_path, data, random_models, capsys):
+    tokens = data.directory / "tokens"
+    before = sorted(tokens.rglob("*"))
+    asked = {"out": tmp_path / "out", "baseline": random_models[0], "silero": False, "device": "cpu", "batch_size": 2}
+    assert evaluate(random_models[1], data.directory, channels=["phone"], dry_run=True, **asked) is None
+    base, tuned = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"base listens: 10 to do, [0-9.]+ a second by 1 worker: about .+", base)
+    assert tuned.startswith("tuned listens: 10 to do")
+    assert not (tmp_path / "out").exists()
+    assert sorted(tokens.rglob("*")) == before
+
+
 def test_evaluating_again_writes_the_same_bytes(tmp_path, data, random_models):
     for out in ("one", "two"):
         evaluate(random_models[0], str(data.directory), out=str(tmp_path / out), device="cpu")
@@ -135,7 +149,7 @@ def test_no_model_stays_in_memory_while_the_next_is_loaded(tmp_path, data, rando
         loaded.append(weakref.ref(lm.text_linear.weight))
         return lm
 
-    monkeypatch.setattr("stt_ft.evaluation.hearing.load_lm", load)
+    monkeypatch.setattr("stt_ft.evaluation.model_frames.load_lm", load)
     gc.disable()  # what is left to chance otherwise
     try:
         evaluate(random_models[1], str(data.directory), out=str(tmp_path / "out"), baseline=random_models[0], silero=False, device="cpu")

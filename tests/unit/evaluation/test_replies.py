@@ -111,6 +111,7 @@ def test_without_a_flush_there_is_no_reply(tmp_path, data):
     assert read_report(tmp_path).draws is None
 
 
+@pytest.mark.slow
 def test_fewer_codebooks_are_heard_than_the_model_has(tmp_path, data):
     evaluation = Evaluation.open("tiny", str(data.directory), device="cpu", silero=False, serving="unmute")
     few = replace(evaluation, serving=replace(UNMUTE, temperature=0.0)).listen("heldout", EndpointRule(), tmp_path / "few.jsonl")

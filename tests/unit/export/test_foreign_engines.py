@@ -74,6 +74,7 @@ def test_candle_writes_the_same_tokens_and_pauses(candle, tiny_model, heldout, t
     assert result.bfloat16 is not None
 
 
+@pytest.mark.slow
 def test_candle_notices_other_weights(candle, tiny_model, heldout, tmp_path):
     write_format("candle", tiny_model, tmp_path / "out")
     path = tmp_path / "out" / "model.safetensors"

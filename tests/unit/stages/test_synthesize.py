@@ -87,6 +87,7 @@ def test_every_clip_says_another_number_and_comes_with_its_words(script: str, ou
     assert "40 clips, no problems" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_and_the_same_clips_come_out(script: str, tmp_path: Path, tree_hash: Callable[[Path], str]) -> None:
     calm, killed = tmp_path / "calm" / "synthetic", tmp_path / "killed" / "synthetic"
     command = [sys.executable, "-m", "stt_ft", "synthesize", script, "--count", "150"]

@@ -89,7 +89,9 @@ def test_a_finished_run_goes_on_to_more_steps_and_says_so(recipe, make, capsys):
     assert "goes on" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kill_at", [14, 18])  # before and after the first checkpoint of the longer part
+@pytest.mark.parametrize(
+    "kill_at", [14, pytest.param(18, marks=pytest.mark.slow)]
+)  # before and after the first checkpoint of the longer part
 def test_a_lengthened_run_that_is_killed_ends_as_if_it_had_not_been(recipe, make, monkeypatch, kill_at):
     killed = _elsewhere(recipe, "killed")
     make(recipe)
@@ -326,6 +328,7 @@ def test_an_adapter_that_would_lose_something_or_does_not_fit_is_refused_before_
 # --- Equal runs, and the directory of a run -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_equal_runs_leave_equal_bytes_in_whatever_process(recipe, make, tmp_path):
     run = make(recipe)
     ours = _contents(run)
