@@ -33,7 +33,7 @@ _GROUP_ROWS = 4096
 _FULL_ROWS = 65_536
 _TOGETHER, _SOON_S = 1024, 30.0
 _MANY = 64
-"""Small or half outdated files from which on they are put together."""
+"""Small files from which on they are put together, and with them those of which half is outdated."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class PackedSidecars:
         if texts:
             self._write(list(texts), list(texts.values()))
             files = self.files()
-            if len(files) > _MANY:
+            if sum(len(_hashes(path)) < _FULL_ROWS // 2 for path in files) > _MANY:
                 self._put_together(files)
 
     def remove(self, files: Sequence[Path]) -> None:
@@ -123,8 +123,6 @@ class PackedSidecars:
         """Make few files of those that are small, or mostly outdated, where there are many of them."""
         index = _Index.of(files)
         old = [file for file, (held, counting) in enumerate(index.sizes()) if held < _FULL_ROWS // 2 or counting < held / 2]
-        if len(old) <= _MANY:
-            return
         names: list[str] = []
         texts: list[str] = []
         for file in old:
@@ -148,13 +146,11 @@ class _Index:
         import numpy as np
 
         self.files = files
-        hashes = [_hashes(path) for path in files]
-        self._begins = np.cumsum([0, *map(len, hashes)])
-        joined = np.concatenate(hashes) if hashes else np.zeros(0, np.int64)
-        order = np.argsort(joined, kind="stable")  # of two with one name, the later one comes last
-        ordered = joined[order]
-        is_last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
-        self._hashes, self._places = ordered[is_last], order[is_last]
+        sizes = [len(_hashes(path)) for path in files]
+        self._begins = np.cumsum([0, *sizes])
+        settled = max((file + 1 for file, size in enumerate(sizes) if size >= _FULL_ROWS // 2), default=0)
+        # What comes behind the last full file changes with every file that is added, and is little; the rest is sorted once.
+        self._parts = [(*_newest(files[:settled]), 0), (*_newest(files[settled:]), int(self._begins[settled]))]
 
     @staticmethod
     @functools.lru_cache(maxsize=2)
@@ -165,11 +161,13 @@ class _Index:
         """Return the row of each sidecar, counted over all files; -1 for one that is in none."""
         import numpy as np
 
-        if not len(self._hashes):
-            return np.full(len(names), -1)
         wanted = np.fromiter(map(hash, names), np.int64, len(names))
-        at = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
-        return np.where(self._hashes[at] == wanted, self._places[at], -1)
+        places = np.full(len(names), -1)
+        for hashes, rows, begin in self._parts:
+            if len(hashes):
+                at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+                places = np.where(hashes[at] == wanted, rows[at] + begin, places)
+        return places
 
     def counting(self, file: int, names: Sequence[str]) -> np.ndarray:
         """Return whether each of `names`, which `file` holds, counts there: no later file holds it."""
@@ -179,8 +177,10 @@ class _Index:
         """Return for each file how many sidecars it holds, and how many of them count."""
         import numpy as np
 
+        (old, old_rows, _), (new, new_rows, begin) = self._parts
+        places = np.concatenate([old_rows[~np.isin(old, new)], new_rows + begin])
         num_rows = np.diff(self._begins)
-        num_counting = np.bincount(np.searchsorted(self._begins, self._places, side="right") - 1, minlength=len(num_rows))
+        num_counting = np.bincount(np.searchsorted(self._begins, places, side="right") - 1, minlength=len(num_rows))
         return list(zip(num_rows.tolist(), num_counting.tolist(), strict=False))
 
     def texts(self, names: Sequence[str]) -> list[str | None]:
@@ -202,6 +202,18 @@ class _Index:
                 if held[row].as_py() == names[index]:
                     found[index] = texts[row].as_py()
         return found
+
+
+@functools.lru_cache(maxsize=4)
+def _newest(files: tuple[Path, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of all names in `files`, sorted, and for each the last row that has it, counted over the files."""
+    import numpy as np
+
+    joined = np.concatenate([_hashes(path) for path in files]) if files else np.zeros(0, np.int64)
+    order = np.argsort(joined, kind="stable")  # of two with one name, the later one comes last
+    ordered = joined[order]
+    is_last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
+    return ordered[is_last], order[is_last]
 
 
 def _number(path: Path) -> int:

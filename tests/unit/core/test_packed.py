@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stt_ft.core import packed
@@ -62,6 +64,29 @@ def test_many_small_files_are_put_together_and_nothing_changes(data: Dataset, mo
     found = {clip.path: sidecar.script for clip, sidecar in data.sidecars(CLIPS) if isinstance(sidecar, Sidecar)}
     assert found == expected
     assert dict(data.packed.items()).keys() == {data.packed_name(clip) for clip in CLIPS if clip.path in expected}
+
+
+def test_a_file_that_is_added_does_not_sort_all_the_others_anew(data: Dataset, monkeypatch: pytest.MonkeyPatch):
+    """Or what a stage costs grows with the square of the clips: it adds a file for every thousand of them, and reads in between."""
+    monkeypatch.setattr(packed, "_MANY", 8)
+    monkeypatch.setattr(packed, "_FULL_ROWS", 64)
+    sorted_rows = []
+    newest = packed._newest.__wrapped__
+
+    @functools.lru_cache(maxsize=4)
+    def counted(files: tuple[Path, ...]) -> tuple[np.ndarray, np.ndarray]:
+        found = newest(files)
+        sorted_rows.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(packed, "_newest", counted)
+    for first in range(0, len(CLIPS), 2):
+        some = CLIPS[first : first + 2]
+        data.write_sidecars(((clip, Sidecar(script=clip.path)) for clip in some), packed=True)
+        assert script(data, some[0]) == some[0].path
+    assert [found.script for _, found in data.sidecars(CLIPS) if isinstance(found, Sidecar)] == [clip.path for clip in CLIPS]
+    everything = sum(range(0, len(CLIPS), 2))
+    assert sum(sorted_rows) < everything / 2
 
 
 def test_a_kill_between_the_new_file_and_the_old_ones_loses_nothing(data: Dataset, monkeypatch: pytest.MonkeyPatch):
