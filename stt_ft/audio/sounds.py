@@ -73,6 +73,7 @@ class SoundKeys:
         self._data = data
         self._path = data.directory / "tokens" / "sounds.npy"
         self._kept, self._new = _read_pairs(self._path), dict[int, int]()
+        self._stamps = np.ascontiguousarray(self._kept[:, 0])
 
     def of(self, clips: Sequence[Clip], engine: Engine = LOCAL, faults: dict[str, str] | None = None) -> list[str]:
         """Return the key of the sound of each of `clips`; raises `AudioError` as `audio_key` does.
@@ -95,7 +96,7 @@ class SoundKeys:
             else:
                 told.append((f"{clip.path} {(size, *times)}{_place_in_archive(source)}", max(times) < settled_ns))
         stamps = [hash64(text) for text, _ in told]
-        places = places_of(np.array(stamps, dtype=np.uint64), self._kept[:, 0]).tolist()
+        places = places_of(np.array(stamps, dtype=np.uint64), self._stamps).tolist()
         known = [int(self._kept[at, 1]) if at >= 0 else self._new.get(stamp) for stamp, at in zip(stamps, places, strict=True)]
         keys = ["" if key is None else f"{key:0{KEY_LENGTH}x}" for key in known]
         unknown = [index for index, key in enumerate(known) if key is None and told[index][0]]
@@ -133,6 +134,7 @@ class SoundKeys:
 
 def places_of(asked: npt.NDArray[np.uint64], held: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Return where in `held`, which is sorted, each of `asked` stands; -1 where it does not."""
+    assert held.flags.c_contiguous  # or each call would copy all of it
     if not len(held):
         return np.full(len(asked), -1)
     places = np.minimum(np.searchsorted(held, asked), len(held) - 1)

@@ -197,7 +197,7 @@ def _look_back_as_a_stream(mimi: MimiModel) -> None:
 class TokenStore:
     """The codes of a dataset under one codec.
 
-    What is where is held in arrays, 26 bytes a clip: no more of a shard is read than the codes that are asked for. An *entry* is a place
+    What is where is held in arrays, 34 bytes a clip: no more of a shard is read than the codes that are asked for. An *entry* is a place
     in these arrays; adding codes moves entries.
     """
 
@@ -207,6 +207,7 @@ class TokenStore:
         self._card = card
         self._paths: list[Path] = []
         self._entries, self._added = np.zeros(0, dtype=_ENTRY), list[np.ndarray]()
+        self._keys = np.zeros(0, dtype=np.uint64)
         for path in sorted(directory.glob("*.safetensors")):
             self._take_in(local_copy(path))
 
@@ -231,8 +232,8 @@ class TokenStore:
             entries = np.concatenate([self._entries, *self._added])
             entries = entries[np.argsort(entries["key"], kind="stable")]
             self._entries = entries[np.append(entries["key"][1:] != entries["key"][:-1], True)]
-            self._added = []
-        return places_of(np.array([hash64(key) for key in keys], dtype=np.uint64), self._entries["key"])
+            self._keys, self._added = np.ascontiguousarray(self._entries["key"]), []
+        return places_of(np.array([hash64(key) for key in keys], dtype=np.uint64), self._keys)
 
     def key_hash(self, entry: int) -> int:
         """Return a hash of the key of an entry."""
