@@ -13,21 +13,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer
 from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.manifest import Dataset
+from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.storage import place
 
 if TYPE_CHECKING:
     from stt_ft.simulation.engines import SpeechEngine
+    from stt_ft.simulation.synthetic import Made, Session
 
-_SAVE_EVERY_S = 5.0
-"""Seconds between writes of the manifest; clips that a kill takes from it are made again, the same."""
+_SAVE_EVERY_S, _MOST_SAVING = 5.0, 0.05
+"""Seconds between writes of the manifest, or more where these would take more than this share of the time; clips that a kill takes from it
+are made again, the same."""
 
 
 @spread
@@ -126,20 +129,7 @@ def synthesize(
         return
     with sole_writer(data.directory):
         total = session.missing(count)
-        train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
-        saved_s, num_failed = time.monotonic(), 0
-        try:
-            new = (made for made in session.clips(count, engine, cores=cores) if not made.was_there)
-            for made in track(new, "clips spoken", total=total):
-                train[made.clip.path] = made.clip
-                num_failed += made.num_failed
-                if time.monotonic() - saved_s > _SAVE_EVERY_S:
-                    data.write_clips("train", train.values())
-                    saved_s = time.monotonic()
-        finally:
-            if train:
-                data.write_clips("train", train.values())
-                data.write_info({"name": data.directory.name, "language": prompts.language, "made_by": "stt-ft synthesize", **data.info()})
+        train, num_failed = _spoken(session, session.clips(count, engine, cores=cores), total)
     synthetic = [clip for clip in train.values() if clip.is_synthetic]
     minutes, voices = sum(clip.duration_s for clip in synthetic) / 60, {clip.extra.get("speaker") for clip in synthetic}
     holds = f"train holds {len(synthetic)} synthetic clips of {minutes:.1f} minutes in {len(voices)} voices"
@@ -149,6 +139,26 @@ def synthesize(
         "they are learned with its recordings" if len(synthetic) < len(train) else f"then train with --synthetic.dataset {data.directory}"
     )
     say(f"next: stt-ft encode {data.directory} --base BASE, {learned}")
+
+
+def _spoken(session: Session, clips: Iterable[Made], total: int) -> tuple[dict[str, Clip], int]:
+    """Take clips into the train split of the session's dataset as they are made; return the split by path, and how many draws failed."""
+    data = session.data
+    train = {clip.path: clip for clip in (data.clips("train") if "train" in data.splits() else [])}
+    next_s, num_failed = time.monotonic() + _SAVE_EVERY_S, 0
+    try:
+        for made in track((made for made in clips if not made.was_there), "clips spoken", total=total):
+            train[made.clip.path] = made.clip
+            num_failed += made.num_failed
+            if (begin_s := time.monotonic()) > next_s:
+                data.write_clips("train", train.values())
+                done_s = time.monotonic()
+                next_s = done_s + max(_SAVE_EVERY_S, (done_s - begin_s) / _MOST_SAVING)
+    finally:
+        if train:
+            data.write_clips("train", train.values())
+            data.write_info({"name": data.directory.name, "language": session.language, "made_by": "stt-ft synthesize", **data.info()})
+    return train, num_failed
 
 
 def _voices(

@@ -63,7 +63,7 @@ def transcribe(
         batch_size: files in one batch.
         device: cpu, cuda, cuda:1 …; auto takes a GPU where there is one.
     """
-    from stt_ft.audio.files import read_audio, sound_files
+    from stt_ft.audio.files import sound_files
     from stt_ft.core.serving import Serving
     from stt_ft.model.transcriber import Transcriber
     from stt_ft.text.inverse.grammar import number_words
@@ -82,19 +82,7 @@ def transcribe(
         _listen_live(heard_by, as_json=json, mic_device=mic_device, seconds=seconds)
         return
     paths = sound_files(audio)
-    sounds, faults = {}, []
-    for path in paths:
-        try:
-            sounds[path] = read_audio(path, channel=channel)
-        except AudioError as error:
-            faults.append(error)
-    if len(faults) == len(paths) == 1:
-        raise faults[0]
-    for fault in faults:
-        say(str(fault))
-    unread = AudioError(f"{len(faults)} of {len(paths)} files could not be read; the reasons are above")
-    if not sounds:
-        raise unread
+    sounds, unread = _sounds_of(paths, channel)
     readable = list(sounds)
     shared = {stem for stem, count in Counter(path.with_suffix("") for path in readable).items() if count > 1}
     transcriber = Transcriber.open(model_dir, device=device, require_extra_heads=pauses, serving=served)
@@ -112,13 +100,39 @@ def transcribe(
                 told = [_told(one) for one in transcripts]
                 emit_json({"audio": str(path), **told[0], "frame_s": FRAME_S, **({"against": told[1]} if told[1:] else {})})
             else:
-                for name, transcript in zip((model_dir, against), transcripts, strict=False):
-                    labels = [*([str(path)] if len(paths) > 1 else []), *([] if against is None else [str(name)])]
-                    print(": ".join([*labels, transcript.text]))
-                    if pauses:
-                        _print_pauses(transcript)
-    if faults:
+                names = [None] if against is None else [model_dir, against]
+                _print_texts(None if len(paths) == 1 else path, [*zip(names, transcripts, strict=True)], pauses=pauses)
+    if unread is not None:
         raise unread
+
+
+def _sounds_of(paths: Sequence[Path], channel: int | None) -> tuple[dict[Path, np.ndarray], AudioError | None]:
+    """Return the sound of each file that can be read, and an error for the others, which are named here; raises it where none can be."""
+    from stt_ft.audio.files import read_audio
+
+    sounds: dict[Path, np.ndarray] = {}
+    faults: list[AudioError] = []
+    for path in paths:
+        try:
+            sounds[path] = read_audio(path, channel=channel)
+        except AudioError as error:
+            faults.append(error)
+    if len(faults) == len(paths) == 1:
+        raise faults[0]
+    for fault in faults:
+        say(str(fault))
+    unread = AudioError(f"{len(faults)} of {len(paths)} files could not be read; the reasons are above") if faults else None
+    if unread is not None and not sounds:
+        raise unread
+    return sounds, unread
+
+
+def _print_texts(path: Path | None, heard: Sequence[tuple[str | None, Transcript]], *, pauses: bool) -> None:
+    """Print what each model wrote of a file, behind the names of file and model where there are several."""
+    for name, transcript in heard:
+        print(": ".join([*([] if path is None else [str(path)]), *([] if name is None else [name]), transcript.text]))
+        if pauses:
+            _print_pauses(transcript)
 
 
 def _told(transcript: Transcript) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -38,8 +39,14 @@ class OpenedPage:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def wait_until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
+        """Ask until `condition` is true. What the page replaced while it was looked at is not there yet."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
         deadline_s = time.monotonic() + timeout_s
-        while not condition():
+        while True:
+            with contextlib.suppress(StaleElementReferenceException):
+                if condition():
+                    return
             assert time.monotonic() < deadline_s, "nothing happened in time"
             time.sleep(0.05)
 

@@ -39,6 +39,7 @@ def test_whole_weights_learn_the_same(trained, parallel):
     trained(2, {**WHOLE_WEIGHTS, "parallel": parallel}).assert_like(trained(1, WHOLE_WEIGHTS))
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_taken_up_by_one(trained, held):
     """The last checkpoint is gone, as after a kill: one process goes on from the one before, weights and optimizer."""
     run = trained(2, {**held, **SHARED["rows"], "parallel": "fsdp"})

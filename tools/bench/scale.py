@@ -104,8 +104,8 @@ def stages_of(data: Path, scratch: Path) -> dict[str, list[str]]:
     }
 
 
-def rows_of_size(size: int, *, packed: bool) -> list[str]:
-    """Make a dataset of `size` clips, and return a row for each stage."""
+def rows_of_size(size: int, *, packed: bool, only: Sequence[str]) -> list[str]:
+    """Make a dataset of `size` clips, and return a row for each stage, or for those whose name begins with one of `only`."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         scratch = Path(folder)
@@ -113,6 +113,8 @@ def rows_of_size(size: int, *, packed: bool) -> list[str]:
         cost_of([str(Path(__file__).with_name("scale_dataset.py")), str(data), "--clips", str(size)])
         stages = {"pack": ["-m", "stt_ft", "pack", str(data)]} if packed else {}
         for name, words in (stages | stages_of(data, scratch)).items():
+            if only and name != "pack" and not name.startswith(tuple(only)):
+                continue
             cost = cost_of(words)
             assert cost.code == (name == "check"), f"{name} of {size} clips ended with {cost.code}"  # which finds the sounds too short
             form = "packed" if packed else "loose"
@@ -156,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="", help="numbers of clips, with commas between")
     parser.add_argument("--packed", action="store_true", help="with packed sidecars")
+    parser.add_argument("--only", nargs="*", default=[], metavar="STAGE", help="of the first table, as 'convert' or 'start of train'")
     parser.add_argument("--workers", type=Path, metavar="DATASET", help="a dataset with sound, for the second table")
     parser.add_argument("--base", default="tiny", help="whose codec to encode with")
     parser.add_argument("--out", type=Path, help="Markdown file; by default a dated one in tools/bench/results/")
@@ -165,7 +168,7 @@ def main() -> None:
     if arguments.sizes:
         lines += ["| stage | clips | sidecars | seconds | processor s | ms a clip | peak MB |", "|---|---|---|---|---|---|---|"]
         for size in arguments.sizes.split(","):
-            lines += rows_of_size(int(size), packed=arguments.packed)
+            lines += rows_of_size(int(size), packed=arguments.packed, only=arguments.only)
     if arguments.workers:
         lines += ["", "| stage | engine | clips | two clips, s | all, s | work of one Ray worker |", "|---|---|---|---|---|---|"]
         lines += workers_rows(arguments.workers, arguments.base)

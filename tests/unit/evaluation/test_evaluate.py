@@ -255,6 +255,7 @@ def test_a_model_that_has_lost_its_heads_does_not_pass_the_gate(tmp_path, models
     assert (told.outcome, told.line) == ("failed", "numbers.false_cut_offs max: no pause heads in tuned")
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_model_without_heads_goes_from_training_to_a_report(tmp_path, data):
     """configs/stt_2_6b_digits.yaml on random weights of that lag: encode, train, merge, evaluate, transcribe."""
     base = make_random_base(tmp_path / "base", extra_heads=False, text_lag_s=2.5)

@@ -13,6 +13,7 @@ import pytest
 from stt_ft.core.manifest import Dataset
 from stt_ft.simulation.casting import HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.takes import TakePlan, write_takes
+from stt_ft.stages.words import annotate
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +36,20 @@ def recorded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recorded(recorded_once: Path, tmp_path: Path) -> Path:
     """A copy of the takes that a test may change."""
     return Path(shutil.copytree(recorded_once, tmp_path / "dataset"))
+
+
+@pytest.fixture(scope="session")
+def annotated_once(recorded_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The takes with their words by pocketsphinx."""
+    takes = Path(shutil.copytree(recorded_once, tmp_path_factory.mktemp("annotated") / "dataset"))
+    annotate(str(takes), aligner="sphinx")
+    return takes
+
+
+@pytest.fixture
+def annotated(annotated_once: Path, tmp_path: Path) -> Path:
+    """A copy of the annotated takes that a test may change."""
+    return Path(shutil.copytree(annotated_once, tmp_path / "dataset"))
 
 
 @pytest.fixture

@@ -25,9 +25,8 @@ def sidecar_of(directory: Path, name: str) -> dict:
     return json.loads((directory / "audio" / f"{name}.json").read_text())
 
 
-def test_every_clip_gets_its_script_in_written_form(recorded: Path) -> None:
-    annotate(str(recorded), aligner="sphinx")
-    data = Dataset.open(recorded)
+def test_every_clip_gets_its_script_in_written_form(annotated: Path) -> None:
+    data = Dataset.open(annotated)
     for clip in data.clips():
         sidecar = data.read_sidecar(clip)
         assert [word.text for word in sidecar.alignments] == str(clip.extra["script"]).split()
@@ -38,16 +37,15 @@ def test_every_clip_gets_its_script_in_written_form(recorded: Path) -> None:
 
 
 def test_running_again_changes_nothing_and_a_new_script_only_its_clip(
-    recorded: Path, capsys: pytest.CaptureFixture[str], tree_hash: Callable[[Path], str]
+    annotated: Path, capsys: pytest.CaptureFixture[str], tree_hash: Callable[[Path], str]
 ) -> None:
-    annotate(str(recorded), aligner="sphinx")
-    before = tree_hash(recorded)
-    annotate(str(recorded), aligner="sphinx")
-    assert tree_hash(recorded) == before
+    before = tree_hash(annotated)
+    annotate(str(annotated), aligner="sphinx")
+    assert tree_hash(annotated) == before
     assert "0 clips annotated by sphinx, 12 were done" in capsys.readouterr().err
-    path = recorded / "audio" / "train_ordinary_001.json"
+    path = annotated / "audio" / "train_ordinary_001.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "script": "something else"}))
-    annotate(str(recorded), aligner="sphinx")
+    annotate(str(annotated), aligner="sphinx")
     assert "1 clips annotated by sphinx, 11 were done" in capsys.readouterr().err
 
 

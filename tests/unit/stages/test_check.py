@@ -16,13 +16,12 @@ from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.inspecting import inspect
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.stages.dataset import check
-from stt_ft.stages.words import annotate, convert
+from stt_ft.stages.words import convert
 
 
 @pytest.fixture(scope="module")
-def annotated_once(recorded_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recorded = Path(shutil.copytree(recorded_once, tmp_path_factory.mktemp("annotated") / "dataset"))
-    annotate(str(recorded), aligner="sphinx")
+def converted_once(annotated_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recorded = Path(shutil.copytree(annotated_once, tmp_path_factory.mktemp("converted") / "dataset"))
     convert(str(recorded))
     for path in (recorded / "audio").glob("*.json"):  # what sphinx doubts or misplaces here is one test's matter
         sidecar = json.loads(path.read_text())
@@ -33,9 +32,9 @@ def annotated_once(recorded_once: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def ready(annotated_once: Path, tmp_path: Path) -> Path:
-    """A copy of the annotated takes that a test may change."""
-    return Path(shutil.copytree(annotated_once, tmp_path / "dataset"))
+def ready(converted_once: Path, tmp_path: Path) -> Path:
+    """A copy of the converted takes that a test may change."""
+    return Path(shutil.copytree(converted_once, tmp_path / "dataset"))
 
 
 def found_in(directory: Path, model: ModelDir | None = None) -> set[tuple[str, str]]:

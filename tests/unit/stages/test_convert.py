@@ -21,12 +21,6 @@ from stt_ft.text.digit_words import digits_of_words
 from stt_ft.text.spoken_forms import holds_digits
 
 
-@pytest.fixture
-def annotated(recorded: Path) -> Path:
-    annotate(str(recorded), aligner="sphinx")
-    return recorded
-
-
 def test_numbers_become_words_with_their_own_times(annotated: Path) -> None:
     convert(str(annotated))
     data = Dataset.open(annotated)

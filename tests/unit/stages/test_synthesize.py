@@ -164,6 +164,7 @@ def test_a_phone_line_is_heard_and_is_no_problem(script: str, out: str) -> None:
     check(out)
 
 
+@pytest.mark.slow
 def test_a_program_speaks_and_what_it_misspeaks_is_made_anew(
     script: str, out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -165,6 +165,7 @@ def test_replay_of_a_kind_that_is_not_there_is_refused(recipe):
         run_train(dataclasses.replace(recipe, replay=replay, lora=LoraRecipe(rank=None)))
 
 
+@pytest.mark.slow
 def test_synthetic_clips_of_another_dataset_are_learned_and_a_resumed_run_hears_the_same(
     recipe, random_base, tmp_path, capsys, monkeypatch
 ):

@@ -128,6 +128,7 @@ def test_new_heads_are_calibrated(new, tmp_path, monkeypatch):
     assert not torch.equal(merged, _heads(tmp_path / "before"))
 
 
+@pytest.mark.slow
 def test_a_later_run_begins_with_new_heads_or_gives_some_to_an_adapter_of_the_text(new, tmp_path):
     """Learning rate 0 leaves everything where the run began."""
     still = OptimRecipe(lr=1e-12, weight_decay=0.0)
