@@ -19,6 +19,7 @@ import functools
 import inspect
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import pickle
@@ -130,20 +131,18 @@ class Engine:
 
     def estimate(self, make_worker: Callable[[], Worker[Item, Result]], batches: Sequence[Sequence[Item]], *, cores: bool = False) -> str:
         """Do a sample of the work, forget its results, and return how much there is and how long it will take, in words."""
-        total = sum(map(len, batches))
-        num_workers = self.workers or (num_cores() if cores or self.name == "ray" else 1)
-        step = max(1, len(batches) // (_SAMPLE_BATCHES * num_workers))
-        sample, done, begin_s, end_s = batches[::step], 0, time.monotonic(), 0.0
-        warm = sum(map(len, sample[:num_workers])) if len(sample) > num_workers else 0  # loading the models is not the rate
-        for done, _ in enumerate(self.results(make_worker, sample, cores=cores), start=1):
-            end_s = time.monotonic()
-            if done == warm:
-                begin_s = end_s
-            if done > warm and end_s - begin_s > _SAMPLE_S:
+        total, spent_s = sum(map(len, batches)), list[float]()
+        step = max(1, len(batches) // (_SAMPLE_BATCHES * (self.workers or num_cores())))
+        begin_s = time.monotonic()
+        for _, took_s in self.results(functools.partial(_Stopwatch, make_worker), batches[::step], cores=cores):
+            if isinstance(took_s, float):
+                spent_s.append(took_s)
+            if time.monotonic() - begin_s > _SAMPLE_S and spent_s:
                 break
-        if done <= warm:
+        if not spent_s:
             return f"{total} to do"
-        rate = (done - warm) / max(end_s - begin_s, 1e-9)
+        num_workers = self.workers or (_room_on_ray(self) if self.name == "ray" else num_cores() if cores else 1)
+        rate = num_workers * len(spent_s) / max(sum(spent_s), 1e-9)
         return f"{total} to do, {rate:.1f} a second by {num_workers} worker{'s' if num_workers > 1 else ''}: about {in_words(total / rate)}"
 
 
@@ -199,6 +198,18 @@ def spread(function: Function) -> Function:
     documented = "".join(f"\n        {name}: {text}" for name, (_, _, text) in _FLAGS.items())
     stage.__doc__ = f"{(function.__doc__ or '').rstrip()}{documented}\n    "
     return stage  # pyright: ignore[reportReturnType]
+
+
+class _Stopwatch:
+    """A worker whose results are the seconds that another one takes for an item, whatever it finds and however long its model loads."""
+
+    def __init__(self, make_worker: Callable[[], Worker[Any, Any]]) -> None:
+        self._worker = make_worker()
+
+    def __call__(self, batch: list[Any]) -> list[float]:
+        begin_s = time.monotonic()
+        self._worker(batch)
+        return [(time.monotonic() - begin_s) / len(batch)] * len(batch)
 
 
 # --- Processes of this machine ------------------------------------------------------------------------------------------------------
@@ -338,7 +349,7 @@ def _ray_results(engine: Engine, make_worker: Callable[[], Any], batches: Sequen
 def _ray(engine: Engine) -> Any:
     """Return the module ray, joined to its cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own words for what is told here in one line, or no fault
     try:
         import ray
         import ray.data
@@ -350,10 +361,18 @@ def _ray(engine: Engine) -> Any:
             ray.init(address=engine.address, log_to_driver=False, logging_level=logging.ERROR, **here)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"--address {engine.address}: no Ray cluster can be joined there: {reason}") from None
+            hint = "" if "RAY_AUTH_MODE" in os.environ else "; one that asks for a token wants RAY_AUTH_MODE=token here (docs/cluster.md)"
+            raise ConfigError(f"--address {engine.address}: no Ray cluster can be joined there: {reason}{hint}") from None
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
+
+
+def _room_on_ray(engine: Engine) -> int:
+    """Return how many workers the cluster has room for."""
+    held = _ray(engine).cluster_resources()
+    rooms = [held.get("CPU", 1.0), *([held.get("GPU", 0.0) / engine.gpus_per_worker] if engine.gpus_per_worker else [])]
+    return max(1, math.floor(min(rooms)))
 
 
 class _Ledger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,17 @@ class RefusesOne:
         return batch
 
 
+class LoadsAndSleeps:
+    """A worker that loads for half a second and needs 20 ms for an item."""
+
+    def __init__(self) -> None:
+        time.sleep(0.5)
+
+    def __call__(self, batch: list[int]) -> list[int]:
+        time.sleep(0.02 * len(batch))
+        return batch
+
+
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name == "ray" else ()) for name in ENGINES])
 def engine(request) -> Engine:
     if request.param == "ray":
@@ -100,6 +112,14 @@ def test_an_estimate_says_how_much_there_is_and_how_long_it_takes():
     assert told.startswith("40 to do, ")
     assert "a second by 1 worker: about 0 s" in told
     assert LOCAL.estimate(Squares, []) == "0 to do"
+
+
+def test_an_estimate_is_of_the_work_alone_though_results_come_together(engine):
+    """Ray Data hands results over many at once, after it has begun for seconds: neither is the rate."""
+    told = engine.estimate(LoadsAndSleeps, batched(ITEMS, 4))
+    match = re.fullmatch(r"40 to do, ([0-9.]+) a second by ([12]) workers?: about \d+ s", told)
+    assert match, told
+    assert 30 < float(match[1]) / int(match[2]) <= 50
 
 
 @pytest.mark.parametrize(
