@@ -148,6 +148,7 @@ def test_a_new_word_is_added_where_there_is_room(page: Any, studio: RunningStudi
     page.press("j", "j", "n", "i", "number", ENTER)
     page.wait_until(lambda: len(words_of(studio, "audio/take_000.wav")) == 5)
     assert words_of(studio, "audio/take_000.wav")[1] == ("number", 0.35, 0.45)
+    page.wait_until(lambda: page.run("return document.activeElement.closest('.clip')?.clip.words.length") == 5)  # the page knows it, too
     page.press("x")
     page.wait_until(lambda: [word[0] for word in words_of(studio, "audio/take_000.wav")] == ["order", "four", "one", "five"])
 
