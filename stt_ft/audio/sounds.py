@@ -72,8 +72,8 @@ class SoundKeys:
     def __init__(self, data: Dataset) -> None:
         self._data = data
         self._path = data.directory / "tokens" / "sounds.npy"
-        self._kept, self._new = _read_pairs(self._path), dict[int, int]()
-        self._stamps = np.ascontiguousarray(self._kept[:, 0])
+        self._stamps, self._keys = np.ascontiguousarray(_read_pairs(self._path).T)
+        self._new: dict[int, int] = {}
 
     def of(self, clips: Sequence[Clip], engine: Engine = LOCAL, faults: dict[str, str] | None = None) -> list[str]:
         """Return the key of the sound of each of `clips`; raises `AudioError` as `audio_key` does.
@@ -97,7 +97,7 @@ class SoundKeys:
                 told.append((f"{clip.path} {(size, *times)}{_place_in_archive(source)}", max(times) < settled_ns))
         stamps = [hash64(text) for text, _ in told]
         places = places_of(np.array(stamps, dtype=np.uint64), self._stamps).tolist()
-        known = [int(self._kept[at, 1]) if at >= 0 else self._new.get(stamp) for stamp, at in zip(stamps, places, strict=True)]
+        known = [int(self._keys[at]) if at >= 0 else self._new.get(stamp) for stamp, at in zip(stamps, places, strict=True)]
         keys = ["" if key is None else f"{key:0{KEY_LENGTH}x}" for key in known]
         unknown = [index for index, key in enumerate(known) if key is None and told[index][0]]
         found = engine.results(functools.partial(KeyFinder, self._data), batched([clips[index] for index in unknown], _BATCH_CLIPS))

@@ -119,8 +119,7 @@ class Engine:
         if self.name == "ray":
             yield from _ray_results(self, make_worker, batches)
             return
-        is_little = sum(map(len, batches)) < _LEAST_ITEMS_FOR_PROCESSES
-        num_workers = min(self.workers or (num_cores() if cores and not is_little else 1), len(batches))
+        num_workers = self._processes(batches, cores=cores)
         if num_workers <= 1:
             worker = make_worker() if batches else None
             for batch in batches:
@@ -141,9 +140,14 @@ class Engine:
                 break
         if not spent_s:
             return f"{total} to do"
-        num_workers = self.workers or (_room_on_ray(self) if self.name == "ray" else num_cores() if cores else 1)
+        num_workers = self.workers or _room_on_ray(self) if self.name == "ray" else self._processes(batches, cores=cores)
         rate = num_workers * len(spent_s) / max(sum(spent_s), 1e-9)
         return f"{total} to do, {rate:.1f} a second by {num_workers} worker{'s' if num_workers > 1 else ''}: about {in_words(total / rate)}"
+
+    def _processes(self, batches: Sequence[Sequence[Any]], *, cores: bool) -> int:
+        """Return how many processes of this machine share the work."""
+        is_little = sum(map(len, batches)) < _LEAST_ITEMS_FOR_PROCESSES
+        return min(self.workers or (num_cores() if cores and not is_little else 1), len(batches))
 
 
 LOCAL = Engine()

@@ -83,7 +83,7 @@ class PackedSidecars:
         if texts:
             self._write(list(texts), list(texts.values()))
             files = self.files()
-            if sum(len(_hashes(path)) < _FULL_ROWS // 2 for path in files) > _MANY:
+            if sum(not _is_full(path) for path in files) > _MANY:
                 self._put_together(files)
 
     def remove(self, files: Sequence[Path]) -> None:
@@ -122,7 +122,7 @@ class PackedSidecars:
     def _put_together(self, files: tuple[Path, ...]) -> None:
         """Make few files of those that are small, or mostly outdated, where there are many of them."""
         index = _Index.of(files)
-        old = [file for file, (held, counting) in enumerate(index.sizes()) if held < _FULL_ROWS // 2 or counting < held / 2]
+        old = [file for file, (held, counting) in enumerate(index.sizes()) if not _is_full(files[file]) or counting < held / 2]
         names: list[str] = []
         texts: list[str] = []
         for file in old:
@@ -146,9 +146,8 @@ class _Index:
         import numpy as np
 
         self.files = files
-        sizes = [len(_hashes(path)) for path in files]
-        self._begins = np.cumsum([0, *sizes])
-        settled = max((file + 1 for file, size in enumerate(sizes) if size >= _FULL_ROWS // 2), default=0)
+        self._begins = np.cumsum([0, *(len(_hashes(path)) for path in files)])
+        settled = max((file + 1 for file, path in enumerate(files) if _is_full(path)), default=0)
         # What comes behind the last full file changes with every file that is added, and is little; the rest is sorted once.
         self._parts = [(*_newest(files[:settled]), 0), (*_newest(files[settled:]), int(self._begins[settled]))]
 
@@ -214,6 +213,11 @@ def _newest(files: tuple[Path, ...]) -> tuple[np.ndarray, np.ndarray]:
     ordered = joined[order]
     is_last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
     return ordered[is_last], order[is_last]
+
+
+def _is_full(path: Path) -> bool:
+    """Whether a file holds so many sidecars that it is put together with others only when most of them are outdated."""
+    return len(_hashes(path)) >= _FULL_ROWS // 2
 
 
 def _number(path: Path) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -245,14 +245,18 @@ class Evaluation:
                 Heard(codes=rng.integers(0, model.config["card"], (model.n_q, length), dtype=np.int16), key=index)
                 for index, length in enumerate(lengths)
             ]
-            make = functools.partial(Listener, name, model.name, self.serving, self.batch_size, str(self.device), shows_progress=False)
+            make = self._listener(name, model, shows_progress=False)
             some = min(LISTENED_TOGETHER, max(self.batch_size, len(sounds) // LEAST_SAMPLES))
             yield f"{name} listens: {self.engine.estimate(make, batched(sounds, some))}"
+
+    def _listener(self, name: str, model: ModelDir, *, shows_progress: bool) -> Callable[[], Listener]:
+        where = str(self.device)
+        return functools.partial(Listener, name, model.name, self.serving, self.batch_size, where, shows_progress=shows_progress)
 
     def _hear(self, name: str, model: ModelDir, codes: Sequence[np.ndarray]) -> list[ClipStream]:
         """Return the outputs of `model` for sounds by their codes; raises `CheckpointError` when they are not numbers."""
         is_here = self.engine.is_here
-        make = functools.partial(Listener, name, model.name, self.serving, self.batch_size, str(self.device), shows_progress=is_here)
+        make = self._listener(name, model, shows_progress=is_here)
         sounds = [Heard(codes=one, key=index) for index, one in enumerate(codes)]
         results = self.engine.results(make, batched(sounds, LISTENED_TOGETHER))
         streams: list[ClipStream] = []

@@ -100,7 +100,7 @@ def transcribe(
                 told = [_told(one) for one in transcripts]
                 emit_json({"audio": str(path), **told[0], "frame_s": FRAME_S, **({"against": told[1]} if told[1:] else {})})
             else:
-                names = [None] if against is None else [model_dir, against]
+                names = [None] if against is None else [str(model_dir), str(against)]
                 _print_texts(None if len(paths) == 1 else path, [*zip(names, transcripts, strict=True)], pauses=pauses)
     if unread is not None:
         raise unread

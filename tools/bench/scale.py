@@ -126,12 +126,13 @@ def rows_of_size(size: int, *, packed: bool, only: Sequence[str]) -> list[str]:
 
 def workers_rows(dataset: Path, base: str) -> list[str]:
     """Annotate and encode the train split of `dataset` by this process, by one Ray worker and by two; return a row for each."""
-    clips = Dataset.open(dataset).clips("train")
+    data = Dataset.open(dataset)
+    clips = data.clips("train")
     rows, work_s = [], dict[tuple[str, str], float]()
     engines = {"local": [], "ray, 1 worker": ["--engine", "ray", "--workers", "1"], "ray, 2 workers": ["--engine", "ray", "--workers", "2"]}
     for stage, flags in {"annotate": ["--aligner", "sphinx"], "encode": ["--base", base, "--device", "cpu"]}.items():
         for name, words in engines.items():
-            start_s, all_s = (_cost_of_stage(dataset, part, [stage, *flags, *words]).wall_s for part in (clips[:2], clips))
+            start_s, all_s = (_cost_of_stage(data, part, [stage, *flags, *words]).wall_s for part in (clips[:2], clips))
             work_s[stage, name] = all_s - start_s
             ratio = work_s.get((stage, "ray, 1 worker"), math.nan) / work_s[stage, name]
             times = "" if math.isnan(ratio) else f"{ratio:.2f}"
@@ -140,13 +141,13 @@ def workers_rows(dataset: Path, base: str) -> list[str]:
     return rows
 
 
-def _cost_of_stage(dataset: Path, clips: Sequence[Clip], words: Sequence[str]) -> Cost:
-    """Return what a stage costs on some clips of `dataset`, without their sidecars and codes."""
+def _cost_of_stage(data: Dataset, clips: Sequence[Clip], words: Sequence[str]) -> Cost:
+    """Return what a stage costs on some clips of `data`, without their sidecars and codes."""
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         part = Dataset(Path(folder) / "data")
         for clip in clips:
             part.audio_path(clip).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(Dataset.open(dataset).audio_path(clip), part.audio_path(clip))
+            shutil.copy(data.audio_path(clip), part.audio_path(clip))
         part.write_clips("train", clips)
         cost = cost_of(["-m", "stt_ft", words[0], str(part.directory), *words[1:]])
         assert cost.code == 0, f"{words} ended with {cost.code}"

@@ -125,7 +125,7 @@ class _StreamReader:
         self.gathered.append(word)
         if mark_behind(word) == SENTENCE_MARK:
             return self._release(ends=True)
-        goes_on = is_mark(word) or self.words.may_follow(self._bares(word)[-1])
+        goes_on = is_mark(word) or self.words.may_follow(bare_word(self.words.parts(word)[-1][0]))
         return [] if goes_on and self.words.may_begin(self.gathered[0]) else self._release(ends=False)
 
     def pending(self) -> list[WrittenToken]:
@@ -135,9 +135,6 @@ class _StreamReader:
     def finish(self) -> list[WrittenToken]:
         """Return the tokens of the gathered words."""
         return self._release(ends=True)
-
-    def _bares(self, word: str) -> list[str]:
-        return [bare_word(text) for text, _ in self.words.parts(word)]
 
     def _release(self, *, ends: bool) -> list[WrittenToken]:
         tokens = self._read(ends=ends)
