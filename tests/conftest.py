@@ -73,7 +73,7 @@ def ray_here() -> Iterator[None]:
     """A small Ray of this machine, whose workers import what the tests do; skips where ray is not installed."""
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'stt-ft[ray]'")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
     yield
     ray.shutdown()
 

@@ -360,11 +360,13 @@ def _ray(engine: Engine) -> Any:
     except ImportError:
         raise MissingExtra("ray", "ray", "--engine ray") from None
     if not ray.is_initialized():
-        here = {} if engine.address else {"num_cpus": engine.workers, "include_dashboard": False}
-        try:
-            ray.init(address=engine.address, log_to_driver=False, logging_level=logging.ERROR, **here)
+        own: dict[str, Any] = {"num_cpus": engine.workers, "include_dashboard": False}
+        try:  # "local": told no address, Ray would join one that already runs here
+            ray.init(engine.address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if engine.address else own))
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
+            if not engine.address:
+                raise ConfigError(f"--engine ray: Ray cannot be started on this machine: {reason}") from None
             hint = "" if "RAY_AUTH_MODE" in os.environ else "; one that asks for a token wants RAY_AUTH_MODE=token here (docs/cluster.md)"
             raise ConfigError(f"--address {engine.address}: no Ray cluster can be joined there: {reason}{hint}") from None
     for name in ("ray", "ray.data"):

@@ -46,3 +46,14 @@ def test_a_machine_that_dies_in_the_middle_loses_nothing(recorded, three_machine
             three_machines()
     assert found == list(LOCAL.results(make, batches))
     assert len(found) == len(clips)
+
+
+def test_a_ray_of_its_own_is_started_beside_one_that_runs(recorded, three_machines: Callable[[], None]):
+    import ray
+
+    ray.shutdown()  # the three machines go on without this process
+    data = Dataset.open(recorded)
+    batches = [[clip] for clip in data.clips()[:2]]
+    make = functools.partial(Annotator, data, AlignerOptions(name="sphinx", model="", language="en", device="cpu", batch_size=1))
+    assert list(Engine(name="ray", workers=1).results(make, batches)) == list(LOCAL.results(make, batches))
+    assert len(ray.nodes()) == 1
