@@ -110,53 +110,83 @@ def check_report(report: Report, gate: GateConfig, *, strict: bool = False) -> l
 def _check(report: Report, checked: str, limit_name: str, limit: float, *, strict: bool) -> CheckResult:
     kind, name = _LIMITS[limit_name], f"{checked} {limit_name}"
     slice_name, _, figure = checked.partition(".")
+
+    def result(outcome: str, reason: str) -> CheckResult:
+        return CheckResult(name=name, outcome=outcome, line=f"{name}: {reason}")
+
     if slice_name in OPTIONAL_SLICES and not report.num_clips.get(slice_name):
-        return CheckResult(name=name, outcome="skipped", line=f"{name}: no {slice_name} clips")
+        return result("skipped", f"no {slice_name} clips")
     headless = [model for model in report.models if FIGURES[figure].needs_heads and not report.has_heads(model)]
     if report.model in headless or (headless and kind.needs_baseline):
         outcome = "failed" if report.model in headless and headless != report.models else "skipped"
-        return CheckResult(name=name, outcome=outcome, line=f"{name}: no pause heads in {' and '.join(headless)}")
+        return result(outcome, f"no pause heads in {' and '.join(headless)}")
     if kind.needs_baseline and report.baseline is None:
         raise CheckFailed(f"{name}: the report has no baseline; evaluate with --baseline, or take this limit out of the gate")
-    if kind.in_calls:
-        if report.calls is None:
-            return CheckResult(name=name, outcome="skipped", line=f"{name}: no long calls were measured (evaluate --calls 600)")
-        part = report.calls.parts[report.model].get(slice_name, {}).get(SECOND_HALF)
-        found = [] if part is None else [part.alone.get(figure), part.in_calls.get(figure)]
-        difference, other = None if part is None else part.differences.get(figure), "the same clips alone"
-    else:
-        found = [report.figure(model, slice_name, figure) for model in (report.models if kind.needs_baseline else [report.model])]
-        difference, other = report.difference(slice_name, figure) if kind.needs_baseline else None, "baseline"
-    figures = [one for one in found if one is not None]
-    if not figures or len(figures) < len(found):
-        where = "too few clips in calls" if kind.in_calls else "no clips"
-        return CheckResult(name=name, outcome="failed", line=f"{name}: the report has no such figure ({slice_name}: {where})")
-    is_compared = len(found) > 1
-    ours, theirs = figures[-1], figures[0].value if is_compared else 0.0
-    if ours.value is None or theirs is None:
-        return CheckResult(name=name, outcome="failed", line=f"{name}: too many turns never end for this figure to exist")
-    unit, bound = FIGURES[figure].unit, kind.bound(theirs, limit)
-    beside = f" ({other} {show_value(theirs, unit)})" if is_compared else ""
-    held = kind.holds(ours.value, bound)
-    shown = f"{slice_name}.{figure}{' late in calls' if kind.in_calls else ''}: {show_value(ours.value, unit)} {show_interval(ours, unit)}"
-    line = f"{shown} {kind.sign if held else f'is not {kind.sign}'} {show_value(bound, unit)}{beside}"
-    if held and strict:
-        end = _bad_end(kind, ours, difference, theirs)
-        held = end is not None and kind.holds(end, bound)
-        if not held:
+    if kind.in_calls and report.calls is None:
+        return result("skipped", "no long calls were measured (evaluate --calls 600)")
+    compared = _compared(report, kind, slice_name, figure)
+    if compared is None:
+        return result(
+            "failed", f"the report has no such figure ({slice_name}: {'too few clips in calls' if kind.in_calls else 'no clips'})"
+        )
+    if compared.ours.value is None or compared.theirs is None:
+        return result("failed", "too many turns never end for this figure to exist")
+    unit, bound = FIGURES[figure].unit, kind.bound(compared.theirs, limit)
+    is_held = kind.holds(compared.ours.value, bound)
+    where = f"{slice_name}.{figure}{' late in calls' if kind.in_calls else ''}"
+    line = f"{where}: {show_value(compared.ours.value, unit)} {show_interval(compared.ours, unit)}"
+    line += f" {kind.sign if is_held else f'is not {kind.sign}'} {show_value(bound, unit)}"
+    if compared.name:
+        line += f" ({compared.name} {show_value(compared.theirs, unit)})"
+    if is_held and strict:
+        end = compared.bad_end(kind)
+        is_held = end is not None and kind.holds(end, bound)
+        if not is_held:
             reach = "has no end" if end is None else f"reaches {show_value(end, unit)}"
             line += f", but its interval {reach} (--strict)"
-    return CheckResult(name=name, outcome="passed" if held else "failed", line=line)
+    return CheckResult(name=name, outcome="passed" if is_held else "failed", line=line)
 
 
-def _bad_end(kind: _Limit, ours: Measurement, difference: Measurement | None, theirs: float) -> float | None:
-    """Return the end of the interval that is nearest to breaking the limit, or beyond it; None where it is infinite.
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """A figure of the model, and the one that a limit compares it with: of what is called `name`, 0.0 where it stands alone."""
 
-    Against the baseline it is the interval of the difference, put on top of `theirs`, the baseline's figure.
-    """
-    low, high = (ours.low, ours.high) if difference is None else (difference.low, difference.high)
-    end = high if kind.sign == "<=" else low
-    return end if difference is None or end is None else theirs + end
+    ours: Measurement
+    theirs: float | None = 0.0
+    difference: Measurement | None = None
+    name: str = ""
+
+    def bad_end(self, kind: _Limit) -> float | None:
+        """Return the end of the interval that is nearest to breaking the limit, or beyond it; None where it is infinite.
+
+        Of a comparison it is the interval of the difference, put on top of the other figure.
+        """
+        interval = self.ours if self.difference is None else self.difference
+        end = interval.high if kind.sign == "<=" else interval.low
+        return end if self.difference is None or end is None else (self.theirs or 0.0) + end
+
+
+def _compared(report: Report, kind: _Limit, slice_name: str, figure: str) -> _Compared | None:
+    """Return the figures that a limit compares, None where the report lacks one of them."""
+    if kind.in_calls:
+        part = report.calls.parts[report.model].get(slice_name, {}).get(SECOND_HALF) if report.calls else None
+        if part is None:
+            return None
+        ours, theirs, difference, name = (
+            part.in_calls.get(figure),
+            part.alone.get(figure),
+            part.differences.get(figure),
+            "the same clips alone",
+        )
+    elif kind.needs_baseline and report.baseline is not None:
+        ours, theirs = report.figure(report.model, slice_name, figure), report.figure(report.baseline, slice_name, figure)
+        difference, name = report.difference(slice_name, figure), "baseline"
+    else:
+        ours = report.figure(report.model, slice_name, figure)
+        return None if ours is None else _Compared(ours=ours)
+    if ours is None or theirs is None:
+        return None
+    return _Compared(ours=ours, theirs=theirs.value, difference=difference, name=name)
 
 
 def junit_xml(results: list[CheckResult]) -> str:

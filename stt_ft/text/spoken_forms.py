@@ -172,37 +172,65 @@ def _read_group(tokens: Sequence[str], start: int, stop: int, language: Language
 
 
 def _read_word(tokens: Sequence[str], start: int, language: Language, style: str) -> Lattice:
-    """Read a token without digits: marks alone are silent, digit words lose their hyphens, abbreviations of a date are its words."""
+    """Read a token without digits: marks alone are silent, digit words lose their hyphens, abbreviations beside a number are its words."""
     token = tokens[start]
     if not any(glyph.isalnum() for glyph in token):
-        ways = language.mark_ways(token)
-        if token in _SPOKEN_ALONE and ways:
-            return either(ways)
-        is_between = style == "auto" and start + 1 < len(tokens) and holds_digits(tokens[start + 1])
-        return maybe(ways if token == "/" else [(language.range_word,)] if token in DASHES else []) if is_between else fixed([])
-    bare = token.strip(_OPENING + _CLOSING)
-    parts = _DASHED.split(bare)
+        return _read_marks(tokens, start, language, style)
+    parts = _DASHED.split(_bare(token))
     if len(parts) > 1 and all(part and is_digit_word(part) for part in parts):
         return fixed(parts)
-    beside = [one.strip(_OPENING + _CLOSING) for one in (*tokens[max(0, start - 1) : start], *tokens[start + 1 : start + 2])]
-    month = language.months_of.get(bare.lower())
-    if style == "auto" and month and month.lower() != bare.lower() and any(_DAY.fullmatch(one) for one in beside):
-        return or_else(fixed([month]), fixed([token]))
-    if style == "auto" and start and tokens[start - 1].lower() in language.magnitudes and len(bare) > 1 and bare.lower() in language.units:
-        return or_else(fixed([token]), fixed(language.units[bare.lower()][1].split()))
-    street = language.street_words.get(bare.lower()) if style == "auto" and start and bare[:1].isupper() else None
-    if street and any(holds_digits(one) for one in tokens[max(0, start - _STREET_WINDOW) : start]):
-        mark = token[-1] if token[-1] in ",;:?!" else ""
-        street = [(*way[:-1], way[-1] + mark) for way in street]
-        has_name = len(bare) > 1 and (tokens[start - 1][0].isupper() or tokens[start - 1][:1].isdigit())
-        return or_else(either(street), fixed([token])) if has_name else or_else(fixed([token]), either(street))
-    return fixed([token])
+    readers = (_read_month, _read_unit, _read_street) if style == "auto" else ()
+    return next((found for read in readers if (found := read(tokens, start, language)) is not None), fixed([token]))
+
+
+def _read_marks(tokens: Sequence[str], start: int, language: Language, style: str) -> Lattice:
+    ways = language.mark_ways(tokens[start])
+    if tokens[start] in _SPOKEN_ALONE and ways:
+        return either(ways)
+    if style != "auto" or start + 1 == len(tokens) or not holds_digits(tokens[start + 1]):
+        return fixed([])
+    return maybe(ways if tokens[start] == "/" else [(language.range_word,)] if tokens[start] in DASHES else [])
+
+
+def _read_month(tokens: Sequence[str], start: int, language: Language) -> Lattice | None:
+    """Read the "Jan" of "3 Jan" as its month."""
+    bare = _bare(tokens[start]).lower()
+    month = language.months_of.get(bare)
+    if not month or month.lower() == bare:
+        return None
+    beside = (*tokens[max(0, start - 1) : start], *tokens[start + 1 : start + 2])
+    return or_else(fixed([month]), fixed([tokens[start]])) if any(_DAY.fullmatch(_bare(one)) for one in beside) else None
+
+
+def _read_unit(tokens: Sequence[str], start: int, language: Language) -> Lattice | None:
+    """Read the "km" of "3 million km" as its unit, or as it stands."""
+    bare = _bare(tokens[start]).lower()
+    if not start or tokens[start - 1].lower() not in language.magnitudes or len(bare) < 2 or bare not in language.units:
+        return None
+    return or_else(fixed([tokens[start]]), fixed(language.units[bare][1].split()))
+
+
+def _read_street(tokens: Sequence[str], start: int, language: Language) -> Lattice | None:
+    """Read the "St." of "12 Main St." as its street, a lone letter rather as it stands."""
+    token, bare = tokens[start], _bare(tokens[start])
+    street = language.street_words.get(bare.lower()) if start and bare[:1].isupper() else None
+    if not street or not any(holds_digits(one) for one in tokens[max(0, start - _STREET_WINDOW) : start]):
+        return None
+    mark = token[-1] if token[-1] in ",;:?!" else ""
+    ways = either([(*way[:-1], way[-1] + mark) for way in street])
+    has_name = len(bare) > 1 and (tokens[start - 1][0].isupper() or tokens[start - 1][:1].isdigit())
+    return or_else(ways, fixed([token])) if has_name else or_else(fixed([token]), ways)
+
+
+def _bare(token: str) -> str:
+    """Return a token without the marks around it."""
+    return token.strip(_OPENING + _CLOSING)
 
 
 def _context_of(tokens: Sequence[str], start: int, stop: int, language: Language) -> Context:
-    before = [token.strip(_OPENING + _CLOSING).lower() for token in tokens[max(0, start - _CODE_WINDOW) : start]]
+    before = [_bare(token).lower() for token in tokens[max(0, start - _CODE_WINDOW) : start]]
     announced = itertools.takewhile(lambda word: word not in _BREAKS and not holds_digits(word), reversed(before))
-    after = tokens[stop].strip(_OPENING + _CLOSING).lower() if stop < len(tokens) else ""
+    after = _bare(tokens[stop]).lower() if stop < len(tokens) else ""
     month = bool(before) and before[-1] in language.months
     dated = len(before) > 1 and before[-2] in language.months
     follows_number = bool(before) and before[-1].lstrip("+").isdigit()

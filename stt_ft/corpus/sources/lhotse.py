@@ -96,32 +96,19 @@ def _id(cut: dict[str, Any], number: int) -> str:
 
 def _cut(cut: dict[str, Any], cut_id: str, where: str, place: Path | HeldPiece, split: str | None) -> SourceClip:
     """Return one cut, whose sound is `place`, or in a file below it."""
-    recording = cut.get("recording")
-    recording = recording if isinstance(recording, dict) else {}
-    is_sharded = isinstance(place, HeldPiece)
-    kind = "shar" if is_sharded else "file"
-    files = [entry for entry in _list(recording.get("sources")) if isinstance(entry, dict) and entry.get("type") == kind]
     channel = cut.get("channel")
     channel = channel if isinstance(channel, int) and not isinstance(channel, bool) else None
-    file = next((one for one in files if channel in _list(one.get("channels"))), files[0] if len(files) == 1 else None)
-    if file is None:
-        raise DatasetError(f"{where}: its recording is not one file; save the cuts' audio first")
-    transforms = [one.get("name") if isinstance(one, dict) else one for one in _list(recording.get("transforms"))]
-    if any(name != "Resample" for name in transforms):  # which moves nothing in time
-        names = ", ".join(map(str, transforms))
-        raise DatasetError(f"{where}: its recording is transformed ({names}), its file is not; save the cuts' audio first")
+    recording = cut.get("recording")
+    recording = recording if isinstance(recording, dict) else {}
+    file = _file_of(recording, channel, "shar" if isinstance(place, HeldPiece) else "file", where)
+    channels = _list(file.get("channels")) or [0]
     start_s = seconds(cut.get("start", 0), what="start", where=where)
     duration_s = seconds(cut.get("duration"), what="duration", where=where)
     whole_s = seconds(recording.get("duration", duration_s), what="recording.duration", where=where)
     is_whole = start_s == 0 and abs(whole_s - duration_s) < 0.01
-    said = [entry for entry in _list(cut.get("supervisions")) if isinstance(entry, dict)]
-    for entry in said:
-        begin_s, end_s = _span(entry, duration_s, where)
-        if begin_s < -_PARTLY_S or end_s > duration_s + _PARTLY_S:
-            raise DatasetError(f"{where}: its supervision {entry.get('id')} lies only partly in the cut, at {begin_s:.2f}-{end_s:.2f} s")
+    said, spans = _supervisions(cut, duration_s, where)
     texts = [str(entry["text"]) for entry in said if entry.get("text")]
     speakers = {str(entry["speaker"]) for entry in said if entry.get("speaker") not in (None, "")}
-    channels = _list(file.get("channels")) or [0]
     clip = SourceClip(
         clip_id=cut_id,
         audio=place if isinstance(place, HeldPiece) else place / str(file.get("source")),
@@ -133,9 +120,33 @@ def _cut(cut: dict[str, Any], cut_id: str, where: str, place: Path | HeldPiece, 
         extra={**_custom(cut, *said), **({"speaker": speakers.pop()} if len(speakers) == 1 else {})},
     )
     timed = lhotse_words(said, cut_start_s=start_s)
-    if is_sharded and not _fit(timed.words, [_span(entry, duration_s, where) for entry in said]):
+    if isinstance(place, HeldPiece) and not _fit(timed.words, spans):
         timed = replace(timed, words=(), notice="its words lie outside their supervision: they are timed in the recording it was cut from")
     return clip.with_words(timed)
+
+
+def _file_of(recording: dict[str, Any], channel: int | None, kind: str, where: str) -> dict[str, Any]:
+    """Return the source of `recording` that holds `channel`, of the kind "shar" or "file"; raises `DatasetError` where none is the sound as
+    it is heard."""
+    files = [entry for entry in _list(recording.get("sources")) if isinstance(entry, dict) and entry.get("type") == kind]
+    file = next((one for one in files if channel in _list(one.get("channels"))), files[0] if len(files) == 1 else None)
+    if file is None:
+        raise DatasetError(f"{where}: its recording is not one file; save the cuts' audio first")
+    transforms = [one.get("name") if isinstance(one, dict) else one for one in _list(recording.get("transforms"))]
+    if any(name != "Resample" for name in transforms):  # which moves nothing in time
+        names = ", ".join(map(str, transforms))
+        raise DatasetError(f"{where}: its recording is transformed ({names}), its file is not; save the cuts' audio first")
+    return file
+
+
+def _supervisions(cut: dict[str, Any], duration_s: float, where: str) -> tuple[list[dict[str, Any]], list[tuple[float, float]]]:
+    """Return what is said in a cut, and from when to when, in seconds of it; raises `DatasetError` for what reaches out of it."""
+    said = [entry for entry in _list(cut.get("supervisions")) if isinstance(entry, dict)]
+    spans = [_span(entry, duration_s, where) for entry in said]
+    for entry, (begin_s, end_s) in zip(said, spans, strict=True):
+        if begin_s < -_PARTLY_S or end_s > duration_s + _PARTLY_S:
+            raise DatasetError(f"{where}: its supervision {entry.get('id')} lies only partly in the cut, at {begin_s:.2f}-{end_s:.2f} s")
+    return said, spans
 
 
 def _custom(*entries: dict[str, Any]) -> dict[str, Any]:
