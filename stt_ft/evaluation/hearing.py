@@ -197,38 +197,63 @@ class Evaluation:
         if not clips:
             raise DatasetError(f"{self.data.manifest_path(split)}: no clips to evaluate")
         references, frames = reference_words(self.data, clips, split), []
-        channels, how = (None, *self.channels), {"batch_size": self.batch_size, "device": self.device, "engine": self.engine}
-        versions = [Version(channel=None if channel is None else channel.flag) for channel in channels]
-        draws = self.draws if with_others else 1
         codes: dict[str, list[np.ndarray]] = {}  # by codec: tuning does not change it, so the models as a rule share it
         for name, model in self.models.items():
             codec = codec_hash(model)
-            codes[codec] = codes.get(codec) or codes_of(model, self.data, clips, versions, **how)
-            told = {"channels": channels, "draws": draws, "all_classes": self.all_classes}
-            heard = model_frames(name, model, functools.partial(self._hear, name, model), clips, references, codes[codec], **told)
-            if with_others and self.serving.flush_s > 0 and model.num_heads:
-                lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
-                agent, sounds = Agent(serving=self.serving, rule=rule), sounds_of(self.data, clips, versions)
-                sounds = [*sounds, *sounds[: len(clips)] * (draws - 1)]
-                heard = with_replies(heard, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
-                del lm
-            frames += heard
+            codes[codec] = codes.get(codec) or codes_of(
+                model, self.data, clips, self._versions, batch_size=self.batch_size, device=self.device, engine=self.engine
+            )
+            frames += self._frames_of(name, clips, references, codes[codec], rule, with_others=with_others)
             gc.collect()  # upstream's modules refer to each other; without, all models of an evaluation stay in memory together
         if self.server is not None:
-            sounds = sounds_of(self.data, clips, versions)
+            sounds = sounds_of(self.data, clips, self._versions)
             frames += served_frames(self.server, self.models[ALONE], self.data, sounds, frames, path.parent, self.device)
-        recordings = [one for one in frames if one.model == self.judged and one.channel is None and one.draw is None]
-        with_detectors = with_others and self.has_heads
-        if with_detectors:
-            frames += [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
-        if with_detectors and self.silero and silero_vad.is_installed():
-            frames += sound_frames(self.data, recordings, self.smart_turn)
-        elif with_detectors and self.silero:
-            say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
+        if with_others and self.has_heads:
+            recordings = [one for one in frames if one.model == self.judged and one.channel is None and one.draw is None]
+            frames += self._frames_of_detectors(recordings)
+            del recordings
         write_frames(path, frames)
         (path.parent / KEPT_NAME).unlink(missing_ok=True)
-        del frames, recordings, heard  # or there would be two of everything
+        del frames  # or there would be two of everything
         return read_frames(path)  # as rounded on disk: a stranger with the file gets the same figures
+
+    @property
+    def _versions(self) -> list[Version]:
+        """The recordings, and what each channel makes of them."""
+        return [Version(), *(Version(channel=channel.flag) for channel in self.channels)]
+
+    def _frames_of(
+        self,
+        name: str,
+        clips: Sequence[Clip],
+        references: Sequence[tuple[Word, ...]],
+        codes: Sequence[np.ndarray],
+        rule: EndpointRule,
+        *,
+        with_others: bool,
+    ) -> list[ClipFrames]:
+        """Return what the model called `name` hears of `codes`, of each version of every clip; `with_others` in all draws, and with the
+        agent's replies where the server flushes."""
+        model, draws = self.models[name], self.draws if with_others else 1
+        hear = functools.partial(self._hear, name, model)
+        told = {"channels": (None, *self.channels), "draws": draws, "all_classes": self.all_classes}
+        frames = model_frames(name, model, hear, clips, references, codes, **told)
+        if not with_others or self.serving.flush_s <= 0 or not model.num_heads:
+            return frames
+        sounds = sounds_of(self.data, clips, self._versions)
+        sounds += sounds[: len(clips)] * (draws - 1)
+        lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
+        agent = Agent(serving=self.serving, rule=rule)
+        return with_replies(frames, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
+
+    def _frames_of_detectors(self, recordings: Sequence[ClipFrames]) -> list[ClipFrames]:
+        """Return what other detectors make of the clips of `recordings`."""
+        frames = [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
+        if self.silero and silero_vad.is_installed():
+            frames += sound_frames(self.data, recordings, self.smart_turn)
+        elif self.silero:
+            say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
+        return frames
 
     def estimates(self, split: str, *, set_on: str | None) -> Iterator[str]:
         """Yield for each model how much it will hear and how long that will take, in words: it hears a sample of codes drawn at random,

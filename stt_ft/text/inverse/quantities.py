@@ -393,28 +393,31 @@ class QuantityReader:
 
     def _code(self, start: int) -> Reading | None:
         """Write "a one b two c" as "A1B2C": digits among letters."""
-        items = self.grammar.digit_items(start, letters=True)
-        stops = [start, *(item.stop for item in items)]
-        unsure = self.words.unsure_letters
-        num_sure = sum(item.is_letter and item.text.lower() not in unsure for item in items)
         announced = self._said_before(start) in self._announcing
-        if items and items[0].is_letter and self._is_unsure(items[0].text) and not (announced or num_sure):
-            return None
-        is_last = stops[-1] == len(self.grammar.pieces)
-        if items and items[-1].is_letter and self._is_unsure(items[-1].text) and not (is_last and num_sure):
-            items = items[:-1]
-        if len(items) >= 2 and tuple(item.text.lower() for item in items[-2:]) in _HALVES:
-            items = items[:-2]
+        items = self._sure_items(start, announced=announced)
         letters = [item.text for item in items if item.is_letter]
         digits = "".join(item.text for item in items if not item.is_letter)
         if not letters or all(item.is_letter or item.is_oh for item in items):
             return None
-        if len(digits) + len(letters) < 3 and not announced and not self._is_whole_sentence(start, stops[len(items)]):
+        stop = items[-1].stop
+        if len(digits) + len(letters) < 3 and not announced and not self._is_whole_sentence(start, stop):
             return None
         text = "".join(item.text for item in items)
         if "".join(letters).islower():
             text = text.upper()
-        return Reading(text=text, digits=digits, stop=stops[len(items)], is_dictated=True)
+        return Reading(text=text, digits=digits, stop=stop, is_dictated=True)
+
+    def _sure_items(self, start: int, *, announced: bool) -> list[Item]:
+        """Return the digits and letters from `start`, without what may be no part of a code at either end: "a", "I", "p m"."""
+        items = self.grammar.digit_items(start, letters=True)
+        unsure = self.words.unsure_letters
+        has_sure = any(item.is_letter and item.text.lower() not in unsure for item in items)
+        if items and items[0].is_letter and self._is_unsure(items[0].text) and not (announced or has_sure):
+            return []
+        is_last = bool(items) and items[-1].stop == len(self.grammar.pieces)
+        if items and items[-1].is_letter and self._is_unsure(items[-1].text) and not (is_last and has_sure):
+            items = items[:-1]
+        return items[:-2] if tuple(item.text.lower() for item in items[-2:]) in _HALVES else items
 
     def _is_unsure(self, letter: str) -> bool:
         return letter.lower() in self.words.unsure_letters and (letter.islower() or letter == "I")
