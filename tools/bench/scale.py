@@ -4,8 +4,8 @@
     python tools/bench/scale.py --workers DATASET --base /tmp/served    one Ray worker and two, on a machine at rest
 
 The clips of the first table are of tools/bench/scale_dataset.py: tiny sounds, true sidecars, codes drawn at random; so a row says what a
-clip costs beside its sound and its model. A row is one whole process: its seconds on the clock and of processor time (with all its
-processes), and the memory of its largest process.
+clip costs beside its sound and its model, and of `annotate` and `encode`, which find their work done, what it costs to go on. A row is
+one whole process: its seconds on the clock and of processor time (with all its processes), and the memory of its largest process.
 
 The second table is of a dataset with sound: the train split is annotated and encoded by whole commands, and its first two clips by the
 same commands, which says what starting costs. A base with a codec of Mimi's true shape: `tools/make_random_base.py --shape served`.
@@ -97,6 +97,8 @@ def stages_of(data: Path, scratch: Path) -> dict[str, list[str]]:
     command = ["-m", "stt_ft"]
     return {
         "check": [*command, "check", str(data)],
+        "annotate, all there": [*command, "annotate", str(data), "--aligner", "sphinx"],
+        "encode, all there": [*command, "encode", str(data), "--base", "tiny", "--device", "cpu"],
         "split --by speaker": [*command, "split", str(data), "--dev", "0.01", "--heldout", "0.01"],
         "convert": [*command, "convert", str(data)],
         "start of train": ["-c", START_OF_TRAIN.format(recipe=str(recipe))],

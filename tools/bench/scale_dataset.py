@@ -13,9 +13,12 @@ import itertools
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from stt_ft.align import work_named
+from stt_ft.align.sidecars import provenance_of
 from stt_ft.audio.sounds import sounds_of
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
@@ -38,7 +41,8 @@ def make_dataset(directory: Path, num_clips: int, model: ModelDir, *, seed: int 
     """Fill `directory`, which must not be there yet, with `num_clips` clips encoded for `model`."""
     data, rng = Dataset(directory), np.random.default_rng(seed)
     (directory / "audio").mkdir(parents=True)
-    clips = [make_clip(data, index, rng) for index in track(range(num_clips), "clips made")]
+    aligner = work_named("sphinx", model="", language="en", device="cpu", batch_size=1).provenance
+    clips = [make_clip(data, index, rng, aligner) for index in track(range(num_clips), "clips made")]
     ends = {"train": num_clips - sum(SPLITS.values()), "dev": SPLITS["dev"], "heldout": SPLITS["heldout"]}
     for (split, size), first in zip(ends.items(), itertools.accumulate(ends.values(), initial=0), strict=False):
         data.write_clips(split, clips[first : first + size])
@@ -55,25 +59,26 @@ def make_dataset(directory: Path, num_clips: int, model: ModelDir, *, seed: int 
     return data
 
 
-def make_clip(data: Dataset, index: int, rng: np.random.Generator) -> Clip:
-    """Write sound and sidecar of clip number `index`; a folder holds a thousand clips."""
+def make_clip(data: Dataset, index: int, rng: np.random.Generator, aligner: dict[str, Any]) -> Clip:
+    """Write sound and sidecar of clip number `index`, as if `aligner` had found its words; a folder holds a thousand clips."""
     is_number = index % 5 != 4
     digits = [DIGITS[digit] for digit in rng.integers(0, 10, int(rng.integers(4, 10)))]
     texts = ["order", "number", *digits] if is_number else SENTENCES[int(rng.integers(len(SENTENCES)))].split()
     starts_s = (0.4 + np.cumsum(rng.uniform(0.3, 0.6, len(texts)))).round(3).tolist()
     words = tuple(Word(text=text, start_s=start_s, end_s=round(start_s + 0.28, 3)) for text, start_s in zip(texts, starts_s, strict=True))
-    kind, speaker = "number" if is_number else "ordinary", f"speaker_{index // 200:05d}"
+    script, kind, speaker = " ".join(texts), "number" if is_number else "ordinary", f"speaker_{index // 200:05d}"
     clip = Clip(
         path=f"audio/{index // 1000:04d}/{index:07d}.wav",
         duration_s=round(starts_s[-1] + 0.8, 4),
-        extra={"speaker": speaker, "prompt_id": f"{kind}_{index:07d}", "kind": kind, "script": " ".join(texts)},
+        extra={"speaker": speaker, "prompt_id": f"{kind}_{index:07d}", "kind": kind, "script": script},
     )
     path = data.audio_path(clip)
     path.parent.mkdir(exist_ok=True)
     samples = struct.pack("<Q", index)  # four samples of 16 bits that no other clip has
     header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 44, b"WAVE", b"fmt ", 16, 1, 1, 24000, 48000, 2, 16, b"data", len(samples))
     path.write_bytes(header + samples)
-    sidecar = Sidecar(alignments=words, written=words, script=" ".join(texts), provenance={"annotate": {"aligner": "none"}})
+    record = provenance_of(data, clip, script, aligner)
+    sidecar = Sidecar(alignments=words, written=words, script=script, provenance={"annotate": record})
     data.sidecar_path(clip).write_text(json.dumps(sidecar.to_json(), indent=1), encoding="utf-8")
     return clip
 
