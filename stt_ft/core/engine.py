@@ -15,6 +15,7 @@ An item that kills its process (out of memory, a fault in a native library) is t
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import inspect
 import itertools
@@ -24,6 +25,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -231,7 +233,7 @@ def _begin(make_worker: Callable[[], Any], numbers: Any, num_threads: int) -> No
     take_threads(num_threads)
     try:
         _worker = make_worker()
-    except SttFtError as error:
+    except Exception as error:
         _worker = _Refusal(error)
 
 
@@ -248,13 +250,27 @@ def _work(batch: list[Any]) -> list[Any]:
 
 
 class _Refusal:
-    """In the place of a worker that could not be made: raises why."""
+    """In the place of a worker that could not be made: raises why. A process that died of it would pass for one that an item killed."""
 
-    def __init__(self, error: SttFtError) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
     def __call__(self, batch: list[Any]) -> list[Any]:
         raise self.error
+
+
+@contextlib.contextmanager
+def _script_untold() -> Iterator[None]:
+    """Let processes that start meanwhile not know of the script that asks: a new one would run it from its first line, up to the call that
+    starts processes, wherever that is not under `if __name__ == "__main__"`. Workers are of modules."""
+    main = vars(sys.modules["__main__"])
+    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 class _Pool:
@@ -300,7 +316,8 @@ class _Pool:
 
     def _submit(self, pool: ProcessPoolExecutor, batch: Sequence[Any]) -> Future[list[Any]]:
         try:
-            return pool.submit(_work, list(batch))
+            with _script_untold():
+                return pool.submit(_work, list(batch))
         except BrokenProcessPool as broken:
             future: Future[list[Any]] = Future()
             future.set_exception(broken)
@@ -315,7 +332,7 @@ class _Pool:
                 result: Any = _KILLER
                 for _ in range(MAX_DEATHS):
                     try:
-                        (result,) = pool.submit(_work, [item]).result()
+                        (result,) = self._submit(pool, [item]).result()
                         break
                     except BrokenProcessPool:
                         pool.shutdown(wait=True)
@@ -409,7 +426,7 @@ class _RayWorker:
         self._ledger = ledger
         try:
             self._worker = make_worker()
-        except SttFtError as error:
+        except Exception as error:
             self._worker = _Refusal(error)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, bytes]:

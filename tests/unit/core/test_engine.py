@@ -58,6 +58,16 @@ class RefusesOne:
         return batch
 
 
+class Breaks:
+    """A worker that cannot be made, of a fault that nobody foresaw."""
+
+    def __init__(self) -> None:
+        raise ZeroDivisionError("of its own")
+
+    def __call__(self, batch: list[int]) -> list[int]:
+        return batch
+
+
 class LoadsAndSleeps:
     """A worker that loads for half a second and needs 20 ms for an item."""
 
@@ -100,6 +110,23 @@ def test_a_killed_worker_loses_nothing_and_an_item_that_kills_thrice_is_set_asid
 def test_a_worker_that_cannot_be_made_says_so_as_it_would_here(engine):
     with pytest.raises(MissingExtra, match=r"aligner sphinx needs pocketsphinx: pip install 'stt-ft\[synth\]'"):
         list(engine.results(Refuses, batched(ITEMS, 3)))
+
+
+def test_a_fault_in_making_a_worker_is_no_fault_of_its_items(engine):
+    with pytest.raises(Exception, match="of its own"):
+        list(engine.results(Breaks, batched(ITEMS, 3)))
+
+
+def test_a_script_that_asks_for_processes_is_not_run_by_them(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from test_engine import Squares\n"
+        "from stt_ft.core.engine import Engine\n"
+        "print([result for _, result in Engine(workers=2).results(Squares, [[2], [3]])])\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout, ran.stderr) == ("[4, 9]\n", "")
 
 
 def test_what_ends_the_work_ends_it_from_another_process_too(engine):
