@@ -362,10 +362,18 @@ def reference_words(data: Dataset, clips: Sequence[Clip], split: str) -> list[tu
         for key, known in (("manner", MANNERS), ("voices", VOICES)):
             if clip.extra.get(key) not in (None, *known):
                 raise DatasetError(f"{data.directory}: clip {clip.path}: {key} must be {' or '.join(known)}, got {clip.extra[key]!r}")
-    sidecars, faults = faultless_sidecars(data, clips)
+    references: list[tuple[Word, ...]] = []
+    faults: dict[str, str] = {}
+    for some in batched(clips, READ_TOGETHER):
+        sidecars, found = faultless_sidecars(data, some)
+        references += [sidecars[clip.path].main_words for clip in some if clip.path in sidecars]
+        faults |= found
     refuse_faulty(data, split, faults, purpose="measured")
-    return [sidecars[clip.path].main_words for clip in clips]
+    return references
 
+
+READ_TOGETHER = 1024
+"""Clips whose sidecars are in memory at once: a sidecar is three times as large as the words that are measured."""
 
 LISTENED_TOGETHER = 256
 """Sounds that a worker hears at once: several times a batch, so that few lanes wait, and no more than memory holds of any dataset."""
