@@ -5,11 +5,12 @@ Each becomes frames beside the models', so that all of them are judged by the sa
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.silero_vad import CHUNK_S, SileroVad
 from stt_ft.audio.smart_turn import MODEL_RATE_HZ, SmartTurn
 from stt_ft.core.atomic import atomic_path
-from stt_ft.core.engine import batched
-from stt_ft.core.errors import DatasetError, MissingExtra
+from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
+from stt_ft.core.errors import AudioError, DatasetError, MissingExtra
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import Dataset
+from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.timing import SAMPLE_RATE_HZ, frame_heard_s, frame_start_s, num_samples
 from stt_ft.evaluation.frames import ClipFrames
@@ -66,8 +67,41 @@ def _above_half(head: int) -> EndpointRule:
     return EndpointRule(head=head, threshold=0.5, hold_frames=1, ignore_frames=0)
 
 
-def sound_frames(data: Dataset, heard: Sequence[ClipFrames], smart_turn: SmartTurn | None) -> list[ClipFrames]:
-    """Return the frames of Silero VAD's timers, and of Smart Turn where it is given, for clips that a model has run on.
+@dataclass(frozen=True, kw_only=True)
+class Lasting:
+    """A clip, and how many frames a detector is heard for: the silence after the clip included."""
+
+    clip: Clip
+    num_frames: int
+
+
+class SoundDetector:
+    """A worker (`core/engine.py`): Silero VAD's timers on the sound of clips, and Smart Turn where there are weights of it.
+
+    Of each clip it returns the name of every detector with its rows, one a frame.
+    """
+
+    def __init__(self, data: Dataset, smart_turn: Path | None) -> None:
+        self._data = data
+        self._vad = SileroVad.load()
+        self._smart_turn = None if smart_turn is None else SmartTurn.load(smart_turn)
+
+    def __call__(self, clips: Sequence[Lasting]) -> list[dict[str, np.ndarray]]:
+        sounds = []
+        for one in clips:
+            sound = read_audio(self._data.sound(one.clip))
+            sounds.append(np.pad(sound, (0, max(num_samples(frame_start_s(one.num_frames)) - len(sound), 0))))
+        rows = []
+        for one, sound, probs in zip(clips, sounds, self._vad.speech_probs(sounds), strict=True):
+            rows.append({SILERO: turn_rows(silent_for_s(probs, CHUNK_S), CHUNK_S, one.num_frames, TIMERS_S)})
+            if self._smart_turn is not None:
+                said = pipecat_probs(probs, sound, self._smart_turn.prob_over)
+                rows[-1][SMART_TURN] = _by_row(said, CHUNK_S, one.num_frames)
+        return rows
+
+
+def sound_frames(data: Dataset, heard: Sequence[ClipFrames], smart_turn: Path | None, engine: Engine = LOCAL) -> list[ClipFrames]:
+    """Return the frames of Silero VAD's timers, and of Smart Turn where its weights are given, for clips that a model has run on.
 
     They have as many rows as the model's, the silence after the clip included.
 
@@ -75,20 +109,17 @@ def sound_frames(data: Dataset, heard: Sequence[ClipFrames], smart_turn: SmartTu
         MissingExtra: Silero VAD is not installed.
         AudioError: a clip's sound is missing or unreadable.
     """
-    vad, silent, asked = SileroVad.load(), dict[str, ClipFrames](), dict[str, ClipFrames]()
-    clips = {clip.path: clip for clip in data.clips()}
-    batches = batched(sorted(heard, key=lambda one: len(one.pause)), _CLIPS_AT_A_TIME)  # of like length: all last as long as the longest
-    for batch in track(batches, "Silero VAD listens" if smart_turn is None else "Silero VAD and Smart Turn listen"):
-        sounds = []
-        for one in batch:
-            sound = read_audio(data.sound(clips[one.clip]))
-            sounds.append(np.pad(sound, (0, max(num_samples(frame_start_s(len(one.pause))) - len(sound), 0))))
-        for one, sound, probs in zip(batch, sounds, vad.speech_probs(sounds), strict=True):
-            silent[one.clip] = _without_text(one, SILERO, turn_rows(silent_for_s(probs, CHUNK_S), CHUNK_S, len(one.pause), TIMERS_S))
-            if smart_turn is not None:
-                said = pipecat_probs(probs, sound, smart_turn.prob_over)
-                asked[one.clip] = _without_text(one, SMART_TURN, _by_row(said, CHUNK_S, len(one.pause)))
-    return [of_clip[one.clip] for of_clip in (silent, asked) if of_clip for one in heard]
+    clips, told = {clip.path: clip for clip in data.clips()}, dict[str, dict[str, np.ndarray]]()
+    by_length = sorted(heard, key=lambda one: len(one.pause))  # a batch lasts as long as its longest clip
+    lasting = [Lasting(clip=clips[one.clip], num_frames=len(one.pause)) for one in by_length]
+    results = engine.results(functools.partial(SoundDetector, data, smart_turn), batched(lasting, _CLIPS_AT_A_TIME))
+    line = "Silero VAD listens" if smart_turn is None else "Silero VAD and Smart Turn listen"
+    for one, rows in track(results, line, total=len(lasting)):
+        if isinstance(rows, SetAside):
+            raise AudioError(f"{one.clip.path}: {rows.fault}")
+        told[one.clip.path] = rows
+    names = (SILERO,) if smart_turn is None else (SILERO, SMART_TURN)
+    return [_without_text(one, name, told[one.clip][name]) for name in names for one in heard]
 
 
 def pipecat_probs(speech_probs: np.ndarray, sound: np.ndarray, prob_over: Callable[[np.ndarray], float]) -> np.ndarray:

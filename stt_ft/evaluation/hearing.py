@@ -36,7 +36,7 @@ from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, read_frames, write_frames
 from stt_ft.evaluation.model_frames import Heard, Listener, frames_in_call, model_frames
-from stt_ft.evaluation.replies import Agent, with_replies
+from stt_ft.evaluation.replies import Agent, AnsweredEncoder, with_replies
 from stt_ft.evaluation.report import System
 from stt_ft.evaluation.served import EXPECTED, KEPT_NAME, SERVER, served_frames
 from stt_ft.evaluation.server import AsrServer
@@ -44,9 +44,8 @@ from stt_ft.evaluation.systems import plain_systems, rule_systems, tuned_systems
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec, codec_hash, codes_of
-from stt_ft.model.device import inference_dtype, pick_device
+from stt_ft.model.device import pick_device
 from stt_ft.model.streaming import ClipStream
-from stt_ft.model.stt_lm import load_lm
 from stt_ft.simulation.calls import plan_calls, room
 
 BASE, TUNED, ALONE = "base", "tuned", "model"
@@ -65,11 +64,15 @@ def endpoint_rule(name: str, **flags: float | None) -> EndpointRule:
         raise ConfigError("; ".join(f"--{mistake}" for mistake in error.args)) from None
 
 
-def _smart_turn(name: str) -> SmartTurn | None:
-    """Return Smart Turn as `--smart_turn` names it: auto (where its weights are installed), none, or a file of weights."""
-    if name == "none" or (name == "auto" and shipped_weights() is None):
-        return None
-    return SmartTurn.load(None if name == "auto" else Path(name))
+def _smart_turn(name: str) -> Path | None:
+    """Return the weights of Smart Turn as `--smart_turn` names them: auto (where they are installed), none, or a file.
+
+    Raises `SttFtError` for a file that is no Smart Turn.
+    """
+    weights = {"none": None, "auto": shipped_weights()}.get(name, Path(name))
+    if weights is not None:
+        SmartTurn.load(weights)
+    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class Evaluation:
         channels: channels beside the recordings themselves.
         all_classes: keep the probabilities of all classes of the heads, not of class 0 alone.
         silero: compare with Silero VAD, where it is installed.
-        smart_turn: compare with this too.
+        smart_turn: compare with these weights of Smart Turn too.
         turn_probs: files of other detectors to compare with (`detectors.read_turn_probs`).
         serving: how the models are served.
         draws: how often each recording is heard, for the spread between draws, by a serving that draws its tokens.
@@ -95,7 +98,7 @@ class Evaluation:
     channels: Sequence[Channel]
     all_classes: bool
     silero: bool
-    smart_turn: SmartTurn | None
+    smart_turn: Path | None
     turn_probs: Sequence[Path]
     serving: Serving
     draws: int
@@ -241,16 +244,22 @@ class Evaluation:
         if not with_others or self.serving.flush_s <= 0 or not model.num_heads:
             return frames
         sounds = sounds_of(self.data, clips, self._versions)
-        sounds += sounds[: len(clips)] * (draws - 1)
-        lm = load_lm(model, device=self.device, dtype=inference_dtype(self.device))
-        agent = Agent(serving=self.serving, rule=rule)
-        return with_replies(frames, sounds, agent, lm=lm, model=model, data=self.data, batch_size=self.batch_size)
+        return with_replies(
+            frames,
+            [*sounds, *sounds[: len(clips)] * (draws - 1)],
+            Agent(serving=self.serving, rule=rule),
+            model=model,
+            hear=hear,
+            make_encoder=functools.partial(AnsweredEncoder, self.data, model.name, self.serving, str(self.device)),
+            engine=self.engine,
+            batch_size=self.batch_size,
+        )
 
     def _frames_of_detectors(self, recordings: Sequence[ClipFrames]) -> list[ClipFrames]:
         """Return what other detectors make of the clips of `recordings`."""
         frames = [one for path in self.turn_probs for one in read_turn_probs(path, recordings)]
         if self.silero and silero_vad.is_installed():
-            frames += sound_frames(self.data, recordings, self.smart_turn)
+            frames += sound_frames(self.data, recordings, self.smart_turn, self.engine)
         elif self.silero:
             say("Silero VAD is not installed, so silence alone is not compared with: pip install 'stt-ft[vad]'")
         return frames

@@ -7,23 +7,25 @@ frame at which the turn was ended, with the silence behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from moshi.models.lm import LMModel
 
 from stt_ft.audio.sounds import Sound
+from stt_ft.core.engine import Engine, SetAside, batched
+from stt_ft.core.errors import AudioError
 from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.serving import Serving
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_frames_covering
 from stt_ft.evaluation.frames import ClipFrames, Reply
 from stt_ft.metrics.endpointing import EndpointRule, judge_turn
-from stt_ft.model.checkpoint_dir import ModelDir
+from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
-from stt_ft.model.streaming import stream_codes
+from stt_ft.model.device import pick_device
+from stt_ft.model.streaming import ClipStream
 from stt_ft.model.words import HeardWord
 
 
@@ -41,37 +43,48 @@ class Agent:
         return None if ended_s is None else num_frames_covering(ended_s) - 1
 
 
+class AnsweredEncoder:
+    """A worker (`core/engine.py`) that encodes what a server gets of a sound until the agent answers, in the row that is given with it."""
+
+    def __init__(self, data: Dataset, base: str, serving: Serving, device: str) -> None:
+        self._data, self._serving = data, serving
+        self._model = open_model(base, require_extra_heads=False)
+        self._codec = MimiCodec.load(self._model, pick_device(device))
+
+    def __call__(self, answered: Sequence[tuple[Sound, int | None]]) -> list[npt.NDArray[np.int16]]:
+        encoded = self._codec.encode([_until_answered(sound.samples(self._data), row, self._serving) for sound, row in answered])
+        around = self._model.num_prefix_frames + 1 + self._serving.num_flush_frames
+        return [codes[:, : 0 if row is None else row + around] for codes, (_, row) in zip(encoded, answered, strict=True)]
+
+
 def with_replies(
     frames: Sequence[ClipFrames],
     sounds: Sequence[Sound],
     agent: Agent,
     *,
-    lm: LMModel,
     model: ModelDir,
-    data: Dataset,
+    hear: Callable[[Sequence[np.ndarray]], Sequence[ClipStream]],
+    make_encoder: Callable[[], AnsweredEncoder],
+    engine: Engine,
     batch_size: int,
 ) -> list[ClipFrames]:
     """Return the frames of `model` with what `agent` has in hand when it answers.
 
-    `frames` are those of `sounds`, one each and in this order, by which tokens are drawn: the same ones up to the end of the turn.
+    Args:
+        frames: of `sounds`, one each and in this order, by which tokens are drawn: the same ones up to the end of the turn.
+        hear: returns the outputs of the model for sounds by their codes.
+        make_encoder: where `engine` encodes, `batch_size` sounds at once.
     """
-    rows, serving, codec = [agent.answer_row(one) for one in frames], agent.serving, MimiCodec.load(model, lm.device)
-    pairs, codes = list(zip(sounds, rows, strict=True)), []
-    batches = [pairs[first : first + batch_size] for first in range(0, len(pairs), batch_size)]
-    for batch in track(batches, f"{frames[0].model}: encoding until the answers"):
-        encoded = codec.encode([_until_answered(sound.samples(data), row, serving) for sound, row in batch])
-        lengths = [0 if row is None else model.num_prefix_frames + row + 1 + serving.num_flush_frames for _, row in batch]
-        codes += [serving.heard(one[:, :length]) for one, length in zip(encoded, lengths, strict=True)]
-    streams = stream_codes(
-        lm,
-        codes,
-        temperature=serving.temperature,
-        batch_size=batch_size,
-        progress=lambda steps: track(steps, f"{frames[0].model} answers"),
-    )
+    pairs = [(sound, agent.answer_row(one)) for sound, one in zip(sounds, frames, strict=True)]
+    codes = []
+    results = engine.results(make_encoder, batched(pairs, batch_size))
+    for (sound, _), one in track(results, f"{frames[0].model}: encoding until the answers", total=len(pairs)):
+        if isinstance(one, SetAside):
+            raise AudioError(f"{sound.clip.path}: {one.fault}")
+        codes.append(one)
     return [
-        replace(one, reply=Reply(words=tuple(sent_words(model, stream.text_tokens)), wait_s=serving.flush_wait_s))
-        for one, stream in zip(frames, streams, strict=True)
+        replace(one, reply=Reply(words=tuple(sent_words(model, stream.text_tokens)), wait_s=agent.serving.flush_wait_s))
+        for one, stream in zip(frames, hear(codes), strict=True)
     ]
 
 

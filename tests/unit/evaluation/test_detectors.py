@@ -149,7 +149,7 @@ def test_rows_for_eot_bench_are_those_of_the_report(tmp_path, frames):
     assert [Look(**row) for row in rows] == [look for score in scores.scores for look in score.looks]
 
 
-def test_silero_hears_clips_of_like_length_together_and_tells_of_them_in_order(frames, monkeypatch):
+def test_silero_hears_clips_of_like_length_together_and_tells_of_them_in_order(frames, tmp_path, monkeypatch):
     lengths, batches = {"b": 30, "d": 10, "a": 25, "c": 12}, []
     heard = [dataclasses.replace(frames[0], clip=name, text_tokens=(), pause=np.zeros((length, 4))) for name, length in lengths.items()]
 
@@ -162,8 +162,8 @@ def test_silero_hears_clips_of_like_length_together_and_tells_of_them_in_order(f
     monkeypatch.setattr(detectors, "_CLIPS_AT_A_TIME", 2)
     monkeypatch.setattr(detectors, "read_audio", lambda source: np.zeros(1920 * 5, np.float32))
     data = SimpleNamespace(clips=lambda: [Clip(path=name, duration_s=0.4) for name in lengths], sound=lambda clip: clip.path)
-    smart_turn = SimpleNamespace(prob_over=lambda sound: 0.5)
-    told = sound_frames(data, heard, smart_turn)
+    monkeypatch.setattr(detectors.SmartTurn, "load", lambda path: SimpleNamespace(prob_over=lambda sound: 0.5))
+    told = sound_frames(data, heard, tmp_path / "weights.onnx")
     assert sorted(batches) == [[10, 12], [25, 30]]
     assert [(one.model, one.clip, len(one.pause)) for one in told] == [
         (model, name, length) for model in ("silero", "smart_turn") for name, length in lengths.items()

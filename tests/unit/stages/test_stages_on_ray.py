@@ -29,7 +29,7 @@ def test_every_stage_leaves_the_same_bytes_as_in_one_process(recorded, tmp_path,
         check(str(data), **where)
         problems = [line for line in capsys.readouterr().err.splitlines() if line.startswith("audio/")]
         Dataset(data).write_clips("heldout", Dataset(data).clips("train")[:4])
-        evaluate("tiny", data, out=directory / "report", smart_turn="none", silero=False, set_on=None, **where)
+        evaluate("tiny", data, out=directory / "report", smart_turn="none", serving="unmute", draws=2, set_on=None, **where)
         for kept in (data / "tokens" / "sounds.npy", directory / "synthetic" / "tokens" / "sounds.npy"):
             kept.unlink(missing_ok=True)  # has the times of files
         frames = (directory / "report" / "frames.jsonl").read_text()
