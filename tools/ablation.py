@@ -31,8 +31,9 @@ from stt_ft.evaluation.figures import FIGURES, SLICE_TITLES, resampling_of, slic
 from stt_ft.evaluation.frames import read_frames
 from stt_ft.evaluation.hearing import Evaluation
 from stt_ft.evaluation.scores import ClipScore
-from stt_ft.metrics.endpointing import EndpointRule, latency_within, sweep
+from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.intervals import Estimate, estimate
+from stt_ft.metrics.operating_points import latency_within, sweep
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.simulation.takes import GluedPlan, TakePlan, write_glued, write_takes

@@ -13,18 +13,8 @@ from stt_ft.evaluation.figures import places_by_slice
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Choice, Curve, HeadLine, Point, System
 from stt_ft.evaluation.scores import ClipScore
-from stt_ft.metrics.endpointing import (
-    RULES,
-    SWEEP_HOLDS,
-    EndpointRule,
-    OperatingPoint,
-    Swept,
-    area_under,
-    best_point,
-    frontier,
-    latency_within,
-    sweep,
-)
+from stt_ft.metrics.endpointing import RULES, EndpointRule
+from stt_ft.metrics.operating_points import SWEEP_HOLDS, OperatingPoint, Swept, area_under, best_point, frontier, latency_within, sweep
 from stt_ft.targets.pause_targets import HORIZONS_S
 
 CUT_OFF_BUDGETS = (0.01, 0.05, 0.10)

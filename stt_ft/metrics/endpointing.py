@@ -11,8 +11,7 @@ rule may have other ways to pass, and wait by what is written (`agent_waits`).
 - **end-of-turn latency**: the time from the end of the last word's sound to the end of the turn, never below zero;
 - **missed end**: no passing from there to the end of the recording, whose latency is then infinite.
 
-Every clip has a latency, also one that is cut off: as if the agent had gone on listening. Sweeping threshold and hold for latency against
-cut-offs follows livekit's eot-bench.
+Every clip has a latency, also one that is cut off: as if the agent had gone on listening.
 
 An agent without a pause head takes a voice activity detector and waits for silence: speech begins with the first step whose
 probability of speech reaches the threshold; silence begins with the first one after that which lies 0.15 below it, and ends with the next
@@ -30,7 +29,6 @@ import numpy as np
 from stt_ft.core.config import Config
 from stt_ft.core.timing import FRAME_S, frame_heard_s
 from stt_ft.metrics.agent_waits import Fallback, Tail, extra_frames, first_row_known_at, refuse
-from stt_ft.metrics.intervals import sorted_quantile
 
 ALIGNER_S = 0.1
 """An agent may end the turn this much before the aligner's end of the last word: that end may be off by as much."""
@@ -211,6 +209,41 @@ def judge_turn(turn: Turn, rule: EndpointRule) -> TurnVerdict:
     )
 
 
+def judge_turn_at(turn: Turn, rule: EndpointRule, holds: Sequence[int], thresholds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `judge_turn` finds with each hold and threshold in the place of the rule's: whether the turn is cut off, and its
+    end-of-turn latency, both [holds, thresholds]."""
+    level, bounds = _counted_level(turn, rule), np.asarray(thresholds, dtype=np.float64)
+    judged = [_judged_at(turn, rule, level, hold, bounds) for hold in holds]
+    return np.array([is_cut_off for is_cut_off, _ in judged]), np.array([latency_s for _, latency_s in judged])
+
+
+def _judged_at(turn: Turn, rule: EndpointRule, level: np.ndarray, hold: int, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    speaking = turn.speaking_rows
+    if rule.fallbacks or rule.tails:
+        passing = _passing(turn, rule, level, hold, bounds)
+        is_cut_off, ends = np.logical_or.reduce(passing[speaking]), passing[speaking.stop :]
+        rows = ends.argmax(axis=0) if len(ends) else np.zeros(len(bounds), dtype=int)
+        is_ended = ends.any(axis=0)
+    else:  # the first row above a threshold is the first at which the highest so far is
+        held = _held(level, hold)
+        lowest = _lowest_since_silence(turn, held)
+        (doubtful,) = np.nonzero(lowest > -np.inf)
+        told = held.copy()
+        told[doubtful] = -np.inf
+        is_cut_off = told[speaking].max(initial=-np.inf) > bounds
+        highest = np.maximum.accumulate(told[speaking.stop :])
+        rows = np.searchsorted(highest, bounds, side="right")
+        for row in doubtful:
+            passes = (held[row] > bounds) & (lowest[row] <= bounds)
+            if row < speaking.stop:
+                is_cut_off |= passes
+            else:
+                rows = np.where(passes, np.minimum(rows, row - speaking.stop), rows)
+        is_ended = rows < len(highest)
+    latency_s = np.maximum((speaking.stop + rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
+    return is_cut_off, np.where(is_ended, latency_s, np.inf)
+
+
 def level_of(turn: Turn, rule: EndpointRule) -> np.ndarray:
     """Return [T]: the level that the rule's heads have kept over the rows it holds, ending at t; -inf where these are not all counted."""
     return _held(_counted_level(turn, rule), rule.hold_frames, _extra_frames(turn, rule))
@@ -294,164 +327,6 @@ def _lowest_since_silence(turn: Turn, level: np.ndarray) -> np.ndarray:
     if 0 < start < noticed:
         lowest[start:noticed] = np.minimum.accumulate(level[start - 1 : noticed - 1])
     return lowest
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperatingPoint:
-    """Cut-offs and misses (shares of turns) and latencies in seconds (infinite when too many are missed) at a threshold and a hold."""
-
-    threshold: float
-    hold_frames: int
-    cut_off_rate: float
-    missed_rate: float
-    latency_p50_s: float
-    latency_p90_s: float
-    latency_p95_s: float
-
-
-SWEEP_THRESHOLDS = (*(round(0.02 * step, 2) for step in range(1, 50)), 0.985, 0.99, 0.995, 0.999)
-"""Thresholds of a sweep: every 0.02, and closer where confident heads live."""
-
-SWEEP_HOLDS = (1, 2, 3, 4, 6, 8, 12)
-"""Holds of a sweep in frames: 80 ms to about a second."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Swept:
-    """What becomes of turns at every hold and threshold put in the place of the rule's.
-
-    Attributes:
-        is_cut_off: [turns, holds, thresholds].
-        latency_s: end-of-turn latencies, of the same shape; infinite where the end is missed.
-    """
-
-    thresholds: tuple[float, ...]
-    holds: tuple[int, ...]
-    is_cut_off: np.ndarray
-    latency_s: np.ndarray
-
-    @classmethod
-    def of(
-        cls,
-        turns: Sequence[Turn],
-        rule: EndpointRule,
-        *,
-        thresholds: Sequence[float] = SWEEP_THRESHOLDS,
-        holds: Sequence[int] = SWEEP_HOLDS,
-    ) -> Swept:
-        """Sweep `turns`, each as `judge_turn` would find it."""
-        shape, bounds = (len(turns), len(holds), len(thresholds)), np.asarray(thresholds, dtype=np.float64)
-        swept = cls(thresholds=tuple(thresholds), holds=tuple(holds), is_cut_off=np.empty(shape, dtype=bool), latency_s=np.empty(shape))
-        for place, turn in enumerate(turns):
-            level = _counted_level(turn, rule)
-            for row, hold in enumerate(holds):
-                swept.is_cut_off[place, row], swept.latency_s[place, row] = _swept(turn, rule, level, hold, bounds)
-        return swept
-
-    def points(self, places: Sequence[int] | slice = slice(None)) -> list[OperatingPoint]:
-        """Return an operating point of the turns at `places` for every hold and threshold."""
-        points = []
-        for row, hold in enumerate(self.holds):
-            cut_offs = self.is_cut_off[places, row].mean(axis=0)
-            latencies_s = np.sort(self.latency_s[places, row], axis=0).T  # [thresholds, turns]
-            quantiles_s = [sorted_quantile(latencies_s, q) for q in (0.5, 0.9, 0.95)]
-            missed = np.isinf(latencies_s).mean(axis=1)
-            points += [
-                OperatingPoint(
-                    threshold=float(threshold),
-                    hold_frames=hold,
-                    cut_off_rate=float(cut_offs[column]),
-                    missed_rate=float(missed[column]),
-                    latency_p50_s=float(quantiles_s[0][column]),
-                    latency_p90_s=float(quantiles_s[1][column]),
-                    latency_p95_s=float(quantiles_s[2][column]),
-                )
-                for column, threshold in enumerate(self.thresholds)
-            ]
-        return points
-
-
-def sweep(
-    turns: Sequence[Turn], rule: EndpointRule, *, thresholds: Sequence[float] = SWEEP_THRESHOLDS, holds: Sequence[int] = SWEEP_HOLDS
-) -> list[OperatingPoint]:
-    """Return an operating point of `turns` for every hold and threshold put in the place of the rule's."""
-    return Swept.of(turns, rule, thresholds=thresholds, holds=holds).points()
-
-
-def _swept(turn: Turn, rule: EndpointRule, level: np.ndarray, hold: int, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether the turn is cut off, and its end-of-turn latency, at each of `bounds` [thresholds]; `level` is `_counted_level`'s."""
-    speaking = turn.speaking_rows
-    if rule.fallbacks or rule.tails:
-        passing = _passing(turn, rule, level, hold, bounds)
-        is_cut_off, ends = np.logical_or.reduce(passing[speaking]), passing[speaking.stop :]
-        rows = ends.argmax(axis=0) if len(ends) else np.zeros(len(bounds), dtype=int)
-        is_ended = ends.any(axis=0)
-    else:  # the first row above a threshold is the first at which the highest so far is
-        held = _held(level, hold)
-        lowest = _lowest_since_silence(turn, held)
-        (doubtful,) = np.nonzero(lowest > -np.inf)
-        told = held.copy()
-        told[doubtful] = -np.inf
-        is_cut_off = told[speaking].max(initial=-np.inf) > bounds
-        highest = np.maximum.accumulate(told[speaking.stop :])
-        rows = np.searchsorted(highest, bounds, side="right")
-        for row in doubtful:
-            passes = (held[row] > bounds) & (lowest[row] <= bounds)
-            if row < speaking.stop:
-                is_cut_off |= passes
-            else:
-                rows = np.where(passes, np.minimum(rows, row - speaking.stop), rows)
-        is_ended = rows < len(highest)
-    latency_s = np.maximum((speaking.stop + rows + 1) * FRAME_S - turn.last_word_end_s, 0.0)
-    return is_cut_off, np.where(is_ended, latency_s, np.inf)
-
-
-def frontier(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Return the points that no other beats in both cut-offs and median latency, from most cut-offs to fewest."""
-    best: list[OperatingPoint] = []
-    for point in sorted(points, key=lambda p: (p.cut_off_rate, p.latency_p50_s, p.threshold, p.hold_frames)):
-        if math.isfinite(point.latency_p50_s) and (not best or point.latency_p50_s < best[-1].latency_p50_s):
-            best.append(point)
-    return best[::-1]
-
-
-def latency_within(points: Sequence[OperatingPoint], max_cut_off_rate: float) -> OperatingPoint | None:
-    """Return the fastest point whose cut-offs stay within the budget (eot-bench's "latency @ 5 % cut-off"); None when none does."""
-    allowed = [p for p in points if p.cut_off_rate <= max_cut_off_rate + 1e-9 and math.isfinite(p.latency_p50_s)]
-    return min(allowed, key=lambda p: (p.latency_p50_s, p.cut_off_rate), default=None)
-
-
-AREA_MAX_CUT_OFFS = 0.25
-"""Budgets of cut-offs over which the area is taken: nobody ships an agent that cuts off more than every fourth caller."""
-
-AREA_WAIT_S = 3.0
-"""Latency counted where no setting keeps a budget: an agent then waits out a timer instead."""
-
-
-def area_under(points: Sequence[OperatingPoint]) -> float:
-    """Return the area under the best median latency, from no cut-offs to `AREA_MAX_CUT_OFFS`, over that width: a mean latency in seconds.
-
-    At each budget of cut-offs counts the fastest point that keeps it, at most `AREA_WAIT_S`. Lower is better.
-    """
-    area_s, rate, latency_s = 0.0, 0.0, AREA_WAIT_S
-    for point in reversed(frontier(points)):  # from fewest cut-offs to most, each faster than the one before
-        if point.cut_off_rate >= AREA_MAX_CUT_OFFS:
-            break
-        area_s += (point.cut_off_rate - rate) * latency_s
-        rate, latency_s = point.cut_off_rate, min(point.latency_p50_s, AREA_WAIT_S)
-    return (area_s + (AREA_MAX_CUT_OFFS - rate) * latency_s) / AREA_MAX_CUT_OFFS
-
-
-def best_point(points: Sequence[OperatingPoint], max_cut_off_rate: float) -> OperatingPoint:
-    """Return the fastest point within the budget or, where none keeps it, of those with the fewest cut-offs the fastest.
-
-    Raises `ValueError`: no point ever ends half of the turns.
-    """
-    ending = [point for point in points if math.isfinite(point.latency_p50_s)]
-    if not ending:
-        raise ValueError("no threshold and hold end half of the turns")
-    within = latency_within(ending, max_cut_off_rate)
-    return within or min(ending, key=lambda p: (p.cut_off_rate, p.latency_p50_s))
 
 
 SPEECH_THRESHOLD = 0.5

@@ -16,7 +16,8 @@ from moshi.models.lm import LMModel
 from stt_ft.core import timing
 from stt_ft.core.recipe import Recipe
 from stt_ft.metrics.digit_strings import score_digits
-from stt_ft.metrics.endpointing import AREA_WAIT_S, EndpointRule, Turn, area_under, judge_turn, sweep
+from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
+from stt_ft.metrics.operating_points import AREA_WAIT_S, area_under, sweep
 from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.device import compile_only_on_gpu

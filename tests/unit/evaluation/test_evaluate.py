@@ -23,7 +23,8 @@ from stt_ft.evaluation.gate import check_report, load_gate
 from stt_ft.evaluation.hearing import endpoint_rule
 from stt_ft.evaluation.report import read_report
 from stt_ft.evaluation.systems import CUT_OFF_BUDGET, tuned_systems
-from stt_ft.metrics.endpointing import SWEEP_HOLDS, SWEEP_THRESHOLDS, EndpointRule, best_point, judge_turn, sweep
+from stt_ft.metrics.endpointing import EndpointRule, judge_turn
+from stt_ft.metrics.operating_points import SWEEP_HOLDS, SWEEP_THRESHOLDS, best_point, sweep
 from stt_ft.stages.evaluate import evaluate
 from stt_ft.stages.finetune import encode, merge, train
 from stt_ft.stages.transcribe import transcribe

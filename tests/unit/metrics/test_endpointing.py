@@ -6,21 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.metrics.endpointing import (
+from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn, silent_for_s, turn_rows
+from stt_ft.metrics.operating_points import (
     AREA_MAX_CUT_OFFS,
     AREA_WAIT_S,
     SWEEP_HOLDS,
     SWEEP_THRESHOLDS,
-    EndpointRule,
-    Turn,
     area_under,
     best_point,
     frontier,
-    judge_turn,
     latency_within,
-    silent_for_s,
     sweep,
-    turn_rows,
 )
 
 

@@ -10,7 +10,8 @@ from stt_ft.core.config import dump_config, load_config
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.timing import frame_heard_s
 from stt_ft.metrics.agent_waits import Fallback, Tail, first_row_known_at
-from stt_ft.metrics.endpointing import NOTICED_WITHIN_S, RULES, EndpointRule, Turn, judge_turn, sweep
+from stt_ft.metrics.endpointing import NOTICED_WITHIN_S, RULES, EndpointRule, Turn, judge_turn
+from stt_ft.metrics.operating_points import sweep
 
 WORDS = ("seven", "seven,", "and", "Thanks.", "three?", "orders;", "AND,")
 
