@@ -27,8 +27,8 @@ from stt_ft.metrics.transcripts import (
 )
 from stt_ft.model.words import HeardWord
 from stt_ft.targets.pause_targets import HORIZONS_S
-from stt_ft.text.inverse.grammar import is_mark
 from stt_ft.text.inverse.said_digits import said_digits
+from stt_ft.text.inverse.vocabulary import is_mark
 from stt_ft.text.inverse.written_numbers import WrittenToken
 from stt_ft.text.written_style import ends_sentence
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stt_ft.text.inverse.grammar import says_number
 from stt_ft.text.inverse.said_digits import said_digits
+from stt_ft.text.inverse.vocabulary import says_number
 from stt_ft.text.inverse.written_numbers import WrittenToken
 
 FORMS = ("words", "digits", "mixed", "none")

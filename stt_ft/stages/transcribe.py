@@ -66,7 +66,7 @@ def transcribe(
     from stt_ft.audio.files import sound_files
     from stt_ft.core.serving import Serving
     from stt_ft.model.transcriber import Transcriber
-    from stt_ft.text.inverse.grammar import number_words
+    from stt_ft.text.inverse.vocabulary import number_words
 
     if mic == bool(audio) or (mic and (srt or written)):
         raise ConfigError("transcribe: give sound files (stt-ft transcribe MODEL_DIR AUDIO…), or --mic without --srt and --written")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from stt_ft.text.digit_words import ZERO_IN_COMPANY, glyph_digits
-from stt_ft.text.inverse.grammar import HALF_WORDS, Item, NumberGrammar, NumberWords, Whole
+from stt_ft.text.inverse.grammar import Item, NumberGrammar, Whole
+from stt_ft.text.inverse.vocabulary import HALF_WORDS, NumberWords
 
 _NO_CONTEXT = frozenset(["no", "nr", "call", "dial", "case", "customer", "client", "poste", "card"])
 """Words that announce a code and may as well be followed by "one" or "two" of ordinary talk."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stt_ft.text.digit_words import digits_of_words
-from stt_ft.text.inverse.grammar import is_mark, language_of, marks_around
+from stt_ft.text.inverse.vocabulary import is_mark, language_of, marks_around
 from stt_ft.text.inverse.written_numbers import WrittenToken, written_tokens
 
 MIN_NUMBER_DIGITS = 3

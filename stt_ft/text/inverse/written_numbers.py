@@ -17,17 +17,9 @@ from dataclasses import dataclass, field
 
 from stt_ft.core.sidecar import Word
 from stt_ft.text.digit_words import bare_word
-from stt_ft.text.inverse.grammar import (
-    SENTENCE_MARK,
-    NumberGrammar,
-    NumberWords,
-    Piece,
-    is_mark,
-    mark_behind,
-    marks_around,
-    number_words,
-)
+from stt_ft.text.inverse.grammar import NumberGrammar
 from stt_ft.text.inverse.quantities import QuantityReader, Reading
+from stt_ft.text.inverse.vocabulary import SENTENCE_MARK, NumberWords, Piece, is_mark, mark_behind, marks_around, number_words
 
 _GLYPH_ORDINAL = re.compile(r"\d(?:st|nd|rd|th|er|re|ère|nd|nde|e|ème)")
 
