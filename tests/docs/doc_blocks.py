@@ -54,7 +54,7 @@ def notebook_shell_lines(path: Path) -> list[str]:
 def command_lines(text: str) -> list[list[str]]:
     """Return the words of each stt-ft command line in a block of shell, without remarks: what follows "#", or three spaces and more."""
     found = []
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         command = re.match(r"\s*(?:\$ |- |- run: )?(stt-ft [a-z].*)", line)
         if command:
             words = shlex.split(re.split(r"\s+#|\s{3,}", command[1])[0])
