@@ -41,15 +41,20 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class NumberGrammar:
-    """Reads what begins at a piece; every method returns None where nothing of its kind does."""
+    """Reads what begins at a piece; every method returns None where nothing of its kind does. `before` is the word before all pieces."""
 
     pieces: Sequence[Piece]
     words: NumberWords
+    before: str = ""
     _hundreds: dict[int, Whole | None] = field(init=False, default_factory=dict, repr=False, compare=False)  # asked for again and again
 
     def bare(self, index: int) -> str:
         """The bare word at `index`, "" beyond the ends."""
         return self.pieces[index].bare if 0 <= index < len(self.pieces) else ""
+
+    def said_before(self, start: int) -> str:
+        """Return the bare word before piece `start`."""
+        return self.bare(start - 1) or (self.before if start == 0 else "")
 
     def says(self, start: int, phrase: Sequence[str]) -> bool:
         """Whether the pieces from `start` on are `phrase`, with no mark between them."""
@@ -236,4 +241,4 @@ class NumberGrammar:
 
     def _with(self, index: int, bare: str) -> NumberGrammar:
         changed = [*self.pieces[:index], replace(self.pieces[index], bare=bare), *self.pieces[index + 1 :]]
-        return NumberGrammar(pieces=changed, words=self.words)
+        return replace(self, pieces=changed)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from stt_ft.text.digit_words import ZERO_IN_COMPANY, glyph_digits
+from stt_ft.text.inverse.clocks import HALVES, ClockReader, Reading, digits_in
 from stt_ft.text.inverse.grammar import Item, NumberGrammar, Whole
-from stt_ft.text.inverse.vocabulary import HALF_WORDS, NumberWords
+from stt_ft.text.inverse.vocabulary import NumberWords
 
 _NO_CONTEXT = frozenset(["no", "nr", "call", "dial", "case", "customer", "client", "poste", "card"])
 """Words that announce a code and may as well be followed by "one" or "two" of ordinary talk."""
@@ -27,24 +28,6 @@ _ANY_ONE = frozenset(["no", "any", "every", "some", "each", "this", "that", "whi
 _UNSURE_MONEY = frozenset(["pound", "pounds", "livre", "livres", "franc", "francs", "won"])
 """Currencies whose names mean other things too: a sign is written where the hundredths are named as well."""
 
-_TIME_CONTEXTS = frozenset(["à", "vers", "dès", "avant", "après", "depuis", "jusqu'à"])
-_HALVES = {("a", "m"): "am", ("p", "m"): "pm"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What the pieces before `stop` say, and how it is written.
-
-    Attributes:
-        digits: what is said in digits; `is_dictated` where that was part by part, as codes are, and not as an amount, a time, a date.
-        text: None for what stays in words.
-    """
-
-    stop: int
-    digits: str
-    text: str | None = None
-    is_dictated: bool = False
-
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
@@ -60,10 +43,9 @@ class Amount:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantityReader:
-    """Reads pieces that may hold a number and stand behind the word `before`; `is_sentence` says that they are all of a sentence."""
+    """Reads pieces that may hold a number; `is_sentence` says that they are all of a sentence."""
 
     grammar: NumberGrammar
-    before: str
     is_sentence: bool
 
     @property
@@ -72,16 +54,12 @@ class QuantityReader:
 
     def read(self, start: int) -> Reading | None:
         """Return what begins at piece `start`; None where no number does."""
-        readers = (self._day, self._clock, self._quantity)
+        readers = (self._day, ClockReader(grammar=self.grammar).read, self._quantity)
         return next((reading for reader in readers if (reading := reader(start)) is not None), None)
-
-    def _said_before(self, start: int) -> str:
-        """The word before piece `start`."""
-        return self.grammar.bare(start - 1) or (self.before if start == 0 else "")
 
     def _day(self, start: int) -> Reading | None:
         """Read the day of "may five twenty twenty four" alone: the year is no part of it."""
-        if self.words.is_french or self._said_before(start) not in self.words.speech.months:
+        if self.words.is_french or self.grammar.said_before(start) not in self.words.speech.months:
             return None
         day = self.grammar.below_hundred(start)
         if day is None or not 1 <= day.value <= 31:
@@ -91,103 +69,6 @@ class QuantityReader:
         whole = self.grammar.whole(day.stop)
         has_year = (len(year) == 4 and len(all_digits) != 4) or (whole is not None and whole.in_thousands)
         return Reading(text=str(day.value), digits=str(day.value), stop=day.stop) if has_year else None
-
-    def _clock(self, start: int) -> Reading | None:
-        if self.words.is_french:
-            return self._french_clock(start)
-        grammar = self.grammar
-        named = self._minutes_past(start)
-        if named is not None:
-            minute, hour_at, side = named
-            hour = grammar.below_hundred(hour_at)
-            if hour is not None and 1 <= hour.value <= 12 and grammar.together(start, hour.stop):
-                past = hour.value if side == "past" else (hour.value - 2) % 12 + 1
-                return self._with_half(f"{past}:{minute:02}", hour.stop)
-            return None
-        hour = grammar.below_hundred(start)
-        if hour is None or hour.value > 24:
-            return self._spelled_clock(start)
-        if grammar.bare(hour.stop) == "o'clock" and grammar.together(start, hour.stop + 1):
-            return self._with_half(f"{hour.value}:00", hour.stop + 1)
-        minutes = self._minutes(hour.stop)
-        if minutes is not None and grammar.together(start, minutes.stop):
-            at = self._said_before(start) == "at" and grammar.item(minutes.stop) is None
-            if at or (self._half(minutes.stop) is not None and hour.value <= 12):
-                return self._with_half(f"{hour.value}:{minutes.text}", minutes.stop)
-        is_verb = hour.value == 1 and hour.stop < len(grammar.pieces) and grammar.pieces[hour.stop].text == "am"
-        is_hour = 1 <= hour.value <= 12 and not is_verb
-        if is_hour and self._half(hour.stop) is not None:
-            return self._with_half(str(hour.value), hour.stop)
-        return self._spelled_clock(start)
-
-    def _minutes_past(self, start: int) -> tuple[int, int, str] | None:
-        """Read "half past", "a quarter to", "ten past"; return minute, where the hour begins, and "past" or "to"."""
-        grammar = self.grammar
-        first = start + (grammar.bare(start) == "a")
-        if grammar.says(start, ("half", "past")):
-            return 30, start + 2, "past"
-        if grammar.bare(first) == "quarter" and grammar.bare(first + 1) in ("past", "to"):
-            return (15 if grammar.bare(first + 1) == "past" else 45), first + 2, grammar.bare(first + 1)
-        minute = grammar.below_hundred(start)
-        if minute is None or not 1 <= minute.value <= 59:
-            return None
-        side_at = minute.stop + (grammar.bare(minute.stop) in ("minute", "minutes"))
-        side = grammar.bare(side_at)
-        hour = grammar.below_hundred(side_at + 1)
-        sure = side == "past" or (side == "to" and (self._said_before(start) == "at" or (hour and self._half(hour.stop))))
-        return (minute.value if side == "past" else 60 - minute.value, side_at + 1, side) if sure else None
-
-    def _minutes(self, start: int) -> Item | None:
-        """Read the minutes of "ten thirty", "ten oh five"."""
-        if self.grammar.bare(start) in ZERO_IN_COMPANY:
-            digit = self.grammar.below_hundred(start + 1)
-            return Item(text=f"0{digit.value}", stop=digit.stop) if digit and 0 < digit.value < 10 else None
-        minute = self.grammar.below_hundred(start)
-        return Item(text=str(minute.value), stop=minute.stop) if minute and 10 <= minute.value <= 59 else None
-
-    def _spelled_clock(self, start: int) -> Reading | None:
-        """Read "one zero three zero p m"."""
-        items = self.grammar.digit_items(start)
-        digits = "".join(item.text for item in items)
-        if len(digits) not in (3, 4) or int(digits[-2:]) > 59 or not 1 <= int(digits[:-2]) <= 12 or self._half(items[-1].stop) is None:
-            return None
-        return self._with_half(f"{digits[:-2]}:{digits[-2:]}", items[-1].stop)
-
-    def _half(self, start: int) -> tuple[str, int] | None:
-        """Read "a m", "pm"; return what is written behind the time, and where it ends: a word that is written already stays one."""
-        for spelled, written in _HALVES.items():
-            if self.grammar.says(start, spelled):
-                return written, start + 2
-        return ("", start) if self.grammar.bare(start) in HALF_WORDS else None
-
-    def _with_half(self, time: str, stop: int) -> Reading:
-        written, stop = self._half(stop) or ("", stop)
-        return Reading(text=time + written, digits=_digits(time), stop=stop)
-
-    def _french_clock(self, start: int) -> Reading | None:
-        """Read "dix heures trente", "sept heures et demie", "onze heures moins le quart"."""
-        grammar = self.grammar
-        items = grammar.digit_items(start)
-        hour = items[0] if len(items) == 1 or (items and items[0].text == "0") else None
-        if hour is None or len(hour.text) > 2 or int(hour.text) > 24 or grammar.bare(hour.stop) not in ("heure", "heures"):
-            return None
-        position = hour.stop + 1
-        if not grammar.together(start, position):
-            return None
-        if not grammar.pieces[position - 1].mark:
-            for words, minute in ((("et", "demie"), 30), (("et", "demi"), 30), (("et", "quart"), 15), (("moins", "le", "quart"), -15)):
-                if grammar.says(position, words):
-                    return self._french_time(int(hour.text), minute, position + len(words))
-            is_minus = grammar.bare(position) == "moins"
-            minute = grammar.below_hundred(position + is_minus)
-            if minute and 1 <= minute.value <= 59 and grammar.bare(minute.stop) not in ("minute", "minutes", *self.words.hundreds):
-                return self._french_time(int(hour.text), -minute.value if is_minus else minute.value, minute.stop)
-        is_time = len(hour.text) > 1 or self._said_before(start) in _TIME_CONTEXTS  # "trois heures" may be how long it takes
-        return Reading(text=f"{hour.text}h", digits=hour.text, stop=position) if is_time else None
-
-    def _french_time(self, hour: int, minute: int, stop: int) -> Reading:
-        text = f"{hour - (minute < 0)}h{minute % 60:02}"
-        return Reading(text=text, digits=_digits(text), stop=stop)
 
     def _quantity(self, start: int) -> Reading | None:
         sign, position = self._sign(start)
@@ -216,7 +97,7 @@ class QuantityReader:
         """Return "-" for a "minus" and "+" for a "plus" that stands before a number and behind none, and where the number begins."""
         speech = self.words.speech
         sign = {speech.minus: "-", speech.plus: "+"}.get(self.grammar.bare(start), "")
-        before = self._said_before(start)
+        before = self.grammar.said_before(start)
         is_none = before in self.words.vocabulary or before[-1:].isdigit() or before in ("au", "du", "le")  # "au moins un"
         return (sign, start + 1) if sign and not is_none else ("", start)
 
@@ -261,7 +142,10 @@ class QuantityReader:
             return None
         digits = "".join(item.text for item in items)
         is_dropped = (
-            len(digits) == 2 and items[0].text == "1" and self._said_before(start) in _ANY_ONE and self.grammar.bare(start) in ("one", "un")
+            len(digits) == 2
+            and items[0].text == "1"
+            and self.grammar.said_before(start) in _ANY_ONE
+            and self.grammar.bare(start) in ("one", "un")
         )
         if is_dropped:
             return Amount(text="1", digits="1", stop=items[0].stop, is_lone=True)
@@ -355,7 +239,7 @@ class QuantityReader:
             is_time = below is not None and grammar.bare(below.stop) in ("d'heure", "d'heures")
             if below is not None and grammar.together(start, below.stop) and not is_time:
                 text = f"{above.value}/{below.value}"
-                return Reading(text=text, digits=_digits(text), stop=below.stop)
+                return Reading(text=text, digits=digits_in(text), stop=below.stop)
         return None
 
     def _share(self, above: Whole) -> Whole | None:
@@ -378,7 +262,7 @@ class QuantityReader:
         last = self.grammar.bare(read.stop - 1)
         after = [self.grammar.bare(read.stop + step) for step in (0, 1)]
         months = self.words.speech.months
-        is_date = self._said_before(start) in months or after[0] in months or (after[0] in ("of", "de") and after[1] in months)
+        is_date = self.grammar.said_before(start) in months or after[0] in months or (after[0] in ("of", "de") and after[1] in months)
         if read.value < 10 and not is_date and not self._is_whole_sentence(start, read.stop):
             return None
         if self.words.is_french:
@@ -394,7 +278,7 @@ class QuantityReader:
 
     def _code(self, start: int) -> Reading | None:
         """Write "a one b two c" as "A1B2C": digits among letters."""
-        announced = self._said_before(start) in self._announcing
+        announced = self.grammar.said_before(start) in self._announcing
         items = self._sure_items(start, announced=announced)
         letters = [item.text for item in items if item.is_letter]
         digits = "".join(item.text for item in items if not item.is_letter)
@@ -418,7 +302,7 @@ class QuantityReader:
         is_last = bool(items) and items[-1].stop == len(self.grammar.pieces)
         if items and items[-1].is_letter and self._is_unsure(items[-1].text) and not (is_last and has_sure):
             items = items[:-1]
-        return items[:-2] if tuple(item.text.lower() for item in items[-2:]) in _HALVES else items
+        return items[:-2] if tuple(item.text.lower() for item in items[-2:]) in HALVES else items
 
     def _is_unsure(self, letter: str) -> bool:
         return letter.lower() in self.words.unsure_letters and (letter.islower() or letter == "I")
@@ -432,14 +316,10 @@ class QuantityReader:
         after = self.grammar.bare(number.stop)
         if self._is_whole_sentence(start, number.stop) or after in self.words.speech.months:
             return True
-        before = self._said_before(start)
+        before = self.grammar.said_before(start)
         if before in self.words.speech.months:
             return self.grammar.bare(start) not in ("one", "un", "une")
         return before in self._announcing - _VERBS and after != "of"
 
     def _is_whole_sentence(self, start: int, stop: int) -> bool:
         return self.is_sentence and start == 0 and stop == len(self.grammar.pieces)
-
-
-def _digits(text: str) -> str:
-    return "".join(glyph for glyph in text if glyph.isdecimal())

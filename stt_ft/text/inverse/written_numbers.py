@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from stt_ft.core.sidecar import Word
 from stt_ft.text.digit_words import bare_word
+from stt_ft.text.inverse.clocks import Reading
 from stt_ft.text.inverse.grammar import NumberGrammar
-from stt_ft.text.inverse.quantities import QuantityReader, Reading
+from stt_ft.text.inverse.quantities import QuantityReader
 from stt_ft.text.inverse.vocabulary import SENTENCE_MARK, NumberWords, Piece, is_mark, mark_behind, marks_around, number_words
 
 _GLYPH_ORDINAL = re.compile(r"\d(?:st|nd|rd|th|er|re|ère|nd|nde|e|ème)")
@@ -140,8 +141,8 @@ class _StreamReader:
         if len(self.gathered) == 1 and not self.words.may_begin(self.gathered[0]) and not any(map(str.isdecimal, self.gathered[0])):
             return [self._token(0, 1, None)]  # as most words are
         pieces = self.words.pieces(self.gathered)
-        grammar = NumberGrammar(pieces=pieces, words=self.words)
-        reader = QuantityReader(grammar=grammar, before=self.before, is_sentence=self.begins and ends)
+        grammar = NumberGrammar(pieces=pieces, words=self.words, before=self.before)
+        reader = QuantityReader(grammar=grammar, is_sentence=self.begins and ends)
         tokens: list[WrittenToken] = []
         position = 0
         while (index := tokens[-1].stop - self.num_final if tokens else 0) < len(self.gathered):
