@@ -25,7 +25,16 @@ OTHERS = ("unmute", "rust", "silero_vad")
 
 KEYS = {doc.key for doc in describe(Recipe)}
 SECTIONS = {key.split(".")[0] for key in KEYS if "." in key}
-FLAGS_OF_OTHERS = {"--help", "--run-slow", "--nnodes", "--max-restarts", "--rdzv-conf", "--local-addr"}
+FLAGS_OF_OTHERS = {
+    "--help",
+    "--run-slow",
+    "--nnodes",
+    "--max-restarts",
+    "--rdzv-conf",
+    "--local-addr",
+    "--gpus-per-node",
+    "--cpus-per-task",
+}
 
 
 def named(path: Path) -> list[str]:
