@@ -8,6 +8,8 @@ an aligner made), as for the tests. Every way hears the same clips, from sound f
 others use too, trust processor seconds, and of them the least. The result goes to tools/bench/results/, anew after each repeat.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
@@ -24,6 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from stt_ft.core.cores import settle_threads
+
+settle_threads()  # as the command line does, before torch is loaded
 
 import numpy as np
 import torch
