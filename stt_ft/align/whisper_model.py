@@ -8,6 +8,7 @@ So several heads, each at several lags, are added up with weights that are fitte
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import math
 import os
@@ -63,6 +64,9 @@ _LEAST, _MOST = -3.0, 6.0  # standard deviations; one frame's peak does not outw
 _LEAST_LOG_SHARE = -4.0
 
 _RATE_HZ = 16_000
+
+_MAX_WORDS_KNOWN = 50_000
+"""Words whose tokens are remembered: readings of numbers ask for the same few words thousands of times."""
 
 _DOWNLOAD_PATIENCE_S = 30.0
 """Seconds of silence after which a download is given up; openai-whisper itself would wait for ever behind a closed firewall."""
@@ -133,7 +137,12 @@ def _median_filter(attention: torch.Tensor) -> torch.Tensor:
     half = _MEDIAN_WIDTH // 2
     if attention.shape[-1] <= half:
         return attention
-    return F.pad(attention, (half, half), mode="reflect").unfold(-1, _MEDIAN_WIDTH, 1).median(dim=-1).values
+    values = list(F.pad(attention, (half, half), mode="reflect").unfold(-1, _MEDIAN_WIDTH, 1).unbind(-1))
+    while len(values) > half + 1:  # the largest of each window goes; what `Tensor.median` finds, ten times as fast
+        largest = values.pop()
+        for place, value in enumerate(values):
+            values[place], largest = torch.minimum(value, largest), torch.maximum(value, largest)
+    return functools.reduce(torch.maximum, values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +183,7 @@ class WhisperModel:
         self.tokenizer = whisper.tokenizer.get_tokenizer(
             self.model.is_multilingual, num_languages=self.model.num_languages, language=self._language_code(language), task="transcribe"
         )
+        self._tokens_of_word = functools.lru_cache(maxsize=_MAX_WORDS_KNOWN)(lambda word: self.tokenizer.encode(f" {word}"))
         self.writer = Writer(self.model, self.tokenizer)
         version = importlib.metadata.version("openai-whisper")
         self.provenance = {"aligner": "whisper", "openai-whisper": version, "model": self.identity, "language": language}
@@ -193,7 +203,7 @@ class WhisperModel:
 
         Whisper was trained on windows of `WINDOW_S`. A shorter one takes as much less time, and gives other numbers.
         """
-        mel = torch.stack([self._mel(sound) for sound in sounds])
+        mel = torch.stack([self._mel(sound, window_s) for sound in sounds])
         if window_s >= WINDOW_S:
             return self.model.encoder(mel)
         num_frames = round(window_s * FRAMES_PER_S)
@@ -206,7 +216,7 @@ class WhisperModel:
 
     def tokens_of(self, *words: str) -> list[int]:
         """Return the text tokens of words that follow others."""
-        return [token for word in words for token in self.tokenizer.encode(f" {word}")]
+        return [token for word in words for token in self._tokens_of_word(word)]
 
     def read(
         self, features: torch.Tensor, texts: Sequence[Sequence[int]], *, heads: Sequence[tuple[int, int]] | None = None
@@ -256,9 +266,11 @@ class WhisperModel:
         )
         return heard["text"].strip()
 
-    def _mel(self, sound: np.ndarray) -> torch.Tensor:
+    def _mel(self, sound: np.ndarray, window_s: float) -> torch.Tensor:
+        """Return the log mel spectrum of a sound and the silence behind it, of at least `window_s`."""
         audio = self._whisper.audio
-        samples = audio.pad_or_trim(torch.from_numpy(resample(sound, SAMPLE_RATE_HZ, _RATE_HZ)))
+        length = min(audio.N_SAMPLES, round(window_s * _RATE_HZ) + audio.N_FFT)  # the last frames reach beyond the window
+        samples = audio.pad_or_trim(torch.from_numpy(resample(sound, SAMPLE_RATE_HZ, _RATE_HZ)), length)
         return audio.log_mel_spectrogram(samples, self.model.dims.n_mels).to(self.device, self.dtype)
 
     def _known_heads(self) -> list[tuple[int, int]]:

@@ -72,7 +72,7 @@ class Row:
     seconds: float
 
     def markdown(self) -> str:
-        cells = [self.clips, self.aligner, f"{self.num_right}/{self.num_clips}", _figures(self.onset_ms), _figures(self.end_ms)]
+        cells = [self.clips, self.aligner, f"{self.num_right}/{self.num_clips}", figures(self.onset_ms), figures(self.end_ms)]
         return f"| {' | '.join(cells)} | {self.seconds:.0f} s |"
 
     def missed(self) -> str:
@@ -86,21 +86,21 @@ class Row:
         return f"{self.clips}, {self.aligner}: {'; '.join(missed) or 'met'}"
 
 
-def glued_numbers(people: SpokenDigits, count: int, seed: int, folder: Path) -> Iterator[tuple[str, list[Clip]]]:
-    """Yield the same numbers by all speakers in turn, clean and through each channel; half the scripts are in digits."""
-    rng = random.Random(seed)
+def glued_numbers(
+    people: SpokenDigits, count: int, seed: int, folder: Path, *, speakers: Sequence[str] | None = None
+) -> Iterator[tuple[str, list[Clip]]]:
+    """Yield the same numbers by `speakers` (by default all) in turn, clean and through each channel; half the scripts are in digits."""
+    rng, speakers = random.Random(seed), speakers or people.speakers
     numbers = []
     for index in range(count):
         digits = "".join(rng.choices("0123456789", k=rng.randint(6, 10)))
-        numbers.append(
-            (digits, people.number(people.speakers[index % len(people.speakers)], digits, mixed_gaps(rng, len(digits) - 1), rng))
-        )
+        numbers.append((digits, people.number(speakers[index % len(speakers)], digits, mixed_gaps(rng, len(digits) - 1), rng)))
     for name, carry in [("clean", None), *((channel.name, channel.carry) for channel in channels_named(CHANNELS))]:
         clips = []
         for index, (digits, said) in enumerate(numbers):
             path = folder / f"{index:03d}_{name.replace(' ', '_')}.wav"
             write_wav(path, said.samples if carry is None else carry(said.samples, str(index)), SAMPLE_RATE_HZ)
-            script = digits if index // len(people.speakers) % 2 else " ".join(word.text for word in said.words)
+            script = digits if index // len(speakers) % 2 else " ".join(word.text for word in said.words)
             clips.append(Clip(path=path, words=said.words, script=script))
         yield f"people's digits, {name}", clips
 
@@ -140,7 +140,8 @@ def by_work(work: Any, *, with_script: bool = True) -> Callable[[Sequence[Clip]]
 
     def times(clips: Sequence[Clip]) -> list[Times]:
         jobs = [
-            AlignmentJob(clip_id=str(index), audio_path=clip.path, script=clip.script, language="en") for index, clip in enumerate(clips)
+            AlignmentJob(clip_id=str(index), audio_path=clip.path, script=clip.script if with_script else None, language="en")
+            for index, clip in enumerate(clips)
         ]
         results = {int(result.clip_id): result for result in work.results(jobs)}
         return [_times(results[index], clip) for index, clip in enumerate(clips)]
@@ -156,7 +157,7 @@ def _times(result: AlignmentResult, clip: Clip) -> Times:
             [(one.text, one.start_s, one.end_s) for one in word.spoken] if word.spoken else [(word.text, word.start_s, word.end_s)]
         )
     ]
-    is_right = [_plain(text) for text, _, _ in said] == [_plain(word.text) for word in clip.words]
+    is_right = [plain(text) for text, _, _ in said] == [plain(word.text) for word in clip.words]
     return [(start_s, end_s) for _, start_s, end_s in said] if is_right else None
 
 
@@ -195,14 +196,14 @@ def by_faster_whisper(folder: Path) -> Callable[[Sequence[Clip]], list[Times]]:
             sound = resample(read_audio(clip.path), SAMPLE_RATE_HZ, WHISPER_RATE_HZ)
             segments, _ = model.transcribe(sound, language="en", beam_size=5, word_timestamps=True, initial_prompt=PROMPT)
             words = [word for segment in segments for word in segment.words or ()]
-            wrote = [_plain(word.word) for word in words]
-            found.append([(word.start, word.end) for word in words] if wrote == [_plain(word.text) for word in clip.words] else None)
+            wrote = [plain(word.word) for word in words]
+            found.append([(word.start, word.end) for word in words] if wrote == [plain(word.text) for word in clip.words] else None)
         return found
 
     return times
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
     text = word.strip(" .,!?-").lower()
     return ENGLISH_DIGITS[int(text)] if text.isdecimal() and len(text) == 1 else text
 
@@ -246,7 +247,7 @@ def misread(work: WhisperWork, clips: Sequence[Clip], seed: int) -> list[str]:
     return ["| script | told to differ |", "| --- | --- |", told[0].replace("one digit right", "right"), *told[1:]]
 
 
-def _figures(errors_ms: np.ndarray) -> str:
+def figures(errors_ms: np.ndarray) -> str:
     if len(errors_ms) == 0:
         return "–"
     median, p90, p99 = np.percentile(np.abs(errors_ms), (50, 90, 99))

@@ -72,6 +72,13 @@ def test_noise_is_no_word_and_a_quiet_hiss_is_one() -> None:
     assert len(presence(np.zeros(0, dtype=np.float32))) == 0
 
 
+def test_presence_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = sound((1.0, 2e-3), (0.5, 0.2), (1.0, 2e-3))
+    in_pieces = presence(samples)
+    monkeypatch.setattr(placing, "_FRAMES_AT_ONCE", len(samples))
+    np.testing.assert_array_equal(in_pieces, presence(samples))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_path_is_the_best_of_all(seed: int) -> None:
     """Against every path through silence, word, silence, word, silence, over random evidence."""

@@ -159,6 +159,15 @@ def test_the_whole_window_by_the_short_way_is_whispers_own_encoder(small_whisper
         assert model.encode([sound], 2.5).shape == (1, 125, 64)
 
 
+@pytest.mark.parametrize("window_s", [2.5, 12.5])
+def test_a_short_window_hears_the_beginning_of_the_whole_one(small_whisper: Path, window_s: float) -> None:
+    """Its spectrum is that of 30 s cut off, to the bit, up to a sound that fills it."""
+    model = WhisperModel(str(small_whisper), language="en", device=torch.device("cpu"))
+    sound = np.random.default_rng(0).standard_normal(round(window_s * 24_000)).astype(np.float32) * 0.1
+    num_frames = round(window_s * 100)
+    torch.testing.assert_close(model._mel(sound, window_s)[:, :num_frames], model._mel(sound, 30.0)[:, :num_frames], rtol=0, atol=0)
+
+
 def test_provenance_names_the_model_by_its_bytes(small_whisper: Path) -> None:
     made_by = work(small_whisper).provenance
     assert made_by["model"].startswith("small.pt sha256:")
