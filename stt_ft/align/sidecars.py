@@ -39,6 +39,7 @@ from stt_ft.core.errors import AlignmentError, DatasetError, NoSidecar
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.sidecar import LEFT_OUT, Sidecar, Word
+from stt_ft.core.storage import Readable
 from stt_ft.core.timing import num_samples
 from stt_ft.text.spoken_forms import SpokenToken, spoken_tokens
 
@@ -72,10 +73,10 @@ def known_sidecar(data: Dataset, clip: Clip, found: Sidecar | DatasetError) -> S
     return dataclasses.replace(sidecar, script=script)
 
 
-def provenance_of(data: Dataset, clip: Clip, script: str | None, made_by: dict[str, Any]) -> dict[str, Any]:
-    """Return the record of annotating `clip`: the same record means the same result."""
+def provenance_of(sound: Readable, script: str | None, made_by: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of annotating a clip with this `sound`: the same record means the same result."""
     read_from = {} if script is None else {"script_sha256": hashlib.sha256(script.encode()).hexdigest()[:16]}
-    return {**made_by, "stt_ft": stt_ft.__version__, "audio_sha256": file_sha256(data.sound(clip))[:16], **read_from}
+    return {**made_by, "stt_ft": stt_ft.__version__, "audio_sha256": file_sha256(sound)[:16], **read_from}
 
 
 def annotated(sidecar: Sidecar, result: AlignmentResult, provenance: dict[str, Any]) -> Sidecar:

@@ -20,9 +20,10 @@ from stt_ft.align.sidecars import CORRECTED, annotated, known_sidecar, provenanc
 from stt_ft.align.sphinx_aligner import SphinxAligner
 from stt_ft.audio.files import read_audio
 from stt_ft.core.doubts import spoken_words_of
-from stt_ft.core.errors import DatasetError, MissingExtra, SttFtError
+from stt_ft.core.errors import AudioError, DatasetError, MissingExtra, SttFtError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.sidecar import Sidecar
+from stt_ft.core.storage import fetched
 
 State = Literal["changed", "done", "kept", "faulty"]
 """What becomes of a clip: its sidecar changes; it was done before; somebody's words are kept as they are; it has a fault."""
@@ -80,7 +81,7 @@ class Annotator:
         for clip, sidecar in self._data.sidecars(clips):
             try:
                 job = self._job(clip, sidecar, known)
-            except DatasetError as error:
+            except (AudioError, DatasetError) as error:
                 found[clip.path] = ClipWords(state="faulty", fault=str(error))
             else:
                 if isinstance(job, AlignmentJob):
@@ -101,20 +102,21 @@ class Annotator:
 
     def _job(self, clip: Clip, found: Sidecar | DatasetError, known: dict[str, tuple[Sidecar, dict[str, object]]]) -> AlignmentJob | State:
         """Return what the aligner has to do for `clip`, or why it has nothing to do; note the sidecar and its new record in `known`."""
-        if not self._data.has_sound(clip):
-            raise DatasetError(f"{self._data.sound(clip)}: no such audio file")
         if self._verifies and isinstance(found, DatasetError):
             raise found
         sidecar = found if self._verifies and isinstance(found, Sidecar) else known_sidecar(self._data, clip, found)
         self._data.check_writable(clip)  # refuses a link that leads out before any sound is listened to
         if not self._verifies and not self._replace and (sidecar.words_by or CORRECTED in sidecar.provenance):
+            if not self._data.has_sound(clip):
+                raise AudioError(f"{self._data.sound(clip)}: no such audio file")
             return "kept"
+        sound = fetched(self._data.sound(clip))
         script = " ".join(word.text for word in spoken_words_of(sidecar)) if self._verifies else sidecar.script
-        record = provenance_of(self._data, clip, script, self._work.provenance)
+        record = provenance_of(sound, script, self._work.provenance)
         if sidecar.provenance.get("verify" if self._verifies else "annotate") == record:
             return "done"
         known[clip.path] = sidecar, record
-        return AlignmentJob(clip_id=clip.path, audio_path=self._data.sound(clip), script=script, language=self._language)
+        return AlignmentJob(clip_id=clip.path, audio_path=sound, script=script, language=self._language)
 
 
 class Converter:

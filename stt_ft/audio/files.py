@@ -28,7 +28,7 @@ import soxr
 from stt_ft.audio.levels import SILENT_PEAK, level_steps_db, peak
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError
-from stt_ft.core.storage import Source, place, read_bytes
+from stt_ft.core.storage import Fetched, Readable, fetched, place
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 
 AUDIO_SUFFIXES = frozenset(
@@ -90,7 +90,7 @@ def sound_files(words: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def read_audio(source: str | Source, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> npt.NDArray[np.float32]:
+def read_audio(source: str | Readable, sample_rate_hz: int = SAMPLE_RATE_HZ, channel: int | None = None) -> npt.NDArray[np.float32]:
     """Return the sound of a file, or of a piece of an archive, as mono float32 samples at `sample_rate_hz`; several channels are averaged
     unless `channel` picks one.
 
@@ -162,7 +162,7 @@ def wav_of(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
     return wav.getvalue()
 
 
-def probe(source: str | Source) -> AudioInfo:
+def probe(source: str | Readable) -> AudioInfo:
     """Return duration, rate and channels of a file or a piece of an archive without decoding all of it; raises `AudioError` when it cannot
     be read."""
     file = _File.of(source)
@@ -184,21 +184,14 @@ def probe(source: str | Source) -> AudioInfo:
 class _File:
     """A sound file as the readers take it: one of this machine, or what was read of another place, as bytes in memory."""
 
-    source: Source
+    source: Readable
     content: bytes | None = None
 
     @classmethod
-    def of(cls, source: str | Source) -> _File:
-        """Raises `AudioError` where there is no such file, and as `read_bytes` does."""
-        source = place(source) if isinstance(source, str) else source
-        if isinstance(source, Path):
-            if not os.path.isfile(source):  # false, where `Path.is_file` raises: of a name that is too long
-                raise AudioError(f"{source}: no such audio file")
-            return cls(source)
-        try:
-            return cls(source, read_bytes(source))
-        except FileNotFoundError:
-            raise AudioError(f"{source}: no such audio file") from None
+    def of(cls, source: str | Readable) -> _File:
+        """Raises as `fetched`."""
+        source = fetched(place(source) if isinstance(source, str) else source)
+        return cls(source, source.content if isinstance(source, Fetched) else None)
 
     def __str__(self) -> str:
         return str(self.source)

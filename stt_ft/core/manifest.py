@@ -25,7 +25,7 @@ from stt_ft.core.errors import ConfigError, DatasetError, NoSidecar
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 from stt_ft.core.packed import WINDOW, PackedSidecars
 from stt_ft.core.sidecar import Sidecar, seconds_of
-from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, is_local, place, read_many
+from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, is_local, kind_of, place, read_bytes, read_many
 
 if TYPE_CHECKING:
     pass
@@ -75,11 +75,9 @@ class Dataset:
     def open(cls, directory: str | Path) -> Dataset:
         """Open an existing dataset; raises `DatasetError` when the directory or all its manifests are missing."""
         dataset = cls(place(directory))
-        with answered(directory):
-            is_there, splits = dataset.directory.is_dir(), dataset.splits()
-        if not is_there:
+        if kind_of(dataset.directory) != "directory":
             raise DatasetError(f"{directory}: no such dataset directory")
-        if not splits:
+        if not dataset.splits():
             raise DatasetError(f"{directory}: no manifest here (expected one of {', '.join(f'{split}.jsonl' for split in SPLITS)})")
         return dataset
 
@@ -87,9 +85,7 @@ class Dataset:
     def to_fill(cls, directory: str | Path) -> Dataset:
         """Return the dataset that a stage writes into, there already or not; raises `ConfigError` where `directory` is a file."""
         dataset = cls(place(directory))
-        with answered(directory):
-            is_taken = dataset.directory.exists() and not dataset.directory.is_dir()
-        if is_taken:
+        if kind_of(dataset.directory) not in (None, "directory"):
             raise ConfigError(f"--out {directory}: expected a directory, this is a file")
         return dataset
 
@@ -190,7 +186,7 @@ class Dataset:
     def has_sound(self, clip: Clip) -> bool:
         """Whether the file or the archive of a clip's sound is there."""
         sound = self.sound(clip)
-        return (sound.archive if isinstance(sound, Piece) else sound).is_file()
+        return kind_of(sound.archive if isinstance(sound, Piece) else sound) == "file"
 
     def audio_path(self, clip: Clip, *, to_write: bool = False) -> Path:
         """Return where a file with the sound of `clip` lies; to read it, ask `sound`. Raises `DatasetError` where that is outside the
@@ -222,7 +218,7 @@ class Dataset:
         stem, _, suffix = name.rpartition(".")
         return f"{folder}{slash}{stem if stem and suffix else name}.json"
 
-    def sidecars(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Sidecar | DatasetError]]:
+    def sidecars(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Sidecar | DatasetError]]:
         """Yield each of many clips, in order, with its sidecar or the error that `read_sidecar` would raise."""
         for clip, text in self.sidecar_texts(clips):
             try:
@@ -230,11 +226,18 @@ class Dataset:
             except DatasetError as error:
                 yield clip, error
 
-    def sidecar_texts(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, bytes | str | DatasetError | None]]:
+    def known_sidecars(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Sidecar | None]]:
+        """Yield each of many clips, in order, with its sidecar, None where there is none; raises `DatasetError` for a malformed one."""
+        for clip, sidecar in self.sidecars(clips):
+            if isinstance(sidecar, DatasetError) and not isinstance(sidecar, NoSidecar):
+                raise sidecar
+            yield clip, None if isinstance(sidecar, DatasetError) else sidecar
+
+    def sidecar_texts(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, bytes | str | DatasetError | None]]:
         """Yield each of many clips, in order, with the JSON text of its sidecar, None where there is none: the packed one before the loose
         one; or with the error where that would be outside the dataset."""
-        for first in range(0, len(clips), WINDOW):
-            some = clips[first : first + WINDOW]
+        remaining = iter(clips)
+        while some := list(itertools.islice(remaining, WINDOW)):
             texts: list[bytes | str | DatasetError | None] = [*self.packed.get([self.packed_name(clip) for clip in some])]
             loose: dict[int, Path] = {}
             for index, clip in enumerate(some):
@@ -263,7 +266,10 @@ class Dataset:
         """Write the JSON text of a clip's sidecar; raises as `write_sidecar` does."""
         if self.packed.are_there():
             self.packed.add({self.packed_name(clip): content.decode()})
-            return
+        else:
+            self._put_loose(clip, content)
+
+    def _put_loose(self, clip: Clip, content: bytes) -> None:
         with atomic_path(self.sidecar_path(clip, to_write=True)) as temporary:
             temporary.write_bytes(content)
 
@@ -283,7 +289,7 @@ class Dataset:
 
     def check_writable(self, clip: Clip) -> None:
         """Raise `DatasetError` where the sidecar of `clip` could not be written, since it would be outside the dataset."""
-        if not self.packed.are_there():
+        if not is_local(self.directory) or not self.packed.are_there():  # a store has no links, and is not asked
             self.sidecar_path(clip, to_write=True)
 
     def write_sidecar(self, clip: Clip, sidecar: Sidecar) -> None:
@@ -297,7 +303,7 @@ class Dataset:
             self.packed.add_all((self.packed_name(clip), json_text(sidecar.to_json())) for clip, sidecar in pairs)
             return
         for clip, sidecar in pairs:
-            self.put_sidecar(clip, json_text(sidecar.to_json()).encode())
+            self._put_loose(clip, json_text(sidecar.to_json()).encode())
 
     def info(self) -> dict[str, Any]:
         """Return the contents of `dataset.yaml`, or an empty dictionary where there is none (moshi-finetune writes none)."""
@@ -328,7 +334,7 @@ def _opened(path: Path, begin: int = 0, stop: int | None = None) -> BinaryIO:
     try:
         with answered(path):
             if stop is None:
-                return path.open("rb") if is_local(path) else io.BytesIO(path.read_bytes())
+                return path.open("rb") if is_local(path) else io.BytesIO(read_bytes(path))
             with path.open("rb") as file:
                 file.seek(begin)
                 return io.BytesIO(file.read(stop - begin))

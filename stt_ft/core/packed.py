@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.storage import answered, is_local, pyarrow_parquet, remove_many
+from stt_ft.core.storage import answered, is_local, kind_of, pyarrow_parquet, remove_many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,7 @@ class PackedSidecars:
 
     def are_there(self) -> bool:
         """Whether the dataset keeps its sidecars so: new ones are packed, too."""
-        with answered(self.directory):
-            return self.directory.is_dir()
+        return kind_of(self.directory) == "directory"
 
     def files(self) -> tuple[Path, ...]:
         """Return the files as they are now, the oldest first."""

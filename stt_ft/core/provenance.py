@@ -12,7 +12,7 @@ from typing import Any
 
 import stt_ft
 from stt_ft.core.config import to_dict
-from stt_ft.core.storage import Source, read_bytes
+from stt_ft.core.storage import Readable, read_bytes
 
 PACKAGES = ("moshi", "torch", "numpy", "safetensors", "sentencepiece")
 """Packages whose version can change a result; their versions are in every record."""
@@ -35,7 +35,7 @@ def record(stage: str, options: Any, inputs: Mapping[str, Path] | None = None, *
     return {"stage": stage, "options": to_dict(options), "versions": versions, "inputs": hashes}
 
 
-def file_sha256(path: Source) -> str:
+def file_sha256(path: Readable) -> str:
     """Return the SHA-256 in hexadecimal of the bytes of a file, read a block at a time, or of a piece of an archive."""
     if not isinstance(path, Path):
         return hashlib.sha256(read_bytes(path)).hexdigest()

@@ -18,7 +18,9 @@ import bisect
 import contextlib
 import functools
 import itertools
+import logging
 import os
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,14 +29,11 @@ from typing import Any, cast
 
 from stt_ft.core.errors import AudioError, DiskError, MissingExtra, SttFtError
 
-_STORE_PACKAGES = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec", "upath")
+_STORE_PACKAGES = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "fsspec", "upath")
 """Packages whose errors tell what a store refuses; most are no `OSError`."""
 
 _STORES = ("s3", "gs", "gcs", "az", "abfs", "abfss")
 """Stores in which an archive may stay: the beginnings of their addresses."""
-
-_TAR_BLOCK = 512
-"""Bytes of a tar member's header, which lies right before its content (POSIX.1-1988, `ustar`)."""
 
 
 # --- Local or in a store --------------------------------------------------------------------------------------------------------------
@@ -45,21 +44,31 @@ def place(name: str | Path) -> Path:
 
     Raises:
         MissingExtra: a URL is given, and what its store needs is not installed.
-        DiskError: no store is known by such a URL.
+        DiskError: no store is known by such a URL, or its package is none of the extra's.
     """
     if not is_url(name):
         return Path(name) if isinstance(name, str) else name
+    _silence_stores()
     try:
         from upath import UPath
 
         found = UPath(str(name), use_listings_cache=False)
         _ = found.fs  # the store's own package is imported now
     except ImportError as error:
-        missing = "universal_pathlib" if error.name == "upath" else str(error).partition("nstall ")[2].partition(" ")[0]
-        raise MissingExtra(missing or "universal_pathlib", "cloud", f"{name}") from None
+        missing = str(error).partition("nstall ")[2].partition(" ")[0] or "universal_pathlib"
+        if missing in ("universal_pathlib", "s3fs", "gcsfs"):
+            raise MissingExtra(missing, "cloud", f"{name}") from None
+        raise DiskError(f"{name} needs {missing}: pip install {missing}") from None
     except ValueError as error:
         raise DiskError(f"{name}: no such kind of store ({error}); a local file has a name without ://") from None
     return Path(found.path) if found.protocol in ("file", "local", "") else cast(Path, found)
+
+
+@functools.cache
+def _silence_stores() -> None:
+    """Keep what the stores' packages log, tracebacks of every try among it, off the terminal; who has set up logging still gets it."""
+    for package in _STORE_PACKAGES:
+        logging.getLogger(package).addHandler(logging.NullHandler())
 
 
 def is_url(name: object) -> bool:
@@ -142,6 +151,16 @@ def store_of(path: Path) -> tuple[Any, str]:
     return there.fs, there.path
 
 
+def kind_of(path: Path) -> str | None:
+    """Return "file", "directory" or "other", None for nothing; raises `DiskError` where a store refuses, whose own `is_file` says no."""
+    if is_local(path):
+        return "file" if path.is_file() else "directory" if path.is_dir() else "other" if path.exists() else None
+    with answered(path), contextlib.suppress(FileNotFoundError):
+        store, name = store_of(path)
+        return store.info(name)["type"]
+    return None
+
+
 @contextlib.contextmanager
 def uploaded(path: Path) -> Iterator[Path]:
     """Yield an empty local file; when the block ends well, put it into the store at `path`, whole."""
@@ -149,22 +168,32 @@ def uploaded(path: Path) -> Iterator[Path]:
         temporary = Path(directory) / f"upload{path.suffix}"
         temporary.touch()
         yield temporary
-        with answered(path):
-            store, name = store_of(path)
+        with _put(path) as (store, name):
             store.put_file(str(temporary), name)
 
 
 def claim(path: Path, owner: str) -> str | None:
-    """Put `owner` into the object `path` unless it is there, in one step where the store can; return None, or what is there."""
-    with answered(path):
-        store, name = store_of(path)
-        try:
+    """Put `owner` into the object `path` unless it is there; return None, or what is there.
+
+    Stores put it in one step (S3, Google's, Azure's). One that does not know how still tells of a writer that came a moment before.
+    """
+    with _put(path) as (store, name), contextlib.suppress(FileExistsError):
+        if not store.exists(name):
             store.pipe_file(name, owner.encode(errors="replace"), mode="create")
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                return path.read_bytes().decode(errors="replace")
-            return "another process"
-    return None
+            return None
+    with contextlib.suppress(FileNotFoundError):
+        return read_bytes(path).decode(errors="replace")
+    return "another process"
+
+
+@contextlib.contextmanager
+def _put(path: Path) -> Iterator[tuple[Any, str]]:
+    """Yield a store and a name in it to write to; raises `DiskError` where it refuses, or has no such bucket."""
+    with answered(path):
+        try:
+            yield store_of(path)
+        except FileNotFoundError:
+            raise DiskError(f"{path}: cannot be written to: the store has no such bucket") from None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -227,7 +256,7 @@ class Piece:
     def _from_tar(self) -> bytes:
         assert self.offset is not None
         assert self.size is not None
-        begin, end = self.offset - _TAR_BLOCK, self.offset + self.size
+        begin, end = self.offset - tarfile.BLOCKSIZE, self.offset + self.size  # a member's header, then its content
         if is_local(self.archive):
             with self.archive.open("rb") as file:
                 file.seek(max(0, begin))
@@ -235,7 +264,7 @@ class Piece:
         else:
             store, name = store_of(self.archive)
             found = store.cat_file(name, start=max(0, begin), end=end)
-        head, content = found[:_TAR_BLOCK], found[_TAR_BLOCK:]
+        head, content = found[: tarfile.BLOCKSIZE], found[tarfile.BLOCKSIZE :]
         again = "the archive is another than when this clip was taken in: ingest it again"
         if begin < 0 or head[257:262] != b"ustar" or head[124:136].strip(b"\0 ") != b"%011o" % self.size:
             raise AudioError(f"{self}: no member of {self.size} bytes begins at byte {self.offset}; {again}")
@@ -286,18 +315,54 @@ class _Rows:
         return self._held[2][row - self._ends[group]].as_py()
 
 
-Source = Path | Piece
-"""What sound is read from: `Dataset.sound` returns it, `read_audio` and `probe` take it."""
+Source = Path | Piece  # what sound is read from, as `Dataset.sound` returns it
 
 
-def read_bytes(source: Source) -> bytes:
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """The sound of a file in a store or of a piece of an archive, with its bytes: for a clip that is read more than once."""
+
+    source: Source
+    content: bytes
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+    @property
+    def suffix(self) -> str:
+        return self.source.suffix
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+
+Readable = Source | Fetched
+"""What `read_audio`, `probe` and `file_sha256` take."""
+
+
+def fetched(source: Readable) -> Path | Fetched:
+    """Return a file of this machine as it is, and of any other source what it holds now; raises `AudioError` where there is none."""
+    if isinstance(source, Path):
+        if not os.path.isfile(source):  # false, where `Path.is_file` raises: of a name that is too long
+            raise AudioError(f"{source}: no such audio file")
+        return source
+    try:
+        return source if isinstance(source, Fetched) else Fetched(source=source, content=read_bytes(source))
+    except FileNotFoundError:
+        raise AudioError(f"{source}: no such audio file") from None
+
+
+def read_bytes(source: Readable) -> bytes:
     """Return the bytes of a file or of a piece; raises as `Path.read_bytes` does, `DiskError` where a store refuses, or `AudioError`."""
-    with answered(source):
+    if isinstance(source, (Path, Piece, Fetched)):
         return source.read_bytes()
+    with answered(source):
+        store, name = store_of(source)
+        return store.cat_file(name)  # one request, where its own `read_bytes` asks for the size first
 
 
 def read_many(paths: Sequence[Path]) -> Iterator[bytes | None]:
-    """Yield the bytes of each of `paths`, None where there is no such file; in a store, many are asked for at once."""
+    """Yield the bytes of each of `paths`, None where there is no such file; in a store, a thousand are asked for at once."""
     if not paths or is_local(paths[0]):
         for path in paths:
             try:
@@ -305,8 +370,8 @@ def read_many(paths: Sequence[Path]) -> Iterator[bytes | None]:
             except (FileNotFoundError, NotADirectoryError):
                 yield None
         return
-    for first in range(0, len(paths), _AT_ONCE):
-        places = [store_of(path) for path in paths[first : first + _AT_ONCE]]
+    for first in range(0, len(paths), 1024):
+        places = [store_of(path) for path in paths[first : first + 1024]]
         with answered(paths[first]):
             found = places[0][0].cat([name for _, name in places], on_error="return")
             for _, name in places:
@@ -324,10 +389,6 @@ def remove_many(paths: Sequence[Path]) -> None:
         return
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-_AT_ONCE = 1024
-"""Small objects that are asked for at once."""
 
 
 def pyarrow_parquet(needed_for: str) -> Any:

@@ -19,6 +19,7 @@ from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.sidecar import Sidecar
+from stt_ft.core.storage import fetched
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.corpus.problems import Problem, numbers_in, sound_problems, stream_problems, word_problems
 from stt_ft.model.checkpoint_dir import TAIL_S, open_model
@@ -38,8 +39,8 @@ class Sound:
     @classmethod
     def of(cls, data: Dataset, clip: Clip) -> Sound:
         try:
-            samples = read_audio(data.sound(clip))
-            sha256 = file_sha256(data.sound(clip))
+            sound = fetched(data.sound(clip))
+            samples, sha256 = read_audio(sound), file_sha256(sound)
         except (AudioError, DatasetError, OSError) as error:
             return cls(samples=None, sha256="", problems=(Problem(clip_id=clip.path, kind="audio", message=str(error)),))
         return cls(samples=samples, sha256=sha256, problems=tuple(sound_problems(clip, samples, SAMPLE_RATE_HZ)))

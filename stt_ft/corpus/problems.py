@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -294,6 +294,12 @@ def numbers_in(sidecar: Sidecar | None, script: object = None, *, min_digits: in
     for number in dictated_numbers(words or (script.split() if isinstance(script, str) else [])):
         found |= {number.digits, "".join(glyph for glyph in number.text.lower() if glyph.isalnum())}
     return {number for number in found if len(number) >= min_digits}
+
+
+def numbers_of(data: Dataset, clips: Iterable[Clip], *, min_digits: int = MIN_DIGITS_KEPT_APART) -> Iterator[tuple[Clip, set[str]]]:
+    """Yield each of many clips with its `numbers_in`; raises `DatasetError` by name for a sidecar that cannot be read."""
+    for clip, sidecar in data.known_sidecars(clips):
+        yield clip, numbers_in(sidecar, clip.extra.get("script"), min_digits=min_digits)
 
 
 def _problems(clip: Clip, found: Iterable[_Finding]) -> list[Problem]:

@@ -93,10 +93,8 @@ def prompts_of_dataset(data: Dataset) -> PromptScript:
         DatasetError: no recording in train holds a number.
     """
     texts: dict[str, PromptLine] = {}
-    for clip in data.clips("train"):
-        if clip.is_synthetic:
-            continue
-        sidecar = data.read_sidecar(clip) if data.has_sidecar(clip) else Sidecar()
+    for clip, found in data.known_sidecars(clip for clip in data.clips("train") if not clip.is_synthetic):
+        sidecar = found or Sidecar()
         script = sidecar.script or clip.extra.get("script")
         text = script if isinstance(script, str) else " ".join(word.text for word in sidecar.written or sidecar.alignments)
         if holds_number(text):

@@ -8,7 +8,6 @@ stt-ft split datasets/orders --dev 0.1 --heldout 0.2 --by speaker
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -143,10 +142,9 @@ def split(
 
 def _keys(data: Dataset, clips: Sequence[Clip], by: str) -> Iterator[list[Hashable]]:
     """Yield the keys that join each clip to a group; raises `DatasetError` for a clip that lacks one. Numbers alone need sidecars."""
-    from stt_ft.corpus.problems import numbers_in
+    from stt_ft.corpus.problems import numbers_of
 
-    sidecars = data.sidecars(clips) if by in ("number", "both") else zip(clips, itertools.repeat(None), strict=False)
-    for clip, sidecar in sidecars:
+    for clip, numbers in numbers_of(data, clips) if by in ("number", "both") else ((clip, set[str]()) for clip in clips):
         found: list[Hashable] = []
         if by in ("speaker", "both"):
             speaker = clip.extra.get("speaker")
@@ -155,10 +153,4 @@ def _keys(data: Dataset, clips: Sequence[Clip], by: str) -> Iterator[list[Hashab
                     f"{data.directory}: clip {clip.path} has no speaker in its manifest; add one, or split --by number or clip"
                 )
             found.append(("speaker", speaker))
-        if by in ("number", "both"):
-            if isinstance(sidecar, DatasetError):
-                if data.has_sidecar(clip):
-                    raise sidecar
-                sidecar = None  # its script says the number
-            found += [("number", number) for number in sorted(numbers_in(sidecar, clip.extra.get("script")))]
-        yield found
+        yield [*found, *(("number", number) for number in sorted(numbers))]

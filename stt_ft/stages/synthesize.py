@@ -204,9 +204,8 @@ def _voices(
 
 def _measured_numbers(data: Dataset) -> set[str]:
     """Return the digit strings of the dev and heldout clips of `data`; raises `DatasetError` for a synthetic clip among them."""
-    from stt_ft.corpus.problems import numbers_in
+    from stt_ft.corpus.problems import numbers_of
     from stt_ft.text.redrawing import MIN_DIGITS
 
     clips = [clip for split in data.splits() if split != "train" for clip in data.measured_clips(split)]
-    sidecars = [(clip, data.read_sidecar(clip) if data.has_sidecar(clip) else None) for clip in clips]
-    return {number for clip, sidecar in sidecars for number in numbers_in(sidecar, clip.extra.get("script"), min_digits=MIN_DIGITS)}
+    return {number for _, numbers in numbers_of(data, clips, min_digits=MIN_DIGITS) for number in numbers}

@@ -20,7 +20,7 @@ from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import INSIDE, SPLITS, Dataset, speaker_name
-from stt_ft.core.storage import Piece, answered, place
+from stt_ft.core.storage import Piece, answered, kind_of, place
 from stt_ft.corpus.sources.huggingface import METADATA, read_huggingface
 from stt_ft.corpus.sources.lhotse import CUTS, read_lhotse, read_shar
 from stt_ft.corpus.sources.shards import TARS, read_webdataset, shards, split_named
@@ -47,7 +47,7 @@ def read_folder(source: Path) -> Iterator[SourceClip]:
     or what Whisper and its kin write; words and times may stand in `NAME.TextGrid` or `NAME.ctm` too."""
     if not source.is_dir():
         raise DatasetError(f"{source}: not a folder")
-    for audio in sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()):
+    for audio in sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and kind_of(path) == "file"):
         clip_id = str(audio.relative_to(source))
         if not any(part.startswith(".") for part in Path(clip_id).parts):
             yield SourceClip(clip_id=clip_id, audio=audio).told_by(files_beside(audio), str(audio.with_suffix("")))

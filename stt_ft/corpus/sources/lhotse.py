@@ -17,6 +17,7 @@ from typing import Any
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.sidecar import Word
+from stt_ft.core.storage import kind_of
 from stt_ft.corpus.sources.shards import TARS, members, shards, split_in, split_named
 from stt_ft.corpus.sources.source_clip import RECORD, HeldPiece, SourceClip, json_lines, kept, or_fault, seconds
 from stt_ft.corpus.sources.word_times import lhotse_words
@@ -49,7 +50,7 @@ def _shard(cuts: Path, split: str | None) -> Iterator[SourceClip]:
     waiting: dict[str, tuple[dict[str, Any], str]] = {}
     rest = json_lines(cuts)
     stem = cuts.name.removeprefix("cuts").removesuffix(".gz").removesuffix(".jsonl")
-    tars = [path for suffix in TARS if (path := cuts.with_name(f"recording{stem}{suffix}")).is_file()]
+    tars = [path for suffix in TARS if kind_of(path := cuts.with_name(f"recording{stem}{suffix}")) == "file"]
     try:
         for sound, recording in _recordings(tars[0]) if tars else ():
             cut_id = sound.name[: len(sound.name) - len(PurePosixPath(sound.name).suffix)]

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.progress import say
-from stt_ft.core.storage import answered, is_url, place
+from stt_ft.core.storage import answered, is_url, kind_of, place
 from stt_ft.corpus.sources.source_clip import BESIDE, HeldPiece, SourceClip, or_fault
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -56,13 +56,13 @@ def shards(source: Path, suffixes: tuple[str, ...]) -> list[tuple[Path, str]]:
     with answered(source):
         if source.is_dir():
             found = [(path, str(path)[len(str(source)) :].strip("/")) for path in source.rglob("*") if path.name.endswith(suffixes)]
-            return sorted((one for one in found if not _is_hidden(one[1]) and one[0].is_file()), key=lambda one: one[1])
+            return sorted((one for one in found if not _is_hidden(one[1]) and kind_of(one[0]) == "file"), key=lambda one: one[1])
         if source.suffix == ".txt" and source.is_file():
             lines = source.read_text(encoding="utf-8-sig").split("\n")
             paths = [place(line) if is_url(line) else source.parent / line for line in map(str.strip, lines) if line]
         else:
             paths = [path for one in _unfolded(str(source)) for path in _matches(place(one))]
-        missing = [path for path in paths if not path.is_file()]
+        missing = [path for path in paths if kind_of(path) != "file"]
     if missing:
         raise DatasetError(f"{missing[0]}: no such file or directory")
     return [(path, path.name) for path in paths]

@@ -21,7 +21,7 @@ from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.manifest import INSIDE, SYNTHETIC, Clip, speaker_name
 from stt_ft.core.sidecar import Sidecar
-from stt_ft.core.storage import Piece, is_local
+from stt_ft.core.storage import Piece, is_local, read_many
 from stt_ft.corpus.sources.word_times import TimedWords, is_transcript, transcript_words, words_beside
 from stt_ft.text.written_style import scoring_words
 
@@ -170,7 +170,9 @@ def or_fault(clip_id: str, audio: Path | HeldPiece, read: Callable[..., SourceCl
 
 def files_beside(audio: Path) -> dict[str, bytes]:
     """Return the files beside a sound that tell of it, suffix of `BESIDE` -> content."""
-    return {suffix: path.read_bytes() for suffix in BESIDE if (path := audio.with_suffix(suffix)).is_file()}
+    paths = {suffix: path for suffix in BESIDE if not is_local(path := audio.with_suffix(suffix)) or path.is_file()}
+    contents = read_many(list(paths.values()))
+    return {suffix: content for suffix, content in zip(paths, contents, strict=True) if content is not None}
 
 
 def _with_json(clip: SourceClip, value: Any) -> SourceClip:

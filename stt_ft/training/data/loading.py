@@ -17,11 +17,11 @@ import numpy.typing as npt
 from stt_ft.audio.sounds import version_key
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import BatchRecipe, Recipe, Version
 from stt_ft.core.sidecar import Word
 from stt_ft.corpus.packed_words import PackedClips, packed_clips
-from stt_ft.corpus.problems import numbers_in, refuse_faulty
+from stt_ft.corpus.problems import numbers_of, refuse_faulty
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore
 from stt_ft.training.data.clips import Lazy, StoredCodes, TrainingClip, chained, changed, cut_to_fit
@@ -95,19 +95,14 @@ def _load_beside(directory: str, model: ModelDir, recipe: Recipe, **marks: bool)
 
 def _refuse_measured_numbers(data: Dataset, synthetic: Dataset) -> None:
     """Raise `DatasetError` where a synthetic clip says a number of the dev or heldout split of `data`: it would be known by heart."""
-    measured = {
-        number: clip.path for split in data.splits() if split != "train" for clip in data.clips(split) for number in _numbers(data, clip)
-    }
-    for clip in synthetic.each_clip("train"):
-        for number in sorted(_numbers(synthetic, clip) & measured.keys()):
+    held = [clip for split in data.splits() if split != "train" for clip in data.clips(split)]
+    measured = {number: clip.path for clip, numbers in numbers_of(data, held) for number in numbers}
+    for clip, numbers in numbers_of(synthetic, synthetic.each_clip("train")):
+        for number in sorted(numbers & measured.keys()):
             raise DatasetError(
                 f"{synthetic.directory}: clip {clip.path} says {number}, as {measured[number]} does, on which the model is measured; "
                 f"run the same `stt-ft synthesize` again with --apart_from {data.directory}: it makes such clips anew"
             )
-
-
-def _numbers(data: Dataset, clip: Clip) -> set[str]:
-    return numbers_in(data.read_sidecar(clip) if data.has_sidecar(clip) else None, clip.extra.get("script"))
 
 
 @dataclass(frozen=True, kw_only=True)

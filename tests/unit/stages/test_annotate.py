@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -166,3 +167,17 @@ def test_a_second_aligner_times_the_same_words_once(
     assert "0 clips verified by whisper" in capsys.readouterr().err
     annotate(str(recorded), aligner="whisper", model=str(tiny_en), device="cpu")
     assert set(data.read_sidecar(data.clips()[0]).extra["times_by"]) == {"synthesiser"}
+
+
+def test_an_archive_that_is_cut_short_leaves_out_its_clip_by_name(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Dataset.open(recorded)
+    (recorded / "archives").mkdir()
+    (recorded / "archives" / "a.tar").write_bytes(b"cut short")
+    first, second = data.clips("train")[:2]
+    inside = {"archive": "archives/a.tar", "offset": 512, "size": 4800}
+    data.write_clips("train", [dataclasses.replace(first, extra={**first.extra, "inside": inside}), second])
+    data.manifest_path("heldout").unlink()
+    with pytest.raises(CheckFailed, match="1 of 2 clips"):
+        annotate(str(recorded), aligner="sphinx")
+    assert f"{first.path}: {recorded}/archives/a.tar: {first.path}: no member of 4800 bytes" in capsys.readouterr().err
+    assert data.read_sidecar(second).alignments

@@ -176,7 +176,7 @@ def test_a_record_that_leads_elsewhere_is_refused(data: Dataset, tmp_path: Path,
 
 
 def test_lhotse_reads_the_shar(data: Dataset, tmp_path: Path) -> None:
-    lhotse = pytest.importorskip("lhotse", reason="lhotse is not installed")
+    lhotse = pytest.importorskip("lhotse", reason="lhotse is not installed; make real")
     from lhotse.qa import validate  # pyright: ignore[reportMissingImports]
 
     archive(str(data.directory), out=str(tmp_path / "out"), format="shar", shard_size=3)
@@ -194,7 +194,7 @@ def test_lhotse_reads_the_shar(data: Dataset, tmp_path: Path) -> None:
 
 
 def test_webdataset_reads_the_tars(data: Dataset, tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed; make real")
     archive(str(data.directory), out=str(tmp_path / "out"), format="webdataset", shard_size=3)
     for split in data.splits():
         paths = sorted(map(str, (tmp_path / "out").glob(f"{split}-*.tar")))
@@ -208,7 +208,7 @@ def test_webdataset_reads_the_tars(data: Dataset, tmp_path: Path) -> None:
 
 def test_datasets_reads_the_parquet_files(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    pytest.importorskip("datasets.arrow_dataset", reason="Hugging Face's datasets is not installed")
+    pytest.importorskip("datasets.arrow_dataset", reason="Hugging Face's datasets is not installed; make real")
     import datasets  # pyright: ignore[reportMissingImports]
 
     archive(str(data.directory), out=str(tmp_path / "out"), format="huggingface", shard_size=3)

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from stt_ft.simulation import engines
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST
 from stt_ft.stages.dataset import check, split
 from stt_ft.stages.recordings import ingest
-from stt_ft.stages.synthesize import synthesize
+from stt_ft.stages.synthesize import _spoken, synthesize
 from stt_ft.stages.words import annotate, convert
 from stt_ft.text.digit_words import digit_runs
 
@@ -310,3 +311,24 @@ def test_what_no_engine_does_well_names_the_clip(script: str, out: str, monkeypa
     monkeypatch.setattr(engines, "perform", fail)
     with pytest.raises(AlignmentError, match=r"clip audio/synthetic_espeak_0_00001\.wav: 8 draws in a row .*no time for a word"):
         synthesize(script, out=out, count=1)
+
+
+def test_the_manifest_takes_a_twentieth_of_the_time_however_long_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, saved_s = 0.0, list[float]()
+
+    def save(data: Dataset, split: str, clips: Collection[Clip]) -> None:
+        nonlocal now_s
+        saved_s.append(0.01 * len(clips))
+        now_s += saved_s[-1]
+
+    def spoken() -> Iterator[SimpleNamespace]:
+        nonlocal now_s
+        for index in range(3000):
+            now_s += 1
+            yield SimpleNamespace(clip=Clip(path=f"{index}.wav", duration_s=1.0), was_there=False, num_failed=0)
+
+    monkeypatch.setattr(Dataset, "write_clips", save)
+    monkeypatch.setattr("stt_ft.stages.synthesize.time", SimpleNamespace(monotonic=lambda: now_s))
+    _spoken(SimpleNamespace(data=Dataset(tmp_path), language="en"), spoken(), 3000)
+    assert sum(saved_s[:-1]) < 0.05 * now_s  # the last one ends it
+    assert len(saved_s) > 10

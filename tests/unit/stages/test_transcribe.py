@@ -164,7 +164,7 @@ def test_another_model_hears_the_same_file(model, other, takes, capsys):
     assert {key: told[key] for key in ("text", "words", "pause")} == {key: alone[0][key] for key in ("text", "words", "pause")}
     assert told["against"] == {key: alone[1][key] for key in ("text", "words", "pause")}
     assert alone[0]["pause"] != alone[1]["pause"]
-    transcribe(model, str(takes / "a.wav"), against=other, device="cpu")
+    transcribe(Path(model), str(takes / "a.wav"), against=Path(other), device="cpu")
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [model, other]
 
 

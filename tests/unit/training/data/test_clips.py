@@ -8,6 +8,8 @@ import pytest
 from random_models import make_random_base, write_dataset
 
 from stt_ft.core.errors import ConfigError, DatasetError
+from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.core.packed import PackedSidecars
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
 from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import FRAME_S
@@ -16,7 +18,7 @@ from stt_ft.corpus.problems import GRAVE
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.stages.finetune import encode
 from stt_ft.training.data.clips import fingerprint
-from stt_ft.training.data.loading import load_clips
+from stt_ft.training.data.loading import _refuse_measured_numbers, load_clips
 
 PREFIX_S = 0.3  # of the base below: four frames
 
@@ -229,3 +231,23 @@ def test_a_clip_as_unmutes_server_hears_it_needs_no_codes_of_its_own(data, rando
         assert (whole >= 0).all()
     with pytest.raises(ValueError, match="channels: 'kyutai' is no channel; give phone, noise as 20dB, or unmute"):
         AugmentRecipe(channels=("kyutai",))
+
+
+def test_measured_numbers_are_looked_for_in_bulk(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    made = []
+    for name, split, words in (("orders", "heldout", "one two three four five six"), ("synthetic", "train", "six five four three two one")):
+        data = Dataset.to_fill(tmp_path / name)
+        clips = [Clip(path=f"audio/{index}.wav", duration_s=3.0) for index in range(50)]
+        data.write_clips(split, clips)
+        spoken = tuple(Word(text=word, start_s=at / 3, end_s=at / 3 + 0.3) for at, word in enumerate(words.split()))
+        data.write_sidecars(((clip, Sidecar(alignments=spoken)) for clip in clips), packed=True)
+        made.append(data)
+    asked = []
+    get = PackedSidecars.get
+    monkeypatch.setattr(PackedSidecars, "get", lambda packed, names: asked.append(len(names)) or get(packed, names))
+    _refuse_measured_numbers(*made)
+    assert asked == [50, 50]
+    made[0].write_sidecar(clips[49], Sidecar(alignments=spoken))
+    with pytest.raises(DatasetError, match=r"clip audio/0\.wav says 654321, as audio/49\.wav does"):
+        _refuse_measured_numbers(*made)
