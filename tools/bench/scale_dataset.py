@@ -77,7 +77,7 @@ def make_clip(data: Dataset, index: int, rng: np.random.Generator, aligner: dict
     samples = struct.pack("<Q", index)  # four samples of 16 bits that no other clip has
     header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 44, b"WAVE", b"fmt ", 16, 1, 1, 24000, 48000, 2, 16, b"data", len(samples))
     path.write_bytes(header + samples)
-    record = provenance_of(data, clip, script, aligner)
+    record = provenance_of(path, script, aligner)
     sidecar = Sidecar(alignments=words, written=words, script=script, provenance={"annotate": record})
     data.sidecar_path(clip).write_text(json.dumps(sidecar.to_json(), indent=1), encoding="utf-8")
     return clip
