@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stt_ft.audio.files import read_audio
     from stt_ft.core.errors import SttFtError
-    from stt_ft.core.manifest import Clip, Dataset
     from stt_ft.core.recipe import Recipe, load_recipe
-    from stt_ft.core.sidecar import Word
+    from stt_ft.dataset.manifest import Clip, Dataset
+    from stt_ft.dataset.sidecar import Word
     from stt_ft.evaluation.report import Report
     from stt_ft.model.checkpoint_dir import ModelDir, open_model
     from stt_ft.model.transcriber import Transcriber, Transcript
@@ -56,8 +56,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Clip": "stt_ft.core.manifest:Clip",
-    "Dataset": "stt_ft.core.manifest:Dataset",
+    "Clip": "stt_ft.dataset.manifest:Clip",
+    "Dataset": "stt_ft.dataset.manifest:Dataset",
     "ModelDir": "stt_ft.model.checkpoint_dir:ModelDir",
     "NumberWriter": "stt_ft.text.inverse.written_numbers:NumberWriter",
     "Recipe": "stt_ft.core.recipe:Recipe",
@@ -65,7 +65,7 @@ _HOMES = {
     "SttFtError": "stt_ft.core.errors:SttFtError",
     "Transcriber": "stt_ft.model.transcriber:Transcriber",
     "Transcript": "stt_ft.model.transcriber:Transcript",
-    "Word": "stt_ft.core.sidecar:Word",
+    "Word": "stt_ft.dataset.sidecar:Word",
     "annotate": "stt_ft.stages.words:annotate",
     "convert": "stt_ft.stages.words:convert",
     "encode": "stt_ft.stages.finetune:encode",

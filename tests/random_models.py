@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from stt_ft.core import timing
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 
 TOOL = Path(__file__).parent.parent / "tools" / "make_random_base.py"

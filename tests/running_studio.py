@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.prompt_script import load_prompt_script
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.studio.guard import DESK, Keys
 from stt_ft.studio.server import listening
 from stt_ft.studio.tab import Studio, own_path

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import write_wav
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.build import build_report
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Report

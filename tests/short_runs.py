@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.checkpoint_dir import ModelDir
 
 NUM_STEPS = 4

@@ -24,9 +24,9 @@ import torch
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.config import dump_config, load_config
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.evaluation.figures import FIGURES, SLICE_TITLES, resampling_of, sliced
 from stt_ft.evaluation.frames import read_frames
 from stt_ft.evaluation.hearing import Evaluation

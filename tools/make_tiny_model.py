@@ -40,7 +40,7 @@ from tiny_speech import SEED, Spoken, speak_all
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stt_ft.core import timing
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
 from stt_ft.targets.pause_targets import pause_targets
 from stt_ft.text import prompts

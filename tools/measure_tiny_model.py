@@ -20,10 +20,10 @@ from make_tiny_model import STYLE, TEXT_LAG_S, Encoder
 from tiny_speech import Spoken
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
 from stt_ft.metrics.intervals import Resampling, estimate, ratio
 from stt_ft.model.checkpoint_dir import open_model

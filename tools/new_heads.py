@@ -29,10 +29,10 @@ from torch import nn
 
 from stt_ft.core.atomic import atomic_directory, write_json, write_text
 from stt_ft.core.config import load_config
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
 from stt_ft.core.timing import num_frames_covering
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
 from stt_ft.model.checkpoint_dir import NUM_HEAD_CLASSES, TAIL_S, TINY_DIR, ModelDir, open_model

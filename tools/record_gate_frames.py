@@ -23,8 +23,8 @@ import safetensors.torch
 import torch
 
 from stt_ft.core.config import dump_config, load_config
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import Recipe
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.frames import ClipFrames, read_frames
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST

@@ -31,11 +31,11 @@ from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.core.atomic import write_json, write_text
 from stt_ft.core.config import dump_config, load_config
 from stt_ft.core.errors import CheckFailed
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import Recipe
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.steps import Step, run_steps
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.evaluation.figures import FIGURES, resampling_of, sliced
 from stt_ft.evaluation.frames import read_frames
 from stt_ft.evaluation.hearing import Evaluation

@@ -20,8 +20,8 @@ import numpy as np
 from stt_ft.audio.channel import phone_line
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.audio.synthesis import Synthesizer, Utterance, add_noise, insert_silence
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
+from stt_ft.dataset.sidecar import Word
 from stt_ft.simulation.casting import BASE_CAST, perform
 from stt_ft.simulation.glued import SpokenDigits
 from stt_ft.text import prompts

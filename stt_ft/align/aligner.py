@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from stt_ft.audio.files import write_wav
-from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.sidecar import Word
 from stt_ft.core.storage import Readable
+from stt_ft.dataset.doubts import Rival
+from stt_ft.dataset.sidecar import Word
 from stt_ft.text.lattice import fixed
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, spoken_tokens
 

@@ -21,7 +21,11 @@ import numpy as np
 import stt_ft
 from stt_ft.align.aligner import AlignmentResult
 from stt_ft.align.sphinx_aligner import SphinxAligner
-from stt_ft.core.doubts import (
+from stt_ft.core.errors import AlignmentError, DatasetError, NoSidecar
+from stt_ft.core.provenance import file_sha256
+from stt_ft.core.storage import Readable
+from stt_ft.core.timing import num_samples
+from stt_ft.dataset.doubts import (
     DOUBTFUL,
     RIVALS,
     SPOKEN,
@@ -35,18 +39,14 @@ from stt_ft.core.doubts import (
     words_from_json,
     words_to_json,
 )  # fmt: skip
-from stt_ft.core.errors import AlignmentError, DatasetError, NoSidecar
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.provenance import file_sha256
-from stt_ft.core.sidecar import LEFT_OUT, Sidecar, Word
-from stt_ft.core.storage import Readable
-from stt_ft.core.timing import num_samples
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import LEFT_OUT, Sidecar, Word
 from stt_ft.text.spoken_forms import SpokenToken, spoken_tokens
 
 CONFIDENCE, MISMATCH = "confidence", "mismatch"
 """Keys of a sidecar: a list parallel to the aligner's words; the script and the words heard, where the two differ.
 
-`core.sidecar.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
+`dataset.sidecar.LEFT_OUT` is another: stretches that do not fit the script and are not among the words.
 """
 
 CORRECTED = "corrected"

@@ -24,9 +24,9 @@ from stt_ft.align.aligner import AlignedWord, AlignmentJob, AlignmentResult, scr
 from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
 from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.synthesis import Synthesizer
-from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError, MissingExtra, SttFtError
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+from stt_ft.dataset.doubts import Rival
 from stt_ft.text.lattice import Arc, Lattice, fixed, without
 
 _MODEL_RATE_HZ = 16_000

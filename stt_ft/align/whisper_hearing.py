@@ -24,9 +24,9 @@ from stt_ft.align.aligner import AlignedWord
 from stt_ft.align.placing import place_words
 from stt_ft.align.whisper_model import FRAMES_PER_S, DecoderOutput, WhisperModel
 from stt_ft.align.whisper_writing import next_token_logits
-from stt_ft.core.doubts import Rival
 from stt_ft.core.errors import AlignmentError
 from stt_ft.core.timing import samples_to_s
+from stt_ft.dataset.doubts import Rival
 from stt_ft.text.lattice import Lattice
 from stt_ft.text.spoken_forms import LANGUAGES, SpokenToken, language_named
 

@@ -19,11 +19,11 @@ from stt_ft.align.aligner import AlignmentJob, AlignmentResult
 from stt_ft.align.sidecars import CORRECTED, annotated, known_sidecar, provenance_of, spoken_sidecar, verified
 from stt_ft.align.sphinx_aligner import SphinxAligner
 from stt_ft.audio.files import read_audio
-from stt_ft.core.doubts import spoken_words_of
 from stt_ft.core.errors import AudioError, DatasetError, MissingExtra, SttFtError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import fetched
+from stt_ft.dataset.doubts import spoken_words_of
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 
 State = Literal["changed", "done", "kept", "faulty"]
 """What becomes of a clip: its sidecar changes; it was done before; somebody's words are kept as they are; it has a fault."""

@@ -25,9 +25,9 @@ from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.core.atomic import atomic_path, is_writable
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError, DiskError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import Version
 from stt_ft.core.storage import Piece, Source, check_lies_inside, is_local, read_bytes
+from stt_ft.dataset.manifest import Clip, Dataset
 
 KEY_LENGTH = 16
 """Hexadecimal digits of a key: 64 bits, enough to tell billions of clips apart."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from stt_ft.audio.files import change_speed, resample
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, AudioError, MissingExtra
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 """espeak-ng's English accents that come with every build."""

@@ -28,11 +28,11 @@ from stt_ft.audio.files import AudioInfo, probe
 from stt_ft.core.atomic import atomic_path, write_json, write_text
 from stt_ft.core.errors import AudioError, ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.storage import Piece, pyarrow_parquet
 from stt_ft.core.timing import num_samples
 from stt_ft.corpus.sources.source_clip import INDEX, RECORD, HeldPiece, record_of
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 _GROUP_ROWS = 64
 """Rows of a Parquet file that are written, and read, together: all of a clip's group is read for its sound."""

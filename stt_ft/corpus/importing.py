@@ -21,12 +21,12 @@ from stt_ft.audio.files import probe, read_audio, write_wav
 from stt_ft.audio.levels import SILENT_PEAK, peak
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import INSIDE, Clip, Dataset
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import Source, check_lies_inside, is_local
 from stt_ft.core.timing import num_samples, samples_to_s
 from stt_ft.corpus.sources.source_clip import HeldPiece, SourceClip
+from stt_ft.dataset.manifest import INSIDE, Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 
 _WHOLE_TOLERANCE_S = 0.1
 """A manifest's duration this near to the file's, or beyond it, means the whole file; a word may end so far behind its clip."""

@@ -15,13 +15,13 @@ import numpy as np
 from stt_ft.audio.files import read_audio
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import fetched
 from stt_ft.core.timing import SAMPLE_RATE_HZ
 from stt_ft.corpus.problems import Problem, numbers_in, sound_problems, stream_problems, word_problems
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.model.checkpoint_dir import TAIL_S, open_model
 
 CLIPS_IN_BATCH = 64

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from stt_ft.audio.sounds import SoundKeys
 from stt_ft.core.engine import Engine, SetAside, num_cores
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.problems import faultless_sidecars
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.text.inverse.said_digits import number_runs
 
 PIECE_LINES = 1024

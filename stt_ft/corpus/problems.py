@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stt_ft.audio.levels import SILENT_PEAK, bandwidth_hz, clipped_share, peak
-from stt_ft.core.doubts import disputes_of, doubts_of
 from stt_ft.core.errors import AlignmentError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import LEFT_OUT, MAIN_SPEAKER, Sidecar, Word
 from stt_ft.core.timing import FRAME_S, frame_start_s, num_frames_covering
+from stt_ft.dataset.doubts import disputes_of, doubts_of
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import LEFT_OUT, MAIN_SPEAKER, Sidecar, Word
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.text.inverse.said_digits import dictated_numbers
 from stt_ft.text.spoken_forms import holds_digits

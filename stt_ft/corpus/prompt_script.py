@@ -19,8 +19,8 @@ import yaml
 
 from stt_ft.audio.levels import take_warnings
 from stt_ft.core.errors import DatasetError, TextError
-from stt_ft.core.manifest import Dataset
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.text.digit_words import ENGLISH_DIGITS, FRENCH_DIGITS
 from stt_ft.text.prompts import PromptLine
 from stt_ft.text.redrawing import holds_number

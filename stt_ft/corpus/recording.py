@@ -28,10 +28,10 @@ from stt_ft.audio.files import probe, write_wav
 from stt_ft.audio.levels import CLIPPED_LEVEL, meter
 from stt_ft.audio.microphone import Recording
 from stt_ft.core.errors import AudioError, DatasetError, DiskError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.timing import samples_to_s
 from stt_ft.corpus.prompt_script import PromptScript
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.text.prompts import PromptLine
 
 _REDRAW_S = 0.05

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from stt_ft.core.manifest import SPLITS, Clip
+from stt_ft.dataset.manifest import SPLITS, Clip
 
 Item = TypeVar("Item")
 

@@ -22,9 +22,9 @@ from stt_ft.core.atomic import atomic_path
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, DatasetError, MissingExtra
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.timing import SAMPLE_RATE_HZ, frame_heard_s, frame_start_s, num_samples
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Report, System
 from stt_ft.evaluation.scores import Scores

@@ -31,8 +31,8 @@ import numpy as np
 
 from stt_ft.core.atomic import atomic_path
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import FRAME_S
+from stt_ft.dataset.sidecar import Word
 from stt_ft.metrics.endpointing import Turn
 from stt_ft.model.words import HeardWord
 from stt_ft.text.inverse.said_digits import number_runs

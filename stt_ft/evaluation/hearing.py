@@ -24,14 +24,14 @@ from stt_ft.audio.sounds import sounds_of
 from stt_ft.core.config import load_config
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import CheckpointError, ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.provenance import PACKAGES, record
 from stt_ft.core.recipe import Version
 from stt_ft.core.serving import Serving
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import num_frames_covering, samples_to_s
 from stt_ft.corpus.problems import faultless_sidecars, refuse_faulty
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.detectors import SILERO, other_systems, read_turn_probs, silence_systems, sound_frames
 from stt_ft.evaluation.frames import MANNERS, VOICES, ClipFrames, read_frames, write_frames

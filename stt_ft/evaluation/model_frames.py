@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from stt_ft.audio.channel import Channel
-from stt_ft.core.manifest import Clip
 from stt_ft.core.progress import track
 from stt_ft.core.serving import Serving
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import frame_start_s
+from stt_ft.dataset.manifest import Clip
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.frames import ClipFrames, kind_of
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.device import inference_dtype, pick_device

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from stt_ft.audio.sounds import Sound
 from stt_ft.core.engine import Engine, SetAside, batched
 from stt_ft.core.errors import AudioError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.serving import Serving
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_frames_covering
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.frames import ClipFrames, Reply
 from stt_ft.metrics.endpointing import EndpointRule, judge_turn
 from stt_ft.model.checkpoint_dir import ModelDir, open_model

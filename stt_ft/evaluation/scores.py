@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import frame_at, frame_heard_s
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.metrics.digit_strings import DigitScore, score_digits, score_read_digits
 from stt_ft.metrics.endpointing import NEVER_ENDED, EndpointRule, TurnVerdict, judge_turn

@@ -22,8 +22,8 @@ from rapidfuzz.distance import Postfix, Prefix
 from stt_ft.audio.sounds import Sound
 from stt_ft.core.engine import batched
 from stt_ft.core.errors import ServerError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_RATE_HZ, FRAME_S, SAMPLES_PER_FRAME, frame_at, frame_heard_s, frame_start_s
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.frames import ClipFrames
 from stt_ft.evaluation.report import Lateness, Parting, Served
 from stt_ft.evaluation.scores import Scores

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import stt_ft
 from stt_ft.core.errors import CheckpointError, MissingExtra
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.storage import check_lies_inside, inside
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.checkpoint_dir import EXPORTED_FROM, MOSHI_NAME, home_of, read_json_object
 from stt_ft.model.output_dir import check_sums
 from stt_ft.model.safetensors_file import read_header

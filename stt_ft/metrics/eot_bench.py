@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import frame_heard_s
+from stt_ft.dataset.sidecar import Word
 
 LOOK_S = 0.1
 """Seconds between two looks at the detector."""

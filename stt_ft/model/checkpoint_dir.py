@@ -27,9 +27,9 @@ from stt_ft.core.errors import AlignmentError, CheckpointError, ConfigError
 from stt_ft.core.json_yaml import parse_json
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.recipe import DEFAULT_BASE
-from stt_ft.core.sidecar import Word
 from stt_ft.core.storage import check_lies_inside, inside
 from stt_ft.core.timing import frame_start_s, num_frames_covering
+from stt_ft.dataset.sidecar import Word
 from stt_ft.model.output_dir import check_sums
 from stt_ft.model.safetensors_file import SafetensorsHeader, TensorSpec, read_header
 from stt_ft.model.words import HeardWord, words_from_tokens

@@ -34,10 +34,10 @@ from stt_ft.core import timing
 from stt_ft.core.atomic import atomic_path, is_writable, local_copy
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.recipe import Version
 from stt_ft.core.storage import check_lies_inside
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.model.checkpoint_dir import UNFIT, ModelDir, open_model
 from stt_ft.model.device import compile_only_on_gpu, pick_device
 from stt_ft.model.safetensors_file import candle_name, check_finite, read_header

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stt_ft.core import timing
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor

@@ -17,11 +17,11 @@ import numpy as np
 from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.pages.offline_page import MAX_DATA_BYTES, PageSounds, in_turn, outline, render_page
 from stt_ft.text.inverse.said_digits import number_runs
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
 from stt_ft.core.timing import frame_heard_s
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.evaluation.figures import SLICES
 from stt_ft.evaluation.frames import timed_text
 from stt_ft.evaluation.scores import ClipScore

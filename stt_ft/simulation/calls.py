@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_samples, samples_to_s
+from stt_ft.dataset.sidecar import Word
 
 MIN_CALLS = 8
 """Fewest calls of a plan: each minute of a call is then heard with some fifty short clips."""

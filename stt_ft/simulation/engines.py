@@ -24,8 +24,8 @@ from stt_ft.audio.levels import SILENT_PEAK, peak
 from stt_ft.audio.synthesis import Synthesizer, Utterance
 from stt_ft.core.errors import AlignmentError, AudioError, ConfigError, MissingExtra
 from stt_ft.core.provenance import file_sha256
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples
+from stt_ft.dataset.sidecar import Word
 from stt_ft.simulation.casting import Cast, dress, perform
 from stt_ft.text.prompts import Prompt
 

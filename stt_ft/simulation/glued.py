@@ -16,8 +16,8 @@ import numpy as np
 from stt_ft.audio.files import read_audio
 from stt_ft.audio.synthesis import Utterance, add_noise
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, num_samples, samples_to_s
+from stt_ft.dataset.sidecar import Word
 from stt_ft.text.digit_words import ENGLISH_DIGITS
 from stt_ft.text.prompts import Manner, pauses, spoken_digits
 

@@ -22,9 +22,9 @@ from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Utterance
 from stt_ft.core.engine import Engine, SetAside, batched
 from stt_ft.core.errors import AlignmentError, AudioError, ConfigError, TextError
-from stt_ft.core.manifest import SYNTHETIC, Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ
+from stt_ft.dataset.manifest import SYNTHETIC, Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.simulation.casting import SYNTHETIC_CAST
 from stt_ft.simulation.engines import SpeechEngine
 from stt_ft.text.prompts import Manner, PromptLine, belongs_to, pauses

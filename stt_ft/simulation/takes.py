@@ -9,10 +9,10 @@ from typing import Any
 
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance
-from stt_ft.core.doubts import TIMES_BY, TRUTH, words_to_json
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.timing import SAMPLE_RATE_HZ
+from stt_ft.dataset.doubts import TIMES_BY, TRUTH, words_to_json
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.simulation.casting import Cast, perform
 from stt_ft.simulation.glued import SpokenDigits, natural_gaps
 from stt_ft.text.prompts import Manner, Prompt, belongs_to, number_prompt, ordinary_prompt, pauses

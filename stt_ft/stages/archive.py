@@ -11,9 +11,9 @@ from typing import Literal
 
 from stt_ft.core.atomic import sole_writer
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.storage import place
+from stt_ft.dataset.manifest import Dataset
 
 
 def archive(dataset: str, *, out: str, format: Literal["shar", "webdataset", "huggingface"], shard_size: int = 1000) -> None:

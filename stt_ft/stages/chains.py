@@ -17,11 +17,11 @@ from stt_ft.assets import shipped
 from stt_ft.core.atomic import write_text
 from stt_ft.core.config import dump_config, load_config, to_dict
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.recipe import Recipe
 from stt_ft.core.steps import Step, run_steps
 from stt_ft.core.storage import place
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.stages import stage, stage_step
 
 if TYPE_CHECKING:

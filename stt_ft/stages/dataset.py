@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 from stt_ft.core.atomic import sole_writer
 from stt_ft.core.engine import LOCAL, Engine, batched, spread
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
-from stt_ft.core.manifest import SPLITS, Clip, Dataset
 from stt_ft.core.progress import emit_json, say
 from stt_ft.core.recipe import BatchRecipe
+from stt_ft.dataset.manifest import SPLITS, Clip, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence

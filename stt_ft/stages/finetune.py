@@ -12,9 +12,9 @@ from typing import Any
 from stt_ft.core.atomic import remove_leftovers
 from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import CheckFailed, CheckpointError, ConfigError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import DEFAULT_BASE, AugmentRecipe, Recipe, Version, load_recipe
+from stt_ft.dataset.manifest import Dataset
 
 
 @spread

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt_ft.core.errors import CheckFailed, ConfigError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import emit_json, say
+from stt_ft.dataset.manifest import Dataset
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from stt_ft.core.atomic import sole_writer, write_text
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.packed import WINDOW
 from stt_ft.core.progress import say, track
 from stt_ft.core.storage import check_lies_inside, read_many, remove_many
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.packed import WINDOW
 
 
 def pack(dataset: str | Path, *, loose: bool = False) -> Dataset:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer, write_text
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import INSIDE, SPLITS, Clip, Dataset
 from stt_ft.core.progress import say, track
+from stt_ft.dataset.manifest import INSIDE, SPLITS, Clip, Dataset
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from stt_ft.core.atomic import sole_writer
 from stt_ft.core.errors import ConfigError, MissingExtra
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
+from stt_ft.dataset.manifest import Dataset
 
 
 def studio(

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Literal
 from stt_ft.core.atomic import sole_writer
 from stt_ft.core.engine import LOCAL, Engine, spread
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say, track
 from stt_ft.core.storage import place
+from stt_ft.dataset.manifest import Clip, Dataset
 
 if TYPE_CHECKING:
     from stt_ft.simulation.engines import SpeechEngine

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stt_ft.core.atomic import sole_writer
-from stt_ft.core.doubts import disputes_of
 from stt_ft.core.engine import LOCAL, Engine, SetAside, batched, spread
 from stt_ft.core.errors import CheckFailed, ConfigError, MissingExtra
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say, track
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset.doubts import disputes_of
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from stt_ft.align.aligner import AlignmentResult

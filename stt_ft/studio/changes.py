@@ -22,8 +22,8 @@ from typing import Any, Literal
 from stt_ft.core.atomic import atomic_directory, atomic_path, write_json
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.studio.tab import now, own_path
 
 Kind = Literal["words", "aside", "bin"]

@@ -19,12 +19,12 @@ from aiohttp import web
 from stt_ft.align.sidecars import corrected
 from stt_ft.audio.files import read_audio, wav_of
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import MAIN_SPEAKER, Sidecar, Word
 from stt_ft.core.storage import Piece
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
 from stt_ft.corpus.inspecting import Inspected, SetFaults, Sound, split_by
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem, numbers_in, word_problems
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import MAIN_SPEAKER, Sidecar, Word
 from stt_ft.pages.dataset_page import clip_facts, outline_signs, problem_facts, title_of
 from stt_ft.studio.changes import Change, Changes
 from stt_ft.studio.tab import Studio, Tab, json_body

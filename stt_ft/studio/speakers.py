@@ -12,8 +12,8 @@ from aiohttp import web
 from stt_ft.core.atomic import write_json
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.recording import METADATA, known_sessions, speaker_id
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.studio.tab import Studio, Tab, json_body, now, own_path
 
 CONSENT = (

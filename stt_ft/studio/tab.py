@@ -13,9 +13,9 @@ from typing import Any, Literal
 from aiohttp import web
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.storage import check_lies_inside
 from stt_ft.corpus.prompt_script import PromptScript
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.studio.guard import Keys
 
 

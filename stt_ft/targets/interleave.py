@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 PADDING_ID = 3
 """Text token of a frame in which no word is written (upstream `existing_text_padding_id`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 MAX_CHARACTERS = 42
 """Characters of a caption: one line of a subtitle (Netflix's and the BBC's limits are 42 and 37)."""

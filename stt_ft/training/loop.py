@@ -26,9 +26,9 @@ from torch.amp.grad_scaler import GradScaler
 
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import ConfigError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.progress import say
 from stt_ft.core.recipe import OptimRecipe, Recipe
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.checkpoint_dir import TAIL_S, ModelDir, open_model
 from stt_ft.model.device import pick_device, pick_dtype, training_kernels
 from stt_ft.model.lora import checkpoint_layers, make_trainable, part_of_batch

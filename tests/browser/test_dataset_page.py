@@ -12,9 +12,9 @@ import pytest
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.engine import Engine
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.inspecting import inspect
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.pages.dataset_page import write_dataset_page
 
 pytestmark = pytest.mark.browser

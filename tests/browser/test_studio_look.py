@@ -13,8 +13,8 @@ import pytest
 from running_studio import RunningStudio, running_studio
 
 from stt_ft.audio.files import write_wav
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 pytestmark = pytest.mark.browser
 

@@ -19,8 +19,8 @@ import pytest
 from running_studio import RunningStudio, running_studio
 
 from stt_ft.audio.files import read_audio, write_wav
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.studio import recording
 from stt_ft.studio.guard import Keys
 from stt_ft.studio.speakers import invite

@@ -13,7 +13,7 @@ import pytest
 from running_studio import running_studio
 
 from stt_ft.audio.files import write_wav
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.dataset.manifest import Clip, Dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -19,7 +19,7 @@ from short_runs import Outcome
 
 import stt_ft
 from stt_ft.core.errors import BusyError, ConfigError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.training import parallel
 from stt_ft.training.parallel import LostProcess, joined_world
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST, TUNING_CAST
 from stt_ft.simulation.takes import TakePlan, write_takes
 from stt_ft.stages.init import init

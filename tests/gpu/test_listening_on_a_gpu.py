@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.codes import MimiCodec
 from stt_ft.model.streaming import stream_codes
 from stt_ft.model.stt_lm import load_lm

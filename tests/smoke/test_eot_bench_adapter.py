@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import frame_heard_s
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.scores import ClipScore
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.metrics.eot_bench import Look, silences

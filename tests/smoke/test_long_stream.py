@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.model.transcriber import Transcriber
 from stt_ft.simulation.casting import HELDOUT_CAST

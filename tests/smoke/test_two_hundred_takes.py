@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import write_wav
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
 
 pytestmark = pytest.mark.slow

@@ -31,9 +31,9 @@ from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import read_audio, resample, write_wav
 from stt_ft.core.atomic import write_text
-from stt_ft.core.manifest import Dataset
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.simulation.casting import HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
 from stt_ft.simulation.takes import TakePlan, write_takes

@@ -25,10 +25,10 @@ import torch
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.atomic import write_text
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.serving import KYUTAI
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLES_PER_FRAME, num_frames_covering, samples_to_s
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.figures import FIGURES, resampling_of
 from stt_ft.evaluation.hearing import reference_words
 from stt_ft.evaluation.model_frames import frames_in_call

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from moshi.models.lm import LMGen, LMModel
 
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
 from stt_ft.model.device import compile_only_on_gpu, inference_dtype, pick_device

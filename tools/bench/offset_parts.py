@@ -16,8 +16,8 @@ from offset_sounds import CHANNELS, PEOPLE, REPOSITORY, SIMULATED, Offsets, Soun
 from stt_ft.align.placing import STEP_S, place_words, shares_of_spans
 from stt_ft.audio.levels import speech_span_s
 from stt_ft.audio.silero_vad import CHUNK_S, SileroVad, is_installed
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, frame_at, frame_heard_s
+from stt_ft.dataset.sidecar import Word
 from stt_ft.metrics.endpointing import SPEECH_THRESHOLD, silent_for_s, turn_rows
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import MimiCodec

@@ -15,7 +15,7 @@ import numpy as np
 from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.simulation.casting import HELDOUT_CAST
 from stt_ft.simulation.glued import SpokenDigits, mixed_gaps
 from stt_ft.simulation.takes import TakePlan, write_takes

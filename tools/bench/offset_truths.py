@@ -21,8 +21,8 @@ from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import change_speed, read_audio, resample, write_wav
 from stt_ft.audio.synthesis import Synthesizer, Utterance, insert_silence
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ
+from stt_ft.dataset.sidecar import Word
 from stt_ft.pages.offline_page import PageSounds
 from stt_ft.simulation.casting import HELDOUT_CAST
 from stt_ft.simulation.glued import SOUNDING_DB, sounding

@@ -31,10 +31,10 @@ from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.audio.channel import add_pink_noise, phone_line
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.atomic import write_text
-from stt_ft.core.doubts import doubts_of
 from stt_ft.core.errors import SttFtError
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.timing import samples_to_s
+from stt_ft.dataset.doubts import doubts_of
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.text.written_style import scoring_words
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

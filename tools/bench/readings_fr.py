@@ -27,9 +27,9 @@ from stt_ft.align.sphinx_aligner import SphinxAligner
 from stt_ft.audio.files import resample
 from stt_ft.audio.synthesis import Synthesizer, add_noise, insert_silence
 from stt_ft.core.atomic import write_text
-from stt_ft.core.doubts import doubts_of
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+from stt_ft.dataset.doubts import doubts_of
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = {"dev": 11, "heldout": 47}

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt_ft.core.atomic import write_text
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import say
+from stt_ft.dataset.manifest import Clip, Dataset
 
 RECIPE = """dataset: {data}
 run_dir: {run}
@@ -54,7 +54,7 @@ next(iter(TrainingBatches(inputs.train_clips, inputs.model, inputs.recipe).start
 """
 
 START_OF_EVALUATE = """
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.hearing import reference_words
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import codes_of

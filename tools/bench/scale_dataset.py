@@ -20,10 +20,10 @@ import numpy as np
 from stt_ft.align import work_named
 from stt_ft.align.sidecars import provenance_of
 from stt_ft.audio.sounds import sounds_of
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.progress import track
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import num_frames_covering
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import TokenStore
 

@@ -30,7 +30,7 @@ import torch
 
 from stt_ft.core import timing
 from stt_ft.core.recipe import BatchRecipe, LoraRecipe, OptimRecipe, Recipe, ScheduleRecipe
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.codes import MimiCodec
 from stt_ft.model.device import pick_device

@@ -35,8 +35,8 @@ from stt_ft.align.whisper_writing import Writer, trusted
 from stt_ft.audio.files import read_audio, resample
 from stt_ft.core.atomic import write_text
 from stt_ft.core.errors import SttFtError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.timing import SAMPLE_RATE_HZ, samples_to_s
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.metrics.intervals import wilson
 from stt_ft.metrics.transcripts import scoring_form, word_errors
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST

@@ -79,8 +79,8 @@ def make_template(root: Path) -> None:
     import soundfile
 
     from stt_ft.cli import main
-    from stt_ft.core.manifest import Dataset
     from stt_ft.core.provenance import file_sha256
+    from stt_ft.dataset.manifest import Dataset
     from stt_ft.simulation.casting import HELDOUT_CAST, TUNING_CAST
     from stt_ft.simulation.takes import TakePlan, write_takes
 

@@ -19,7 +19,6 @@ from typing import Any
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import INSIDE, SPLITS, Dataset, speaker_name
 from stt_ft.core.storage import Piece, answered, kind_of, place
 from stt_ft.corpus.sources.huggingface import METADATA, read_huggingface
 from stt_ft.corpus.sources.lhotse import CUTS, read_lhotse, read_shar
@@ -35,6 +34,7 @@ from stt_ft.corpus.sources.source_clip import (
     seconds,
     text_or_none,
 )
+from stt_ft.dataset.manifest import INSIDE, SPLITS, Dataset, speaker_name
 
 _WINDOW = 256
 """Lines of a manifest whose packed sidecars are looked up together."""

@@ -20,12 +20,12 @@ from typing import Any
 from stt_ft.audio.files import AUDIO_SUFFIXES
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json, parse_yaml
-from stt_ft.core.manifest import speaker_name
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import answered, pyarrow_parquet
 from stt_ft.corpus.sources.shards import shards, split_in, split_named
 from stt_ft.corpus.sources.source_clip import RECORD, HeldPiece, SourceClip, as_text, json_lines, kept, or_fault
 from stt_ft.corpus.sources.word_times import is_transcript, transcript_words
+from stt_ft.dataset.manifest import speaker_name
+from stt_ft.dataset.sidecar import Sidecar
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """The names under which `datasets` looks for what is told of the files of an audio folder."""

@@ -16,11 +16,11 @@ from typing import Any
 
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.sidecar import Word
 from stt_ft.core.storage import kind_of
 from stt_ft.corpus.sources.shards import TARS, members, shards, split_in, split_named
 from stt_ft.corpus.sources.source_clip import RECORD, HeldPiece, SourceClip, json_lines, kept, or_fault, seconds
 from stt_ft.corpus.sources.word_times import lhotse_words
+from stt_ft.dataset.sidecar import Word
 
 CUTS = (".jsonl", ".jsonl.gz")
 

@@ -19,10 +19,10 @@ from typing import IO, Any, cast
 
 from stt_ft.core.errors import AudioError, DatasetError
 from stt_ft.core.json_yaml import parse_json
-from stt_ft.core.manifest import INSIDE, SYNTHETIC, Clip, speaker_name
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import Piece, is_local, read_many
 from stt_ft.corpus.sources.word_times import TimedWords, is_transcript, transcript_words, words_beside
+from stt_ft.dataset.manifest import INSIDE, SYNTHETIC, Clip, speaker_name
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.text.written_style import scoring_words
 
 BESIDE = (".txt", ".lab", ".json", ".TextGrid", ".ctm")

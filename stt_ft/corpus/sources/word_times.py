@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 NO_WORDS = frozenset({"", "<eps>", "sil", "sp", "spn", "<sil>", "!sil"})
 """What aligners write where nothing is said."""

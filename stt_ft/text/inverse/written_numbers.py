@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.text.digit_words import bare_word
 from stt_ft.text.inverse.clocks import Reading
 from stt_ft.text.inverse.grammar import NumberGrammar

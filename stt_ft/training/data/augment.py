@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from stt_ft.core import timing
 from stt_ft.core.recipe import AugmentRecipe
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.training.data.clips import TrainingClip
 
 SPEECH_MARGIN_S = 0.12

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from stt_ft.core import timing
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.serving import SERVINGS
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore
 from stt_ft.targets.interleave import TextStream

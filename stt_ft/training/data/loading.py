@@ -17,11 +17,11 @@ import numpy.typing as npt
 from stt_ft.audio.sounds import version_key
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError, ConfigError, DatasetError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import BatchRecipe, Recipe, Version
-from stt_ft.core.sidecar import Word
 from stt_ft.corpus.packed_words import PackedClips, packed_clips
 from stt_ft.corpus.problems import numbers_of, refuse_faulty
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.model.codes import TokenStore
 from stt_ft.training.data.clips import Lazy, StoredCodes, TrainingClip, chained, changed, cut_to_fit

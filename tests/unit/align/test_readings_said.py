@@ -14,7 +14,7 @@ from stt_ft.align.sidecars import annotated, spoken_sidecar
 from stt_ft.align.sphinx_aligner import SphinxWork
 from stt_ft.align.whisper_aligner import WhisperWork
 from stt_ft.audio.files import write_wav
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset.sidecar import Sidecar
 
 SAID = (
     ("order number 4477", "order number double four double seven"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stt_ft.align.sidecars import LEAST_WORD_S, divide_by_syllables, fit_into_span, num_syllables, widen
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 WORDS = st.lists(st.sampled_from(["one", "seven", "zero", "oh", "double", "quatre", "x"]), min_size=1, max_size=12)
 TIMES = st.floats(-5, 60, allow_nan=False)

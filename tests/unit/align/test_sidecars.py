@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stt_ft.align.aligner import AlignedWord
 from stt_ft.align.sidecars import spoken_sidecar
-from stt_ft.core.doubts import Rival, doubts_of
 from stt_ft.core.errors import AlignmentError, TextError
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.doubts import Rival, doubts_of
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.text.lattice import Lattice
 
 

@@ -70,7 +70,7 @@ import sys
 from pathlib import Path
 from stt_ft.audio.microphone import Recording
 from stt_ft.core.errors import AudioError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.corpus.prompt_script import PromptScript
 from stt_ft.text.prompts import PromptLine
 from stt_ft.corpus.recording import Session

@@ -8,8 +8,8 @@ import pytest
 import stt_ft.audio.sounds as sounds_module
 from stt_ft.audio.sounds import SoundKeys, audio_key, sounds_of
 from stt_ft.core.errors import AudioError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import Version
+from stt_ft.dataset.manifest import Clip, Dataset
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ pytest.importorskip("espeakng_loader")
 from stt_ft.audio.synthesis import Synthesizer, Utterance, add_noise, insert_silence, scale_formants, tilt_spectrum
 from stt_ft.core import timing
 from stt_ft.core.errors import AudioError
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from stt_ft import cli
 from stt_ft.audio.files import _count_frames, _File, read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError, SttFtError
 from stt_ft.core.json_yaml import parse_json, read_yaml
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.sources import formats
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.codes import TokenStore
 from stt_ft.pages.charts import ticks
 from stt_ft.training.checkpoints import RunDir, newest_consolidated

@@ -13,9 +13,9 @@ import pytest
 
 from stt_ft.audio.files import probe, read_audio, wav_of, write_wav
 from stt_ft.core.errors import AudioError, DatasetError, DiskError, MissingExtra, SttFtError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.provenance import file_sha256
 from stt_ft.core.storage import Piece, claim, is_local, place
+from stt_ft.dataset.manifest import Clip, Dataset
 
 SOUNDS = [wav_of(np.sin(np.arange(2400 + 240 * index) / 9).astype(np.float32)) for index in range(5)]
 

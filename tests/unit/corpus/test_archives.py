@@ -14,11 +14,11 @@ import soundfile
 
 from stt_ft.audio.files import read_audio, wav_of
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.storage import Piece
 from stt_ft.corpus.sources.formats import detect_format, read_source
 from stt_ft.corpus.sources.shards import split_in
 from stt_ft.corpus.sources.source_clip import SourceClip
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.stages.recordings import ingest
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "archives"

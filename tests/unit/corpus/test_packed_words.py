@@ -8,10 +8,10 @@ import pytest
 from random_models import spoken_words
 
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus import packed_words
 from stt_ft.corpus.packed_words import PieceReader, packed_clips
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.text.inverse.said_digits import number_runs
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from stt_ft.core.engine import Engine, SetAside
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.inspecting import Inspected, SetFaults, inspect
 from stt_ft.corpus.problems import GRAVE, KINDS, Problem, numbers_in, sound_problems, word_problems
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 RATE_HZ = 24_000
 

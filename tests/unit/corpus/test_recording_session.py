@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from stt_ft.core.errors import DatasetError, DiskError
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.prompt_script import PromptScript
 from stt_ft.corpus.recording import Desk, Session, known_sessions, speaker_id
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.text.prompts import PromptLine
 
 RATE_HZ = 24_000

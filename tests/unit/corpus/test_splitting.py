@@ -8,8 +8,8 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.core.manifest import Clip
 from stt_ft.corpus.splitting import assign, groups_of
+from stt_ft.dataset.manifest import Clip
 
 SHARES = {"train": 0.7, "dev": 0.1, "heldout": 0.2}
 

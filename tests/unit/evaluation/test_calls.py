@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sample_frames import placed_in_calls
 
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import num_samples
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.build import build_calls, build_report
 from stt_ft.evaluation.frames import read_frames, write_frames
 from stt_ft.evaluation.gate import GateConfig, check_report

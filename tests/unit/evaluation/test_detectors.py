@@ -13,8 +13,8 @@ from stt_ft.audio.files import read_audio, resample
 from stt_ft.audio.silero_vad import CHUNK_S
 from stt_ft.audio.smart_turn import MODEL_RATE_HZ, SmartTurn, shipped_weights
 from stt_ft.core.errors import CheckpointError, DatasetError
-from stt_ft.core.manifest import Clip
 from stt_ft.core.timing import frame_heard_s
+from stt_ft.dataset.manifest import Clip
 from stt_ft.evaluation import detectors
 from stt_ft.evaluation.build import build_report
 from stt_ft.evaluation.detectors import pipecat_probs, read_turn_probs, sound_frames, write_eot_predictions

@@ -13,8 +13,8 @@ from random_models import make_random_base, write_dataset
 from stt_ft.audio import silero_vad
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError, CheckpointError, ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.evaluation.agents import AGENTS, agent_systems
 from stt_ft.evaluation.detectors import TIMERS_S
 from stt_ft.evaluation.figures import FIGURES

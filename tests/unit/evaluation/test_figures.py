@@ -10,7 +10,7 @@ import pytest
 from edit_distance import levenshtein
 from sample_frames import report_on
 
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.figures import FIGURES, HEADLINES
 from stt_ft.evaluation.frames import read_frames, write_frames
 from stt_ft.evaluation.report import Measurement, Resampled

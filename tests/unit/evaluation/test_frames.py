@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.frames import kind_of, read_frames, write_frames
 
 

@@ -11,8 +11,8 @@ import torch
 from random_models import make_random_base
 
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.evaluation.frames import read_frames
 from stt_ft.evaluation.hearing import reference_words
 from stt_ft.evaluation.model_frames import model_frames

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stt_ft.audio.files import read_audio
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.serving import KYUTAI, SERVINGS
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Word
 from stt_ft.evaluation.frames import ClipFrames, Reply, read_frames
 from stt_ft.evaluation.hearing import Evaluation
 from stt_ft.evaluation.replies import Agent, sent_words

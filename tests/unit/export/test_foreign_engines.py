@@ -18,9 +18,9 @@ from random_models import make_random_base, random_codes, without_heads
 
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import CheckFailed, MissingExtra
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import LoraRecipe
 from stt_ft.core.serving import SERVINGS
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.export.candle import CargoMissing, build_probe, run_on_codes, run_probe
 from stt_ft.export.formats import Engine, engine_of, heard_by_pytorch, verify_export, write_format
 from stt_ft.model.checkpoint_dir import ModelDir, open_model

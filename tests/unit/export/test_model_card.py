@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.errors import CheckpointError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.export.hub import RUNS_WITH, PushedModel, model_card
 
 CONFIG = {"stt_config": {"audio_delay_seconds": 0.5}, "extra_heads_num_heads": 4}

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import frame_heard_s
+from stt_ft.dataset.sidecar import Word
 from stt_ft.metrics.eot_bench import EotTally, Look, looks, silences
 
 

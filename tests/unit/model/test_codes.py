@@ -15,9 +15,9 @@ from stt_ft.audio.channel import channels_named
 from stt_ft.audio.files import change_speed, read_audio
 from stt_ft.audio.sounds import Sound, audio_key, sounds_of
 from stt_ft.core.errors import AudioError, CheckpointError, DatasetError
-from stt_ft.core.manifest import Clip
 from stt_ft.core.recipe import Version
 from stt_ft.core.timing import SAMPLES_PER_FRAME
+from stt_ft.dataset.manifest import Clip
 from stt_ft.model import codes as codes_module
 from stt_ft.model.codes import MimiCodec, TokenStore, codec_hash, codes_of
 from stt_ft.model.safetensors_file import read_header

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from random_models import DIGITS
 
 from stt_ft.audio.synthesis import Synthesizer
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import FRAME_S
+from stt_ft.dataset.sidecar import Word
 from stt_ft.model.words import words_from_tokens
 from stt_ft.simulation.casting import HELDOUT_CAST, perform
 from stt_ft.targets.interleave import build_text_stream

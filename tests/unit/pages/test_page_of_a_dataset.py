@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.problems import Problem
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.pages.dataset_page import write_dataset_page
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import DatasetError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.simulation.glued import LEAD_S, TAIL_S, SpokenDigits, natural_gaps, sounding
 from stt_ft.simulation.takes import GluedPlan, write_glued
 from stt_ft.stages.chains import demo

@@ -13,7 +13,7 @@ pytest.importorskip("espeakng_loader")
 
 from stt_ft.audio.files import probe
 from stt_ft.audio.synthesis import Synthesizer
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.simulation.casting import BASE_CAST, DEV_CAST, HELDOUT_CAST, SYNTHETIC_CAST, TUNING_CAST, perform
 from stt_ft.simulation.takes import TakePlan, write_takes
 from stt_ft.text.prompts import Manner, number_prompt, pauses

@@ -13,10 +13,10 @@ from typing import ClassVar
 import pytest
 
 from stt_ft.align.aligner import AlignmentJob, AlignmentResult, LeftOut, ScriptWord
-from stt_ft.core.doubts import disputes_of, spoken_words_of
 from stt_ft.core.errors import CheckFailed, ConfigError
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.problems import word_problems
+from stt_ft.dataset.doubts import disputes_of, spoken_words_of
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.stages.words import annotate, convert
 
 annotate_stage = import_module("stt_ft.stages.words")

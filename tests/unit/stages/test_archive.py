@@ -13,9 +13,9 @@ import soundfile
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus import archiving
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.archive import archive
 from stt_ft.stages.recordings import ingest
 

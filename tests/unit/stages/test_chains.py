@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from stt_ft.core.errors import CheckFailed, ConfigError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages import COMMANDS
 from stt_ft.stages.chains import run
 

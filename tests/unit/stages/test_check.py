@@ -12,8 +12,8 @@ import pytest
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, ConfigError
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.inspecting import inspect
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.model.checkpoint_dir import ModelDir
 from stt_ft.stages.dataset import check
 from stt_ft.stages.words import convert

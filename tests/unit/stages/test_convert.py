@@ -14,8 +14,8 @@ import pytest
 from stt_ft.audio.files import write_wav
 from stt_ft.audio.synthesis import Synthesizer, insert_silence
 from stt_ft.core.errors import CheckFailed
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.words import annotate, convert
 from stt_ft.text.digit_words import digits_of_words
 from stt_ft.text.spoken_forms import holds_digits

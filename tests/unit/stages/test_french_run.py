@@ -13,10 +13,10 @@ import pytest
 from stt_ft.align.aligner import AlignmentJob, AlignmentResult, ScriptWord
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, ConfigError, DatasetError, SttFtError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.prompt_script import load_prompt_script
 from stt_ft.corpus.recording import Session
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.chains import run
 from stt_ft.stages.recordings import ingest, record
 from stt_ft.text.inverse.said_digits import said_digits

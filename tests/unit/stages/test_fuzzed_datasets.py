@@ -14,9 +14,9 @@ import pytest
 from stt_ft.align.sidecars import spoken_sidecar
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import SttFtError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.problems import KINDS, word_problems
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.dataset import check, split
 from stt_ft.stages.recordings import ingest
 from stt_ft.stages.words import annotate, convert

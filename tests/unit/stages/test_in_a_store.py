@@ -15,10 +15,10 @@ from stt_ft.align.workers import AlignerOptions, Annotator
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.atomic import local_copy, sole_writer
 from stt_ft.core.errors import BusyError, DatasetError, DiskError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
 from stt_ft.core.storage import place, read_bytes
 from stt_ft.corpus.inspecting import Inspector
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.model.codes import TokenStore, sounds_of
 from stt_ft.stages.dataset import check

@@ -12,7 +12,7 @@ import soundfile
 
 from stt_ft.audio.files import read_audio, write_wav
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.stages.recordings import ingest
 
 

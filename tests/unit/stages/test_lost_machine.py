@@ -11,7 +11,7 @@ import pytest
 
 from stt_ft.align.workers import AlignerOptions, Annotator
 from stt_ft.core.engine import LOCAL, Engine
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.errors import CheckFailed, DatasetError, SttFtError
-from stt_ft.core.manifest import Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.dataset import check
 from stt_ft.stages.finetune import encode
 from stt_ft.stages.recordings import ingest

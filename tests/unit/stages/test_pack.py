@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.stages import pack as pack_stage
 from stt_ft.stages.pack import pack
 

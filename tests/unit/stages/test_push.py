@@ -17,7 +17,7 @@ from random_models import make_adapter, make_random_base
 from sample_frames import make_frames, report_on
 
 from stt_ft.core.errors import CheckFailed, CheckpointError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.evaluation.agents import agent_systems
 from stt_ft.evaluation.report import MeasuredSplit, write_report
 from stt_ft.export.formats import write_format

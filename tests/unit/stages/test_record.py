@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from stt_ft.core.errors import AudioError, ConfigError, DatasetError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.stages.recordings import _metadata, record
 
 

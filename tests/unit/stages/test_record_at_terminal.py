@@ -17,7 +17,7 @@ from null_sink import null_sink, pulse_programs
 
 import stt_ft
 from stt_ft.audio.files import read_audio, resample, write_wav
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 
 __all__ = ["null_sink"]
 

@@ -18,7 +18,7 @@ from random_models import encoded_dataset, random_base
 
 import stt_ft
 from stt_ft import cli
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 
 __all__ = ["encoded_dataset", "random_base"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.dataset import split
 
 

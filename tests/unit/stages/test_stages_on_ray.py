@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.stages.dataset import check
 from stt_ft.stages.evaluate import evaluate
 from stt_ft.stages.finetune import encode

@@ -24,7 +24,7 @@ import stt_ft
 from stt_ft.audio.files import read_audio
 from stt_ft.audio.levels import bandwidth_hz
 from stt_ft.core.errors import AlignmentError, AudioError, CheckFailed, ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.simulation import engines
 from stt_ft.simulation.casting import DEV_CAST, HELDOUT_CAST
 from stt_ft.stages.dataset import check, split

@@ -11,7 +11,7 @@ import soundfile
 
 from stt_ft.audio.files import write_wav
 from stt_ft.core.errors import CheckFailed, DatasetError
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.stages.dataset import check, split
 from stt_ft.stages.recordings import ingest
 from stt_ft.stages.words import annotate

@@ -17,9 +17,9 @@ from running_studio import RunningStudio, running_studio
 
 from stt_ft.align.sidecars import corrected
 from stt_ft.audio.files import write_wav
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.steps import Step, run_steps
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.stages.words import convert
 from stt_ft.studio import looking
 

@@ -15,9 +15,9 @@ from running_studio import RunningStudio, running_studio
 
 from stt_ft.audio.files import read_audio
 from stt_ft.core.errors import AudioError, DatasetError
-from stt_ft.core.manifest import Dataset
 from stt_ft.corpus.prompt_script import load_prompt_script
 from stt_ft.corpus.recording import Session
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.studio import guard, recording
 from stt_ft.studio.speakers import CONSENT, invite, read_speakers
 from stt_ft.studio.takes import MAX_TAKE_S, OpenTake

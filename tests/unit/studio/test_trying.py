@@ -15,8 +15,8 @@ from running_studio import RunningStudio, running_studio
 
 from stt_ft.audio.files import read_audio, resample, write_wav
 from stt_ft.audio.microphone import FrameCutter
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.timing import FRAME_S, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from stt_ft.dataset.manifest import Clip, Dataset
 from stt_ft.metrics.endpointing import EndpointRule, Turn, judge_turn
 from stt_ft.stages.transcribe import transcribe
 from stt_ft.studio.trying import TurnEnds

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stt_ft.core import timing
 from stt_ft.core.errors import AlignmentError
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.targets.interleave import END_PADDING_ID, PADDING_ID, build_text_stream
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "upstream_interleaver.json"

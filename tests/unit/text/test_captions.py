@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.text.captions import MAX_CHARACTERS, MAX_GAP_S, Caption, captions, to_srt
 
 

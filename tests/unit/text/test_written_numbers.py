@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from real import people_dir
 
 from stt_ft.core.errors import TextError
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.text.inverse.written_numbers import NumberWriter, write_numbers, written_tokens
 from stt_ft.text.spoken_forms import LANGUAGES, STYLES, language_named, spoken_words
 

@@ -12,7 +12,7 @@ from random_models import make_random_base
 STEP = """
 import json, resource, sys
 import numpy as np, torch
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.core.recipe import BatchRecipe, LoraRecipe, Recipe
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.training.data.batches import TrainingBatches

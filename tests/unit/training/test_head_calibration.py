@@ -12,7 +12,7 @@ from training_runs import run_train
 from stt_ft.core.config import dump_config
 from stt_ft.core.errors import ConfigError
 from stt_ft.core.recipe import CalibrationRecipe, LoraRecipe, ValidationRecipe
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.metrics.endpointing import EndpointRule
 from stt_ft.model.stt_lm import forward, load_lm
 from stt_ft.training import calibration

@@ -10,7 +10,7 @@ import torch
 from random_models import random_codes
 
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LabelsRecipe, Recipe
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.model.stt_lm import SttOutput, forward, load_lm
 from stt_ft.text.written_style import WrittenStyle, styles
 from stt_ft.training import labels

@@ -24,7 +24,7 @@ from stt_ft.core.recipe import (
     SyntheticRecipe,
     ValidationRecipe,
 )  # fmt: skip
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset.sidecar import Sidecar
 from stt_ft.stages.finetune import encode, merge
 from stt_ft.training import loop
 from stt_ft.training.labels import StyleChooser

@@ -15,8 +15,8 @@ from random_models import make_random_base, random_codes, without_heads, write_d
 from training_runs import kill_run_at, rows_of, run_train
 
 from stt_ft.core.errors import CheckpointError, ConfigError
-from stt_ft.core.manifest import Dataset
 from stt_ft.core.recipe import BatchRecipe, CalibrationRecipe, LoraRecipe, LossRecipe, OptimRecipe, Recipe, ReplayRecipe
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.evaluation.gate import check_report, load_gate
 from stt_ft.model.checkpoint_dir import ModelDir, open_model
 from stt_ft.model.merge import Adapter, merge_adapter

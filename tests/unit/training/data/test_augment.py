@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stt_ft.core.recipe import AugmentRecipe
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import FRAME_RATE_HZ, frame_at
+from stt_ft.dataset.sidecar import Word
 from stt_ft.training.data.augment import MAX_PAUSE_S, augment, insert_pauses, join, renumber, silence, silent_runs
 from stt_ft.training.data.clips import TrainingClip
 

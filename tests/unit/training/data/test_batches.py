@@ -10,8 +10,8 @@ import torch
 from random_models import random_codes
 
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, SyntheticRecipe
-from stt_ft.core.sidecar import Word
 from stt_ft.core.timing import FRAME_S
+from stt_ft.dataset.sidecar import Word
 from stt_ft.training.data.batches import IGNORE, TrainingBatches, collate, make_stream, random_stream
 from stt_ft.training.data.clips import TrainingClip
 from stt_ft.training.data.loading import load_clips

@@ -16,10 +16,10 @@ import pytest
 from random_models import random_codes, spoken_words
 
 from stt_ft.audio.sounds import sounds_of
-from stt_ft.core.manifest import Clip, Dataset
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe, LossRecipe, Recipe, ReplayRecipe, SyntheticRecipe
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import num_frames_covering
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.model.codes import TokenStore
 from stt_ft.text.written_style import WrittenStyle
 from stt_ft.training.data.batches import TrainingBatches

@@ -8,13 +8,13 @@ import pytest
 from random_models import make_random_base, write_dataset
 
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.packed import PackedSidecars
 from stt_ft.core.recipe import AugmentRecipe, BatchRecipe
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.timing import FRAME_S
 from stt_ft.corpus.inspecting import inspect
 from stt_ft.corpus.problems import GRAVE
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.packed import PackedSidecars
+from stt_ft.dataset.sidecar import Sidecar, Word
 from stt_ft.model.checkpoint_dir import open_model
 from stt_ft.stages.finetune import encode
 from stt_ft.training.data.clips import fingerprint

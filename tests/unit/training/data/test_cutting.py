@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from stt_ft.core import timing
 from stt_ft.core.errors import DatasetError
 from stt_ft.core.recipe import BatchRecipe, Recipe
-from stt_ft.core.sidecar import Word
+from stt_ft.dataset.sidecar import Word
 from stt_ft.training.data.augment import join
 from stt_ft.training.data.batches import IGNORE, TrainingBatches, make_stream
 from stt_ft.training.data.clips import TrainingClip, cut_to_fit

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 RIVALS, DOUBTFUL = "rivals", "doubtful"
 """Keys of a sidecar: a list parallel to the aligner's words with the reading of each number that came second, by `annotate`; and the

@@ -2,7 +2,7 @@
 
     {"alignments": [["order", [0.58, 0.94], "SPEAKER_MAIN"]], "script": "order …", "provenance": {"annotate": {…}}}
 
-Where sidecars lie, and how they are read and written, is `core/manifest.py`'s.
+Where sidecars lie, and how they are read and written, is `dataset/manifest.py`'s.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stt_ft.core.errors import ConfigError, DatasetError
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from stt_ft.core.doubts import disputes_of
-from stt_ft.core.manifest import Clip
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.corpus.problems import word_problems
+from stt_ft.dataset.doubts import disputes_of
+from stt_ft.dataset.manifest import Clip
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 WRITTEN = (Word(text="order", start_s=0.5, end_s=0.9), Word(text="47", start_s=1.0, end_s=1.8))
 SPOKEN = [["four", [1.0, 1.4]], ["seven", [1.4, 1.8]]]

@@ -11,9 +11,9 @@ import pytest
 from stt_ft.core.atomic import remove_leftovers
 from stt_ft.core.errors import ConfigError, DatasetError
 from stt_ft.core.json_yaml import dump_yaml, parse_json, parse_value, read_yaml
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar, Word
 from stt_ft.core.storage import check_lies_inside, inside
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar, Word
 
 BEYOND_A_DOUBLE = "1" + "0" * 400
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stt_ft.core import packed
 from stt_ft.core.errors import DatasetError, NoSidecar
-from stt_ft.core.manifest import Clip, Dataset
-from stt_ft.core.sidecar import Sidecar
+from stt_ft.dataset import packed
+from stt_ft.dataset.manifest import Clip, Dataset
+from stt_ft.dataset.sidecar import Sidecar
 
 pytest.importorskip("pyarrow")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stt_ft.core.manifest import Dataset
+from stt_ft.dataset.manifest import Dataset
 from stt_ft.text.spoken_forms import LANGUAGES
 
 

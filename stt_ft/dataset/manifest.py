@@ -6,7 +6,7 @@
 
 A clip is known by its `path`, relative to the dataset directory and inside it. Sound is read through links, as `ingest` makes them; nothing
 is written through a link that leads out. The directory may lie in an object store (`core/storage.py`). A dataset of very many clips has its
-sound in archives, told by the key `inside` of a line, and its sidecars packed (`core/packed.py`): a packed one counts before a loose one.
+sound in archives, told by a line's key `inside`, and its sidecars packed (`dataset/packed.py`); a packed one counts before a loose one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from stt_ft.core.atomic import atomic_path, json_text, recover, write_text
 from stt_ft.core.errors import ConfigError, DatasetError, NoSidecar
 from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
-from stt_ft.core.packed import WINDOW, PackedSidecars
-from stt_ft.core.sidecar import Sidecar, seconds_of
 from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, is_local, kind_of, place, read_bytes, read_many
+from stt_ft.dataset.packed import WINDOW, PackedSidecars
+from stt_ft.dataset.sidecar import Sidecar, seconds_of
 
 if TYPE_CHECKING:
     pass
