@@ -13,6 +13,8 @@ WIDTH = 100
 FILES = markdown_files()
 WRITTEN = [path for path in FILES if "results" not in path.parts]
 """All but the measurements, whose text the benches in tools/bench/ print."""
+GUIDES = [path for path in WRITTEN if path.name not in ("decisions.md", "vad.md", "tiny_model_card.md") and "assets" not in path.parts]
+"""What users read, without the tables of figures in the files named here."""
 
 
 def prose(path: Path) -> list[tuple[int, str]]:
@@ -37,6 +39,13 @@ def test_prose_keeps_to_100_columns(path: Path):
     """A line that is one link, with or without a bullet, may be longer: it cannot be broken."""
     link = re.compile(r"\s*[-*]?\s*!?(\[[^\]]*\]\([^)]*\)|\[[^\]]*\]: \S+|<?https?://\S+)\S*")
     assert [number for number, line in prose(path) if len(line) > WIDTH and not link.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_code_and_tables_of_a_guide_keep_to_100_columns(path: Path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    known = {line for _, line in prose(path)}
+    assert [number for number, line in enumerate(lines, start=1) if len(line) > WIDTH and line not in known] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
