@@ -212,7 +212,7 @@ def test_datasets_reads_the_parquet_files(data: Dataset, tmp_path: Path, monkeyp
     import datasets  # pyright: ignore[reportMissingImports]
 
     archive(str(data.directory), out=str(tmp_path / "out"), format="huggingface", shard_size=3)
-    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    loaded: Any = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     for split in data.splits():
         assert isinstance(loaded[split].features["audio"], datasets.Audio)
         rows = loaded[split].cast_column("audio", datasets.Audio(decode=False))
