@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from stt_ft.core.atomic import atomic_path, json_text, recover, write_text
 from stt_ft.core.errors import ConfigError, DatasetError, NoSidecar
@@ -26,9 +26,6 @@ from stt_ft.core.json_yaml import dump_yaml, parse_json, read_yaml
 from stt_ft.core.storage import Piece, Source, answered, check_lies_inside, inside, is_local, kind_of, place, read_bytes, read_many
 from stt_ft.dataset.packed import WINDOW, PackedSidecars
 from stt_ft.dataset.sidecar import Sidecar, seconds_of
-
-if TYPE_CHECKING:
-    pass
 
 SPLITS = ("train", "dev", "heldout")
 

@@ -20,6 +20,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -142,6 +143,11 @@ def words_table(ways: Sequence[Way], sets: dict[str, list[Clip]], told: dict[str
     return lines
 
 
+def wrapped(text: str) -> list[str]:
+    """Return the lines of a text in Markdown, behind a bullet set in."""
+    return textwrap.wrap(text, 100, subsequent_indent="  " if text.startswith("- ") else "", break_on_hyphens=False)
+
+
 def report(ways: Sequence[Way], sets: dict[str, list[Clip]], told: dict[str, list[Times]], command: str, device: str) -> str:
     """Return the Markdown of a run."""
     clips = [clip for some in sets.values() for clip in some]
@@ -153,8 +159,10 @@ def report(ways: Sequence[Way], sets: dict[str, list[Clip]], told: dict[str, lis
         "",
         f"- Command: `{command}`",
         f"- Machine: {os.cpu_count()} cores of {platform.machine()}, {device}; {', '.join(versions)}.",
-        f"- Clips: {', '.join(f'{len(some)} {name}' for name, some in sets.items())}; {sound_s:.0f} s of sound, half of the scripts of",
-        "  numbers in digits. Each way goes from sound files to words; openai-whisper's is beam search and its own word times.",
+        *wrapped(
+            f"- Clips: {', '.join(f'{len(some)} {name}' for name, some in sets.items())}; {sound_s:.0f} s of sound, half of the scripts of "
+            "numbers in digits. Each way goes from sound files to words; openai-whisper's is beam search and its own word times."
+        ),
         "- Seconds are for all the clips; speeds are by the least processor seconds of "
         f"{len(next(iter(ways[0].processor_s.values())))} repeats.",
         "",
@@ -165,12 +173,14 @@ def report(ways: Sequence[Way], sets: dict[str, list[Clip]], told: dict[str, lis
         "",
         *words_table(ways, sets, told),
         "",
-        f"Between short windows and {WINDOW_S:.0f} s, of {len(apart[0])} words: "
-        + "; ".join(
-            f"{what} {np.median(each):.0f} ms apart at the median, {np.percentile(each, 90):.0f} at p90, {each.max():.0f} at most"
-            for what, each in zip(("onsets", "ends"), apart, strict=True)
-        )
-        + ".",
+        *wrapped(
+            f"Between short windows and {WINDOW_S:.0f} s, of {len(apart[0])} words: "
+            + "; ".join(
+                f"{what} {np.median(each):.0f} ms apart at the median, {np.percentile(each, 90):.0f} at p90, {each.max():.0f} at most"
+                for what, each in zip(("onsets", "ends"), apart, strict=True)
+            )
+            + "."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
